@@ -1,0 +1,1 @@
+"""Focus stacking: each method turns a stack into a `Fused`."""

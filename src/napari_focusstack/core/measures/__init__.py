@@ -1,0 +1,1 @@
+"""Classical focus measures: each a function plane -> focus map."""

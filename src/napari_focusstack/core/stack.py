@@ -1,0 +1,282 @@
+"""`Stack`: pixels with named axes and their calibration. Immutable, lazy where its pixels are."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_focusstack.core.errors import InputError
+
+AXES = "PTCZYXS"
+"""Axes in the order in which a `Stack` holds them: position, time, channel, z, y, x, colour samples (RGB)."""
+
+SUPPORTED_KINDS = "uif"
+Plane = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Optics:
+    """What the microscope was, as far as it is known. Every length in µm.
+
+    Attributes
+    ----------
+    na : float or None
+        Numerical aperture of the objective.
+    wavelength_um : float or None
+        Wavelength of the light that makes the image (emission in fluorescence).
+    immersion_index : float or None
+        Refractive index between objective and specimen.
+    magnification : float or None
+        Nominal magnification of the objective.
+    """
+
+    na: float | None = None
+    wavelength_um: float | None = None
+    immersion_index: float | None = None
+    magnification: float | None = None
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A z-stack (or a set of them: positions, times, channels) with its calibration.
+
+    Attributes
+    ----------
+    data : array-like
+        Anything with ``shape``, ``dtype`` and NumPy indexing: an array, a memory map, a dask array. Only the planes
+        that are asked for are read.
+    axes : str
+        One letter an axis, a subsequence of ``"PTCZYXS"`` that holds Y and X. S has length 3 (RGB).
+    name : str
+        What to call it.
+    y_um, x_um, z_um : float or None
+        Pixel size and z step in µm; None where not known.
+    z_positions_um : tuple of float or None
+        Height of each slice in µm where the steps are uneven.
+    channels : tuple of str
+        Channel names; empty where there are none.
+    axes_note : str
+        By which rule the axes were named, in a sentence for the user.
+    source : Path or None
+        File or folder that it was read from.
+    optics : Optics
+        What is known of the microscope.
+    metadata : mapping
+        Anything else that the source told and an export may keep.
+    """
+
+    data: Any
+    axes: str
+    name: str = "stack"
+    y_um: float | None = None
+    x_um: float | None = None
+    z_um: float | None = None
+    z_positions_um: tuple[float, ...] | None = None
+    channels: tuple[str, ...] = ()
+    axes_note: str = ""
+    source: Path | None = None
+    optics: Optics = Optics()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)))
+        order = [AXES.find(a) for a in self.axes]
+        if -1 in order or order != sorted(set(order)) or not {"Y", "X"} <= set(self.axes):
+            raise InputError(
+                f"'{self.axes}' can't name the axes of '{self.name}': name each axis once, in the order of {AXES}, with Y and X."
+            )
+        if len(self.axes) != len(self.data.shape):
+            raise InputError(
+                f"'{self.name}' has {len(self.data.shape)} axes {tuple(self.data.shape)} but is named '{self.axes}': "
+                "name one letter for each axis."
+            )
+        if 0 in self.data.shape:
+            raise InputError(
+                f"'{self.name}' is empty, its shape is {tuple(self.data.shape)}: give an image with pixels."
+            )
+        if np.dtype(self.data.dtype).kind not in SUPPORTED_KINDS + "b":
+            raise InputError(
+                f"'{self.name}' holds {self.data.dtype} pixels: convert it to 8 or 16 bit integers or to floats first."
+            )
+        if self.is_rgb and self.size("S") != 3:
+            raise InputError(f"'{self.name}' has {self.size('S')} colour samples a pixel: give grey or RGB images.")
+        if self.z_positions_um is not None and len(self.z_positions_um) != self.n_slices:
+            raise InputError(
+                f"{len(self.z_positions_um)} z positions were given for the {self.n_slices} slices of '{self.name}': "
+                "give one for each slice."
+            )
+        if self.channels and len(self.channels) != self.size("C"):
+            raise InputError(
+                f"{len(self.channels)} channel names were given for the {self.size('C')} channels of '{self.name}': "
+                "give one for each channel."
+            )
+        for label, value in (("pixel height", self.y_um), ("pixel width", self.x_um), ("z step", self.z_um)):
+            if value is not None and not (np.isfinite(value) and value > 0):
+                raise InputError(f"The {label} of '{self.name}' is {value} µm: give a length above 0.")
+
+    def size(self, axis: str) -> int:
+        """Length of `axis`; 1 where the stack does not have it."""
+        return int(self.data.shape[self.axes.index(axis)]) if axis in self.axes else 1
+
+    @property
+    def n_slices(self) -> int:
+        """Number of z slices."""
+        return self.size("Z")
+
+    @property
+    def n_channels(self) -> int:
+        """Number of channels (RGB counts as one)."""
+        return self.size("C")
+
+    @property
+    def n_times(self) -> int:
+        """Number of time points."""
+        return self.size("T")
+
+    @property
+    def n_positions(self) -> int:
+        """Number of stage positions."""
+        return self.size("P")
+
+    @property
+    def is_rgb(self) -> bool:
+        """Whether a plane is (Y, X, 3)."""
+        return self.axes.endswith("S")
+
+    @property
+    def plane_shape(self) -> tuple[int, int]:
+        """(Y, X) of a plane in pixels."""
+        return self.size("Y"), self.size("X")
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of a pixel."""
+        return np.dtype(self.data.dtype)
+
+    @property
+    def heights_um(self) -> NDArray[np.float64] | None:
+        """(Z,) height of each slice in µm from the first slice (or as given); None where the step is not known."""
+        if self.z_positions_um is not None:
+            return np.asarray(self.z_positions_um, np.float64)
+        return None if self.z_um is None else np.arange(self.n_slices) * self.z_um
+
+    def plane(self, z: int = 0, *, c: int = 0, t: int = 0, p: int = 0) -> Plane:
+        """Read one plane, (Y, X) or (Y, X, 3), in the stack's own pixel type. Booleans come as 0 and 1 (uint8).
+
+        Raises
+        ------
+        InputError
+            If the plane holds NaN or infinity.
+        """
+        where = {"P": p, "T": t, "C": c, "Z": z}
+        plane = np.asarray(self.data[tuple(where[a] for a in self.axes if a in where)])
+        if plane.dtype.kind == "b":
+            return plane.astype(np.uint8)
+        if plane.dtype.kind == "f" and not np.isfinite(plane).all():
+            bad = int(plane.size - np.isfinite(plane).sum())
+            raise InputError(
+                f"Slice {z} of '{self.name}' holds {bad} pixels that are NaN or infinite: "
+                "replace them by numbers first (numpy.nan_to_num, or crop the border)."
+            )
+        return plane
+
+    def planes(self, *, c: int = 0, t: int = 0, p: int = 0) -> Iterator[Plane]:
+        """Read the slices of one channel, time and position in turn."""
+        for z in range(self.n_slices):
+            yield self.plane(z, c=c, t=t, p=p)
+
+    def series(self, *, t: int = 0, p: int = 0) -> Stack:
+        """One time point of one position: a stack without axes T and P, nothing read."""
+        self._check("time point", t, self.n_times)
+        self._check("position", p, self.n_positions)
+        where: tuple[Any, ...] = tuple({"P": p, "T": t}.get(a, slice(None)) for a in self.axes)
+        axes = "".join(a for a in self.axes if a not in "PT")
+        return dataclasses.replace(self, data=self.data[where], axes=axes)
+
+    def only_channel(self, c: int) -> Stack:
+        """One channel: a stack without axis C, nothing read."""
+        if "C" not in self.axes:
+            self._check("channel", c, 1)
+            return self
+        self._check("channel", c, self.n_channels)
+        where: tuple[Any, ...] = tuple(c if a == "C" else slice(None) for a in self.axes)
+        return dataclasses.replace(self, data=self.data[where], axes=self.axes.replace("C", ""), channels=())
+
+    def find_channel(self, channel: int | str) -> int:
+        """Index of a channel that is given by its name or its index.
+
+        Raises
+        ------
+        InputError
+            If there is no such channel; the message lists those there are.
+        """
+        if isinstance(channel, str) and channel in self.channels:
+            return self.channels.index(channel)
+        try:
+            index = int(channel)
+        except ValueError:
+            index = -1
+        if not 0 <= index < self.n_channels:
+            known = ", ".join(f"{i} ({n})" for i, n in enumerate(self.channels)) or f"0 to {self.n_channels - 1}"
+            raise InputError(f"'{self.name}' has no channel '{channel}': choose one of {known}.")
+        return index
+
+    def require_slices(self, purpose: str) -> None:
+        """Raise `InputError` unless there are two slices at least."""
+        if self.n_slices < 2:
+            what = "a time series without a z axis" if self.n_times > 1 else "a single slice"
+            raise InputError(
+                f"'{self.name}' is {what} (axes {self.axes}, {'×'.join(map(str, self.data.shape))}): "
+                f"to {purpose}, give two slices or more along z, or say which axis is z."
+            )
+
+    def _check(self, what: str, index: int, n: int) -> None:
+        if not 0 <= index < n:
+            raise InputError(f"'{self.name}' has no {what} {index}: choose one from 0 to {n - 1}.")
+
+
+def from_array(
+    data: Any,
+    *,
+    axes: str | None = None,
+    name: str = "array",
+    z_um: float | None = None,
+    y_um: float | None = None,
+    x_um: float | None = None,
+    z_positions_um: Sequence[float] | None = None,
+    channels: Sequence[str] = (),
+    optics: Optics = Optics(),  # noqa: B008  (frozen)
+) -> Stack:
+    """Make a `Stack` from an array.
+
+    Without `axes`, the last axes are Z, Y, X (and S, where the last has length 3 or 4 and there are four); axes before
+    them are C, then T, then P.
+    """
+    if not hasattr(data, "shape"):
+        data = np.asarray(data)
+    note = "axes given"
+    if axes is None:
+        rgb = data.ndim >= 3 and data.shape[-1] in (3, 4) and data.shape[-2] > 4
+        axes = "PTCZYX"[-(data.ndim - rgb) :] + ("S" if rgb else "")
+        note = f"no axes given, taken for {axes}"
+    if axes.endswith("S") and data.shape[-1] == 4:
+        data = data[..., :3]
+    return Stack(
+        data,
+        axes,
+        name=name,
+        z_um=z_um,
+        y_um=y_um,
+        x_um=x_um,
+        z_positions_um=None if z_positions_um is None else tuple(z_positions_um),
+        channels=tuple(channels),
+        axes_note=note,
+        optics=optics,
+    )
