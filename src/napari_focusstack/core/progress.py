@@ -1,4 +1,4 @@
-"""Long work is a generator that yields `Progress` and returns its result: one code path for scripts, CLI and widgets."""
+"""Long work is a generator that yields `Progress` and returns its result: one path for scripts, CLI and widgets."""
 
 from __future__ import annotations
 

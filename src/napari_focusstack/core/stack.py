@@ -90,7 +90,8 @@ class Stack:
         order = [AXES.find(a) for a in self.axes]
         if -1 in order or order != sorted(set(order)) or not {"Y", "X"} <= set(self.axes):
             raise InputError(
-                f"'{self.axes}' can't name the axes of '{self.name}': name each axis once, in the order of {AXES}, with Y and X."
+                f"'{self.axes}' can't name the axes of '{self.name}': "
+                f"name each axis once, in the order of {AXES}, with Y and X."
             )
         if len(self.axes) != len(self.data.shape):
             raise InputError(
@@ -158,14 +159,15 @@ class Stack:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of a pixel."""
-        return np.dtype(self.data.dtype)
+        dtype: np.dtype[Any] = np.dtype(self.data.dtype)
+        return dtype
 
     @property
     def heights_um(self) -> NDArray[np.float64] | None:
         """(Z,) height of each slice in µm from the first slice (or as given); None where the step is not known."""
         if self.z_positions_um is not None:
             return np.asarray(self.z_positions_um, np.float64)
-        return None if self.z_um is None else np.arange(self.n_slices) * self.z_um
+        return None if self.z_um is None else np.arange(self.n_slices, dtype=np.float64) * self.z_um
 
     def plane(self, z: int = 0, *, c: int = 0, t: int = 0, p: int = 0) -> Plane:
         """Read one plane, (Y, X) or (Y, X, 3), in the stack's own pixel type. Booleans come as 0 and 1 (uint8).
@@ -252,7 +254,7 @@ def from_array(
     x_um: float | None = None,
     z_positions_um: Sequence[float] | None = None,
     channels: Sequence[str] = (),
-    optics: Optics = Optics(),  # noqa: B008  (frozen)
+    optics: Optics = Optics(),
 ) -> Stack:
     """Make a `Stack` from an array.
 
