@@ -2,10 +2,10 @@
 
 A measure is a function of one grey plane that gives a focus value for each patch of a grid. The number of a slice is
 the mean of its map, weighted by the specimen: this is so for every measure here, which is why a specimen mask, or a
-region drawn by hand, can be changed without scoring again. Where the published number is a ratio of two sums over the image
-(normalised variance, wavelet ratio, DCT ratios), each patch holds its own share of the numerator over the *plane's*
-denominator, so that the mean of the map is the published number, and an empty patch does not count as sharp because
-nothing divided by nothing is noise.
+region drawn by hand, can be changed without scoring again. Where the published number is a ratio of two sums over the
+image (normalised variance, wavelet and cosine ratios, …), each patch holds its own share of the numerator over the
+*plane's* denominator: the mean of the map is the published number, and an empty patch does not count as sharp because
+noise was divided by next to nothing.
 
 Some measures need to know more than the plane to be comparable between the slices of a stack. `Measure.needs` names it:
 
@@ -27,11 +27,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_focusstack.core.errors import InputError
-from napari_focusstack.core.filters import Plane32, to_grey
+from napari_focusstack.core.filters import Plane32, area_mean, to_grey
 from napari_focusstack.core.report import Grid, Map, PlaneScore
 from napari_focusstack.core.stack import Optics
 
@@ -204,6 +205,18 @@ def block_variance(plane: Plane32, grid: Grid) -> Map:
     np.square(cut, out=cut)
     variance: Map = cut.mean(axis=(2, 3))
     return variance
+
+
+def lag_energy(plane: Plane32, lag: int, shape: tuple[int, int]) -> Map:
+    """Mean of ``(f(x+lag) − f(x))²`` over each cell, along x plus along y."""
+    rows = cv2.subtract(plane[lag:], plane[:-lag])
+    cols = cv2.subtract(plane[:, lag:], plane[:, :-lag])
+    return area_mean(cv2.multiply(rows, rows, dst=rows), shape) + area_mean(cv2.multiply(cols, cols, dst=cols), shape)
+
+
+def mean_square(plane: Plane32) -> float:
+    """Mean of the squared grey levels, background included."""
+    return float(np.square(plane).mean(dtype=np.float64))
 
 
 def over(numerator: Map, denominator: float) -> Map:
