@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 
 from qtpy.QtCore import Qt, Signal
@@ -141,9 +142,10 @@ class StackForm(QWidget):
         for field in (self.pixel, self.pixel_y, self.z_step):
             field.changed.connect(self._on_edited)
 
-    def fill(self, stack: Stack, *, guess: Guess = Guess(), summary: str | None = None) -> None:
+    def fill(self, stack: Stack, *, guess: Guess | None = None, summary: str | None = None) -> None:
         """Show what `stack` knows, and `guess` for the rest."""
         self._stack = stack
+        guess = guess or Guess()
         self.summary.setText(summary or describe(stack))
         self._fill_axes(stack)
         self.pixel.fill(stack.x_um, guess.pixel_um, guess.pixel_from, said_by=self._said_by)
@@ -269,4 +271,4 @@ def describe(stack: Stack) -> str:
     kind = {"u": f"{8 * stack.dtype.itemsize} bit", "f": "float"}.get(stack.dtype.kind, str(stack.dtype))
     colour = ", colour" if stack.is_rgb else ""
     note = stack.axes_note.strip().rstrip(".")
-    return f"<b>{stack.name}</b>: {sizes} ({kind}{colour})." + (f"<br>Axes: {note}." if note else "")
+    return f"<b>{escape(stack.name)}</b>: {sizes} ({kind}{colour})." + (f"<br>Axes: {escape(note)}." if note else "")

@@ -14,6 +14,7 @@ import numpy as np
 
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.stack import AXES, Stack
+from napari_focusstack.io.read import to_dask
 
 AXIS_NAMES = {"Z": "z slices", "T": "time points", "C": "channels", "P": "positions"}
 """What an axis can be besides y, x and colour, in the words of the form."""
@@ -77,7 +78,9 @@ def calibrate(stack: Stack, calibration: Calibration) -> Stack:
         )
     order = sorted(range(len(named)), key=lambda i: AXES.index(named[i]))
     axes = "".join(named[i] for i in order)
-    data = stack.data if order == list(range(len(named))) else stack.data.transpose(order)
+    data = stack.data
+    if order != list(range(len(named))):
+        data = (data if hasattr(data, "transpose") else to_dask(stack)).transpose(order)
     return dataclasses.replace(
         stack,
         data=data,
