@@ -36,7 +36,7 @@ class Evidence:
     weights : (gy, gx) float32
         How much each patch counts in the curve.
     views : (Z, vy, vx) or None
-        Slices in small, high-pass filtered.
+        Slices in small.
     """
 
     maps: Map
@@ -158,10 +158,12 @@ def _peaks(values: Curve, prominence: float) -> tuple[int, ...]:
 
 
 def _correlation(evidence: Evidence, a: int, b: int) -> float:
-    """Correlation of two slices in small, over the patches that count: negative where contrast inverts."""
+    """Correlation of the detail of two reduced slices where it counts: negative where contrast inverts."""
     if evidence.views is None:
         return 1.0
-    first, second = (evidence.views[z].astype(np.float32) for z in (a, b))
+    sigma = max(evidence.views.shape[1:]) / 32
+    small = (evidence.views[z].astype(np.float32) for z in (a, b))
+    first, second = (view - cv2.GaussianBlur(view, (0, 0), sigma) for view in small)
     height, width = first.shape
     weights = cv2.resize(evidence.weights, (width, height), interpolation=cv2.INTER_NEAREST)
     power = float(np.sqrt(np.sum(weights * first**2) * np.sum(weights * second**2)))

@@ -132,7 +132,7 @@ class FocusReport:
     region : (Y, X) bool or None
         The region drawn by hand that decides in the specimen's stead.
     views : (Z, vy, vx) float16 or None
-        Each slice in small, high-pass filtered: what a decision needs to tell contrast inversion.
+        Each slice in small, all shifted and scaled alike: tells whether contrast inverts from slice to slice.
     """
 
     scorer: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ class PlaneContext:
 
     patch_px: int = 32
     pixel_um: float | None = None
-    optics: Optics = Optics()
+    optics: Optics = field(default_factory=Optics)
     value_range: tuple[float, float] | None = None
     noise: float | None = None
 

@@ -12,12 +12,16 @@ from numpy.typing import NDArray
 
 from napari_focusstack.core.decision import Evidence, decide
 from napari_focusstack.core.errors import InputError
-from napari_focusstack.core.filters import to_grey
+from napari_focusstack.core.filters import noise_sigma, to_grey
+from napari_focusstack.core.measures import stack_range
 from napari_focusstack.core.progress import Job, Progress
 from napari_focusstack.core.report import Decision, FocusReport, Map, PlaneScore
-from napari_focusstack.core.scorers import DEFAULT_SCORER, SCORERS, PlaneContext
+from napari_focusstack.core.scorers import DEFAULT_SCORER, SCORERS, PlaneContext, Scorer
 from napari_focusstack.core.specimen import SpecimenFinder, check_region, region_weights
 from napari_focusstack.core.stack import Stack
+
+LEAST_FLICKER = 0.003
+"""Changes of the exposure below this share are left alone."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class SliceScored:
     z : int
         The slice.
     value : float
-        Its number so far: the mean over the drawn region or the whole field. The specimen is known only after the last slice.
+        Its number so far: the mean over the drawn region or the whole field. The specimen is not known yet.
     """
 
     z: int
@@ -82,8 +86,8 @@ def score_series(
         raise InputError(f"Patches of {patch_px} pixels were asked for: give 4 or more.")
     if region is not None:
         region = check_region(region, stack.plane_shape)
-    context = PlaneContext(patch_px=patch_px, pixel_um=stack.x_um, optics=stack.optics)
-    finder = SpecimenFinder(stack.plane_shape)
+    context = yield from _context(stack, chosen, patch_px)
+    finder = SpecimenFinder(stack.plane_shape, stack.n_slices)
     scores: list[PlaneScore] = []
     drawn: Map | None = None
     n = stack.n_slices
@@ -97,23 +101,40 @@ def score_series(
         yield Progress(z + 1, n, f"Scored slice {z} of '{stack.name}'", SliceScored(z, value))
     found = finder.find()
     grid = scores[0].grid
+    exposure = _exposure_factor(found.exposure, chosen.gain_exponent)
     blank = FocusReport(
         scorer=scorer,
         units=chosen.units,
         values=np.empty(0),
-        maps=np.stack([s.map for s in scores]).astype(np.float32, copy=False),
+        maps=np.stack([s.map / e for s, e in zip(scores, exposure, strict=True)]).astype(np.float32, copy=False),
         weights=np.ones(grid.shape, np.float32),
         grid=grid,
         decision=Decision(None, None, None, 0.0, None, (), ""),
         heights_um=stack.heights_um,
         layers=_stacked([s.layers for s in scores]),
-        plane_values=_plane_values(scores),
+        plane_values=_plane_values(scores, exposure),
         plane_shape=stack.plane_shape,
         specimen=found.outline,
-        specimen_weights=None if found.outline is None else region_weights(found.outline, grid),
+        specimen_weights=found.weights(grid, stack.plane_shape),
         views=found.views,
     )
     return reweight(blank, region=region, specimen=specimen)
+
+
+def _context(stack: Stack, scorer: Scorer, patch_px: int) -> Job[PlaneContext]:
+    """What the scorer is told of the stack; a few slices are read beforehand for those that need it."""
+    context = PlaneContext(patch_px=patch_px, pixel_um=stack.x_um, optics=stack.optics)
+    if not {"value_range", "noise"} & set(scorer.needs):
+        return context
+    n = stack.n_slices
+    ranges, noises = [], []
+    for z in sorted({0, n // 4, n // 2, 3 * n // 4, n - 1}):
+        plane = stack.plane(z)
+        ranges.append(stack_range([plane]))
+        noises.append(noise_sigma(plane))
+        yield Progress(0, n, f"Looked at slice {z} of '{stack.name}'")
+    lows, highs = zip(*ranges, strict=True)
+    return dataclasses.replace(context, value_range=(min(lows), max(highs)), noise=min(noises))
 
 
 def reweight(report: FocusReport, *, region: NDArray[np.bool_] | None = None, specimen: bool = True) -> FocusReport:
@@ -162,8 +183,15 @@ def curve(report: FocusReport, region: NDArray[np.bool_]) -> tuple[NDArray[np.fl
     return there.values, there.decision
 
 
-def _plane_values(scores: list[PlaneScore]) -> NDArray[np.float64] | None:
-    given = [s.value for s in scores if s.value is not None]
+def _exposure_factor(exposure: NDArray[np.float64], exponent: float | None) -> NDArray[np.float32]:
+    """What flicker between the slices did to a scorer's values; ones where there is none to speak of."""
+    if not exponent or np.abs(exposure - 1).max() < LEAST_FLICKER:
+        return np.ones(len(exposure), np.float32)
+    return (exposure**exponent).astype(np.float32)
+
+
+def _plane_values(scores: list[PlaneScore], exposure: NDArray[np.float32]) -> NDArray[np.float64] | None:
+    given = [s.value / e for s, e in zip(scores, exposure, strict=True) if s.value is not None]
     return np.asarray(given, np.float64) if len(given) == len(scores) else None
 
 
