@@ -191,7 +191,7 @@ def _stack(found: Found, name: str, source: Path, *, z_axis: str | int | None) -
     in_order = "".join(axes[i] for i in order)
     # Steps and names hold for the file's own axes only.
     own_z = "Z" not in found.letters or ("Z" in axes and found.letters.index("Z") == axes.index("Z"))
-    own_c = "C" in axes and found.letters.find("C") == axes.index("C")
+    own_c = found.letters.find("C") == axes.find("C")
     n_slices = found.data.shape[axes.index("Z")] if "Z" in axes else 1
     heights = found.z_positions_um if own_z else None
     return Stack(

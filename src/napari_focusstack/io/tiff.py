@@ -241,21 +241,17 @@ def _ome_images(xml: str, path: Path) -> list[OmeImage]:
 
 
 def _with_ome(one: Found, image: OmeImage) -> Found:
-    names = image.channels if "C" in one.letters and len(image.channels) == _length(one, "C") else ()
+    n_channels = one.data.shape[one.letters.index("C")] if "C" in one.letters else 1
     return replace(
         one,
         y_um=image.y_um,
         x_um=image.x_um,
         z_um=image.z_um,
         z_positions_um=image.z_positions_um,
-        channels=names,
+        channels=image.channels if len(image.channels) == n_channels else (),
         optics=image.optics,
-        metadata={**one.metadata, **image.metadata, "channel_names": image.channels},
+        metadata={**one.metadata, **image.metadata},
     )
-
-
-def _length(one: Found, letter: str) -> int:
-    return one.data.shape[one.letters.index(letter)]
 
 
 def _with_imagej(one: Found, tif: Any) -> Found:
