@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
     QLabel,
+    QLayout,
     QLineEdit,
     QMessageBox,
     QPushButton,
@@ -22,12 +23,14 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.progress import Job, Progress
 from napari_focusstack.core.stack import Stack
 from napari_focusstack.io.provenance import fused_provenance
 from napari_focusstack.io.write import write_stack
 from napari_focusstack.widgets.fuse_run import FuseResult
 from napari_focusstack.widgets.job import JobBar
+from napari_focusstack.widgets.open_form import without_icons
 
 PARTS = {"fused": "Fused image", "index": "Slice index", "height": "Height in µm"}
 """What can be written, by the word in the file's name."""
@@ -63,6 +66,8 @@ def part_stack(result: FuseResult, part: str) -> Stack:
     stack, fused = result.source.stack, result.fused
     data = {"fused": fused.image, "index": fused.index, "height": fused.depth_um}[part]
     axes = fused.axes if part == "fused" else result.map_axes
+    if data is None:
+        raise InputError(f"The z step of '{stack.name}' is not known, so there is no height in µm: set the z step.")
     where = tuple(0 if n == 1 and a in "PT" else slice(None) for a, n in zip(axes, data.shape, strict=True))
     axes = "".join(a for a, w in zip(axes, where, strict=True) if w != 0)
     return Stack(
@@ -150,6 +155,8 @@ class ExportDialog(QDialog):
         layout.addWidget(self.problem)
         layout.addWidget(self.bar)
         layout.addWidget(self.buttons)
+        layout.setSizeConstraint(QLayout.SizeConstraint.SetMinimumSize)
+        without_icons(self.buttons)
 
         self.browse_button.clicked.connect(self._on_browse)
         self.path_edit.textChanged.connect(self._on_edited)

@@ -7,13 +7,16 @@ from html import escape
 from pathlib import Path
 
 from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QIcon
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
     QCheckBox,
     QComboBox,
+    QDialogButtonBox,
     QDoubleSpinBox,
     QFileDialog,
     QFormLayout,
+    QFrame,
     QHBoxLayout,
     QInputDialog,
     QLabel,
@@ -110,6 +113,7 @@ class StackForm(QWidget):
         self.heights = QPlainTextEdit()
         self.heights.setPlaceholderText("Paste the height of each slice in µm: 0, 0.5, 1.2 …")
         self.heights.setFixedHeight(64)
+        self.heights.setFrameShape(QFrame.Shape.Box)
         self.csv_button = QPushButton("From a table (CSV)…")
         self.channels = QLineEdit()
         self.channels.setPlaceholderText("DAPI, GFP …")
@@ -271,4 +275,12 @@ def describe(stack: Stack) -> str:
     kind = {"u": f"{8 * stack.dtype.itemsize} bit", "f": "float"}.get(stack.dtype.kind, str(stack.dtype))
     colour = ", colour" if stack.is_rgb else ""
     note = stack.axes_note.strip().rstrip(".")
-    return f"<b>{escape(stack.name)}</b>: {sizes} ({kind}{colour})." + (f"<br>Axes: {escape(note)}." if note else "")
+    return f"<b>{escape(stack.name)}</b>: {sizes} ({kind}{colour})." + (
+        f"<br>{escape(note[0].upper() + note[1:])}." if note else ""
+    )
+
+
+def without_icons(buttons: QDialogButtonBox) -> None:
+    """Take the icons off: the desktop's own don't go with napari's themes."""
+    for button in buttons.buttons():
+        button.setIcon(QIcon())
