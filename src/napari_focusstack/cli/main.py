@@ -30,7 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # consoles that can't print µ
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what matters of it we say ourselves, in one line
+    parser = logging.getLogger("tifffile")  # what matters of its complaints we say ourselves, in one line
+    parser.propagate = False
+    parser.addHandler(logging.NullHandler())
     signal.signal(signal.SIGTERM, _stop)
     sys.exit(_run(arguments))
 
