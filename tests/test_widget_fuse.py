@@ -323,6 +323,7 @@ def widget(viewer, qtbot) -> FuseWidget:
 def run(widget: FuseWidget, qtbot) -> None:
     click(qtbot, widget.bar.run_button)
     qtbot.waitUntil(lambda: not widget.bar.runner.busy, timeout=20_000)
+    qtbot.waitUntil(lambda: not widget.results.adding, timeout=20_000)
 
 
 def test_the_stack_is_chosen_already_and_one_click_fuses_it(viewer, widget, qtbot):
