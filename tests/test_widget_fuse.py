@@ -349,6 +349,17 @@ def test_fusing_again_replaces_the_layers_of_the_same_name(viewer, widget, qtbot
     assert len(viewer.layers) == 4
 
 
+def test_fusing_by_another_method_adds_all_its_layers_beside_the_first(viewer, widget, qtbot):
+    open_in(viewer, named(scene()))
+    run(widget, qtbot)
+    widget.form.method_box.setCurrentIndex(widget.form.method_box.findData("select"))
+    run(widget, qtbot)
+    names = [layer.name for layer in viewer.layers]
+    for words in ("fused", "index", "height µm"):
+        assert f"A01 {words} (pyramid)" in names
+        assert f"A01 {words} (select)" in names
+
+
 def test_channels_are_asked_for_only_where_there_are_several(viewer, widget, two_channels):
     open_in(viewer, named(scene()))
     assert widget.form.channel_box.isHidden()

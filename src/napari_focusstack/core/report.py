@@ -44,7 +44,7 @@ class Grid:
         return (row, col) if 0 <= row < self.shape[0] and 0 <= col < self.shape[1] else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PlaneScore:
     """What a scorer says of one plane.
 
@@ -97,7 +97,7 @@ class Decision:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FocusReport:
     """Scores of one series (one channel, time and position) of a stack.
 

@@ -43,7 +43,7 @@ class Optics:
     magnification: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stack:
     """A z-stack (or a set of them: positions, times, channels) with its calibration.
 

@@ -33,7 +33,7 @@ UNLABELLED = {2: "YX", 3: "ZYX", 4: "TZYX", 5: "TCZYX", 6: "PTCZYX"}
 """The rule for layers whose axes are not labelled: napari shows channels as layers, so a fourth axis is time."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Frame:
     """How a layer lies in the world, detached from the layer: still good after that is renamed, moved or deleted.
 
@@ -202,7 +202,7 @@ def show(layer: Any, dims: Any, **where: int) -> None:
     dims.set_point([first + i for i in places], [float(world[i]) for i in places])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Placed:
     """A result as a layer: ``viewer.add_image(placed.data, **placed.kwargs, name=…)``."""
 
