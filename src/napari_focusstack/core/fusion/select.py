@@ -11,7 +11,7 @@ from napari_focusstack.core.fusion.pyramid import Z_SCALE
 from napari_focusstack.core.fusion.sharpness import SharpnessTrack, summarise
 from napari_focusstack.core.progress import Job, Progress
 
-LOG_GAIN = 0.0137
+LOG_GAIN = 1.301
 """Variance of the Laplacian (kernel size 3) of a Gaussian (σ 1) of white noise of variance 1."""
 
 
@@ -31,7 +31,7 @@ def fuse_select(series: Series, *, noise_constant: float) -> Job[Merged]:
     h, w = series.plane_shape
     numerator = np.zeros(series.shape, np.float32)
     total = np.zeros((h, w), np.float32)
-    track = SharpnessTrack(((h + 1) // 2, (w + 1) // 2))
+    track = SharpnessTrack(((h + 1) // 2, (w + 1) // 2), power=4)
     first = gains = 0.0
     for i in range(len(series)):
         plane = series.image(i).astype(np.float32)
@@ -55,5 +55,5 @@ def fuse_select(series: Series, *, noise_constant: float) -> Job[Merged]:
         yield Progress(i + 1, len(series), f"slice {i + 1} of {len(series)}")
     total *= len(series) / gains
     numerator /= total if numerator.ndim == 2 else total[..., None]
-    index, peak, confidence = summarise(track, (h, w))
+    index, peak, confidence = summarise([track], (h, w))
     return Merged(numerator, index, peak, confidence)

@@ -90,7 +90,7 @@ def _fuse(stack: Stack, method: str, drive: int | None, chosen: tuple[int, ...])
     heights = stack.heights_um
     depth = None
     if heights is not None:
-        depth = [np.interp(p, np.arange(len(chosen)), heights[list(chosen)]).astype(np.float32) for p in peak]
+        depth = [_heights(p, heights[list(chosen)].astype(np.float32)) for p in peak]
     own = len(groups) > 1
     if alone:
         image = images[0]
@@ -108,6 +108,14 @@ def _fuse(stack: Stack, method: str, drive: int | None, chosen: tuple[int, ...])
         parameters={**engine.parameters, "drive": drive},
         slices=chosen,
     )
+
+
+def _heights(peak: Plane32, heights: Plane32) -> Plane32:
+    """Height at a position between slices: linear, the steps may be uneven."""
+    below = np.minimum(peak.astype(np.intp), len(heights) - 2)
+    steps = np.diff(heights)
+    depth: Plane32 = heights[below] + (peak - below) * steps[below]
+    return depth.astype(np.float32, copy=False)
 
 
 def _chosen(stack: Stack, slices: Sequence[int] | None) -> tuple[int, ...]:
@@ -161,13 +169,15 @@ class _Limits:
     def __init__(self, dtype: np.dtype[Any]) -> None:
         self.dtype = np.dtype(np.uint8) if dtype.kind == "b" else dtype
         self.is_bool = dtype.kind == "b"
-        self.low, self.high = np.inf, -np.inf
+        # One for each sample: a dim channel must not overshoot to the range of a bright one.
+        self.low: NDArray[Any] = np.asarray(np.inf)
+        self.high: NDArray[Any] = np.asarray(-np.inf)
 
     def see(self, plane: Plane) -> None:
         """Take note of the range of a float plane."""
         if plane.dtype.kind == "f":
-            self.low = min(self.low, float(plane.min()))
-            self.high = max(self.high, float(plane.max()))
+            self.low = np.minimum(self.low, plane.min(axis=(0, 1)))
+            self.high = np.maximum(self.high, plane.max(axis=(0, 1)))
 
     def fit(self, image: Plane32) -> NDArray[Any]:
         """Round and saturate; `image` is overwritten."""
