@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,19 @@ import tifffile
 
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.fusion.fused import Fused
+from napari_focusstack.core.progress import drain
 from napari_focusstack.core.report import Decision, FocusReport, Grid
 from napari_focusstack.core.stack import Stack, from_array
 from napari_focusstack.io.provenance import provenance, ranges, read_provenance, sha256
 from napari_focusstack.io.read import read_stack
-from napari_focusstack.io.write import write_fused, write_map, write_scores_csv, write_stack
+from napari_focusstack.io.write import (
+    part_stack,
+    write_fused,
+    write_fused_job,
+    write_map,
+    write_scores_csv,
+    write_stack,
+)
 
 SHAPES = {
     "YX": (20, 31),
@@ -221,3 +230,32 @@ def test_pandas_reads_scores(tmp_path: Path) -> None:
 def test_only_tiff_names_are_taken(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"\.ome\.tif or \.tif"):
         write_stack(tmp_path / "a.png", stack_of("YX"))
+
+
+def test_positions_get_a_file_each_and_times_an_axis(tmp_path: Path) -> None:
+    stack = stack_of("ZYX", channels=())
+    shape = (2, 3, 20, 31)
+    fused = Fused(
+        image=np.arange(2 * 3 * 20 * 31, dtype=np.uint16).reshape(shape),
+        axes="PTYX",
+        index=np.ones(shape, np.uint16),
+        depth_um=None,
+        confidence=np.ones(shape, np.float32),
+        method="select",
+        slices=(0, 1, 2, 3),
+    )
+    written = drain(write_fused_job({"image": tmp_path / "a.ome.tif", "index": tmp_path / "i.tif"}, fused, stack))
+    assert [p.name for p in written] == ["a_p0.ome.tif", "a_p1.ome.tif", "i_p0.tif", "i_p1.tif"]
+    for p in range(2):
+        back = read_stack(written[p])
+        assert (back.axes, back.x_um) == ("TYX", 0.25)
+        np.testing.assert_array_equal(np.asarray(back.data), fused.image[p])
+        assert read_stack(written[2 + p]).axes == "TYX"
+
+
+def test_a_single_time_and_position_leave_no_axis() -> None:
+    stack = stack_of("ZYX")
+    one = fused_of(stack)
+    lifted = replace(one, image=one.image[None, None], axes="PTYX", index=one.index[None, None])
+    assert part_stack(lifted, stack, "image").axes == "YX"
+    assert part_stack(lifted, stack, "index").axes == "YX"
