@@ -15,11 +15,13 @@ from napari_focusstack.widgets.layers import (
     METADATA,
     Frame,
     frame_of,
+    identity,
     layer_of,
     name_axes,
     place,
     show,
     shown_at,
+    source_id,
     stack_of,
 )
 
@@ -247,3 +249,18 @@ def test_the_file_of_a_layer_is_the_source_of_the_stack(tmp_path: Path) -> None:
     layer = Image(zeros(3, 8, 9))
     layer._set_source(Source(path=str(tmp_path / "ä b.tif")))
     assert stack_of(layer).source == tmp_path / "ä b.tif"
+
+
+def test_a_result_knows_its_source_whatever_that_is_called() -> None:
+    source = Image(zeros(4, 8, 9), name="A01")
+    placed = place(zeros(8, 9), "YX", like=frame_of(source))
+    source.name = "renamed"
+    assert source_id(Image(placed.data, **placed.kwargs)) == identity(source)
+
+
+def test_a_duplicate_is_told_from_its_original() -> None:
+    source = Image(zeros(4, 8, 9))
+    identity(source)
+    copy = Image.create(*source.as_layer_data_tuple())
+    assert identity(copy) != identity(source)
+    assert identity(copy) == identity(copy)
