@@ -151,3 +151,11 @@ class FocusReport:
     specimen_weights: Map | None = None
     region: NDArray[np.bool_] | None = None
     views: NDArray[np.float16] | None = None
+
+    @property
+    def basis(self) -> str:
+        """What decided: ``"region"``, ``"specimen"`` or ``"whole image"`` (also where no specimen was found)."""
+        if self.region is not None:
+            return "region"
+        even = bool((self.weights == self.weights.flat[0]).all())
+        return "whole image" if even or self.specimen_weights is None else "specimen"

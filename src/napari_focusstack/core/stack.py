@@ -113,6 +113,10 @@ class Stack:
                 f"{len(self.z_positions_um)} z positions were given for the {self.n_slices} slices of '{self.name}': "
                 "give one for each slice."
             )
+        if self.z_positions_um is not None and not np.isfinite(self.z_positions_um).all():
+            raise InputError(
+                f"The z positions of '{self.name}' hold NaN or infinity: give the height of each slice in µm, or none."
+            )
         if self.channels and len(self.channels) != self.size("C"):
             raise InputError(
                 f"{len(self.channels)} channel names were given for the {self.size('C')} channels of '{self.name}': "
