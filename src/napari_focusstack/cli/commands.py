@@ -74,6 +74,7 @@ def score(
     verbose: opt.Verbose = False,
 ) -> None:
     """Say how sharp each slice is and which is best."""
+    from napari_focusstack.io.scores import ScoredPlace
     from napari_focusstack.io.write import write_scores_csv
 
     chosen = opt.choose(stack, z_axis=z_axis, z_step=z_step, pixel_size=pixel_size, time=time, position=position)
@@ -81,7 +82,11 @@ def score(
         _check([output], chosen.stack, overwrite=overwrite)
     report = _score(chosen, scorer, patch, whole_field=whole_field, channel=channel, verbose=verbose)
     if output is not None:
-        write_scores_csv(output, report, overwrite=overwrite)
+        series = chosen.stack
+        index = 0 if channel is None else series.find_channel(channel)
+        name = series.channels[index] if series.channels else index
+        place = ScoredPlace(report, series.name, chosen.position, chosen.time, name)
+        write_scores_csv(output, [place], overwrite=overwrite)
     if as_json:
         print_json(_scores(report) | ({} if output is None else {"output": output}))
         return

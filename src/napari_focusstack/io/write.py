@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +17,7 @@ from napari_focusstack.core.report import FocusReport
 from napari_focusstack.core.stack import Stack
 from napari_focusstack.io.atomic import replacing, replacing_all
 from napari_focusstack.io.provenance import NAMESPACE, as_text, fused_provenance, score_provenance, source_files
+from napari_focusstack.io.scores import ScoredPlace, scores_table
 
 Part = Literal["image", "index", "depth", "confidence"]
 CONTENT: Mapping[Part, str] = {
@@ -297,28 +295,18 @@ def write_map(
     return write_stack(path, grid, provenance={**content, **said}, overwrite=overwrite)
 
 
-def write_scores_csv(path: str | Path, report: FocusReport, *, overwrite: bool = False) -> Path:
-    """Write a row for each slice: slice (0-based), z_um, scorer, value, best, good, and what else the scorer knows.
+def write_scores_csv(path: str | Path, scores: FocusReport | Sequence[ScoredPlace], *, overwrite: bool = False) -> Path:
+    """Write the table of scores of one series, or of several with their places: see `scores_table` for the columns.
 
-    `best` and `good` are 1 or 0; what is not known is empty. UTF-8 with commas, for Excel and pandas.
+    UTF-8 with commas, for Excel and pandas.
 
     Raises
     ------
     InputError
         If it can't be written there; nothing is left half-written.
     """
-    n = len(report.values)
-    more = {k: list(v) for k, v in report.extras.items() if isinstance(v, (list, tuple, np.ndarray)) and len(v) == n}
-    good = report.decision.good
-    out = io.StringIO()
-    table = csv.writer(out, lineterminator="\n")
-    table.writerow(["slice", "z_um", "scorer", "value", "best", "good", *more])
-    for z, value in enumerate(report.values):
-        height = None if report.heights_um is None else float(report.heights_um[z])
-        is_good = good is not None and good[0] <= z <= good[1]
-        row = [z, height, report.scorer, float(value), int(z == report.decision.best), int(is_good)]
-        table.writerow([_cell(v) for v in (*row, *(column[z] for column in more.values()))])
-    return write_text(path, out.getvalue(), overwrite=overwrite)
+    places = [ScoredPlace(scores)] if isinstance(scores, FocusReport) else scores
+    return write_text(path, scores_table(places), overwrite=overwrite)
 
 
 def write_text(path: str | Path, text: str, *, overwrite: bool = False) -> Path:
@@ -333,11 +321,6 @@ def write_text(path: str | Path, text: str, *, overwrite: bool = False) -> Path:
     with replacing(path, overwrite=overwrite) as part:
         part.write_text(text, encoding="utf-8", newline="")
     return path
-
-
-def _cell(value: Any) -> Any:
-    missing = value is None or (isinstance(value, (float, np.floating)) and not math.isfinite(value))
-    return "" if missing else value
 
 
 def _n_planes(stack: Stack) -> int:
