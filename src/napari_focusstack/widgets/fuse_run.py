@@ -52,11 +52,17 @@ class Source:
         How the layer lies in the world.
     looks : tuple of Look
         Look of each source layer; one for a layer that holds its channels itself.
+    keys : tuple of int or str
+        What a recipe calls each channel of the stack: its name in the file, or its index where that has none.
+    alone : bool
+        Whether this is one of several channels of a file.
     """
 
     stack: Stack
     frame: Frame
     looks: tuple[Look, ...]
+    keys: tuple[int | str, ...] = ()
+    alone: bool = False
 
     @property
     def split(self) -> bool:

@@ -55,7 +55,9 @@ def layers_of(stack: Stack) -> list[LayerData]:
     """Make a napari layer of each channel of a stack, calibrated, with its colour and contrast limits."""
     group = uuid4().hex
     layers: list[LayerData] = []
-    names = stack.channels or tuple(f"channel {i + 1}" for i in range(stack.n_channels))
+    names = stack.channels or tuple(f"channel {i}" for i in range(stack.n_channels))
+    # What a recipe calls a channel: names that the file has, and tells apart.
+    named = len(set(stack.channels)) == stack.n_channels
     colours = COLORMAPS.get(stack.n_channels, MANY)
     for c in range(stack.n_channels):
         single = stack.only_channel(c)
@@ -68,7 +70,12 @@ def layers_of(stack: Stack) -> list[LayerData]:
         }
         if stack.n_channels > 1:
             kwargs["name"] = f"{stack.name} {names[c]}"
-            kwargs["metadata"][METADATA] |= {"group": group, "channel": names[c], "stack": stack.name}
+            kwargs["metadata"][METADATA] |= {
+                "group": group,
+                "channel": names[c],
+                "channel_key": names[c] if named else c,
+                "stack": stack.name,
+            }
             kwargs |= {"colormap": colours[c % len(colours)], "blending": "additive"}
         if not stack.is_rgb:
             kwargs["contrast_limits"] = contrast_limits(single)
