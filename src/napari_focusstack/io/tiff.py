@@ -278,6 +278,7 @@ def _with_ome(one: Found, image: OmeImage) -> Found:
         channels=image.channels if len(image.channels) == n_channels else (),
         optics=image.optics,
         metadata={**one.metadata, **image.metadata},
+        notes=(*one.notes, *image.notes),
     )
 
 
