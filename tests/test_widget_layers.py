@@ -139,6 +139,13 @@ def test_uneven_heights_and_channel_names_survive_the_way_through_a_layer() -> N
     assert (back.name, back.y_um, back.axes) == ("ä b", 2, "CZYX")
 
 
+@pytest.mark.parametrize("heights", [(60, 50, 40, 30), (60, 50, 45, 30), (7,)])
+def test_heights_that_fall_survive_the_way_through_a_layer(heights: tuple[float, ...]) -> None:
+    stack = from_array(zeros(len(heights), 8, 9), y_um=2, x_um=2, z_positions_um=heights)
+    placed = layer_of(stack)
+    assert stack_of(Image(placed.data, **placed.kwargs)).heights_um == pytest.approx(heights)
+
+
 def test_a_stack_without_calibration_becomes_a_layer_in_pixels() -> None:
     placed = layer_of(from_array(zeros(3, 8, 9)))
     assert set(placed.kwargs["units"]) == {"pixel"}

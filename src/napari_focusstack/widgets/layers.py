@@ -315,9 +315,11 @@ def layer_of(stack: Stack) -> Placed:
     um = {"Y": stack.y_um, "X": stack.x_um, "Z": stack.z_um}
     axes = stack.axes.rstrip("S")
     heights = stack.z_positions_um
-    even = heights is not None and (len(heights) < 2 or np.allclose(np.diff(heights), heights[1] - heights[0]))
-    if heights is not None and len(heights) > 1:
-        um["Z"] = abs(float(np.mean(np.diff(heights)))) or None
+    steps = np.diff(heights or ())
+    # Scale and translate can hold heights that rise evenly; any others, falling ones too, are kept beside.
+    even = len(steps) > 0 and steps[0] > 0 and np.allclose(steps, steps[0])
+    if len(steps):
+        um["Z"] = abs(float(np.mean(steps))) or None
     known: dict[str, Any] = {"channels": list(stack.channels), "optics": stack.optics}
     if heights is not None and not even:
         known["z_positions_um"] = list(heights)
