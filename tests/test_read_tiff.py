@@ -110,6 +110,29 @@ def test_imagej_planes_behind_a_single_header_are_all_read(tmp_path: Path) -> No
     np.testing.assert_array_equal(np.asarray(read_stack(tmp_path / "a.tif").data), data)
 
 
+@pytest.mark.parametrize(
+    ("axes", "shape", "labels", "names"),
+    [
+        ("TZCYX", (2, 3, 2, 16, 20), ["DAPI", "GFP"] * 6, ("DAPI", "GFP")),
+        ("CYX", (2, 16, 20), ["DAPI", "GFP"], ("DAPI", "GFP")),
+        ("ZCYX", (3, 2, 16, 20), ["a1", "b1", "a2", "b2", "a3", "b3"], ()),
+        ("ZCYX", (3, 2, 16, 20), ["same"] * 6, ()),
+        ("ZCYX", (3, 2, 16, 20), ["", ""] * 3, ()),
+    ],
+)
+def test_labels_of_imagej_name_channels_where_they_repeat_with_them(
+    tmp_path: Path, axes: str, shape: tuple[int, ...], labels: list[str], names: tuple[str, ...]
+) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", pixels(*shape), imagej=True, metadata={"axes": axes, "Labels": labels})
+    assert read_stack(tmp_path / "a.tif").channels == names
+
+
+def test_labels_of_many_planes_without_another_axis_do_not_make_them_channels(tmp_path: Path) -> None:
+    labels = [f"img{i}.tif" for i in range(8)]
+    tifffile.imwrite(tmp_path / "a.tif", pixels(8, 16, 20), imagej=True, metadata={"axes": "CYX", "Labels": labels})
+    assert read_stack(tmp_path / "a.tif").axes == "ZYX"
+
+
 def test_plain_pages_are_slices_and_the_note_says_so(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", pixels(5, 16, 20), photometric="minisblack", metadata=None)
     stack = read_stack(tmp_path / "a.tif")
