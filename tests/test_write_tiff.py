@@ -99,9 +99,17 @@ def test_ome_tells_units_channels_and_the_resolution_tags_too(tmp_path: Path) ->
         assert (x[0] / x[1], unit) == (40000, 3)
 
 
-def test_uneven_heights_come_back(tmp_path: Path) -> None:
-    stack = stack_of("CZYX", z_um=None, z_positions_um=(0, 1, 5, 6))
-    assert read_stack(write_stack(tmp_path / "a.ome.tif", stack)).z_positions_um == (0, 1, 5, 6)
+@pytest.mark.parametrize("name", ["a.tif", "a.ome.tif"])
+@pytest.mark.parametrize("heights", [(0, 1, 5, 6), (0, -2, -4, -6)])
+def test_heights_that_are_uneven_or_fall_come_back(tmp_path: Path, name: str, heights: tuple[float, ...]) -> None:
+    stack = stack_of("CZYX", z_um=None, z_positions_um=heights)
+    assert read_stack(write_stack(tmp_path / name, stack)).z_positions_um == heights
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.ome.tif"])
+def test_channel_names_come_back(tmp_path: Path, name: str) -> None:
+    stack = stack_of("CZYX", channels=("DÄPI", "GFP"))
+    assert read_stack(write_stack(tmp_path / name, stack)).channels == ("DÄPI", "GFP")
 
 
 def test_without_calibration_none_is_invented(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def write_stack(
     """Write a stack or image as TIFF, plane by plane.
 
     A name that ends in ``.ome.tif`` becomes OME-TIFF. Any other ``.tif`` becomes ImageJ TIFF where ImageJ can hold it
-    (8 and 16 bit without sign, float32, RGB of 8 bit, up to 4 GB), and OME-TIFF where it can't.
+    (8 and 16 bit without sign, float32, RGB of 8 bit, up to 4 GB, even z steps), and OME-TIFF where it can't.
 
     Parameters
     ----------
@@ -344,6 +344,7 @@ def _write_tiff(part: Path, output: Output) -> Iterator[None]:
         not output.path.name.lower().endswith((".ome.tif", ".ome.tiff"))
         and dtype in (("uint8",) if stack.is_rgb else _IMAGEJ_TYPES)
         and n_bytes < _CLASSIC_LIMIT
+        and stack.z_positions_um is None  # ImageJ knows one step only
     )
     options = _imagej_options(stack, said) if imagej else _ome_options(stack, said)
     leading = "".join(a for a in ("TZC" if imagej else "TCZ") if a in stack.axes)
