@@ -96,7 +96,7 @@ def test_an_image_tells_all_of_itself() -> None:
 
 
 def test_information_is_summed_over_the_sources() -> None:
-    a, b, c = half_blurred(texture()) + (texture(),)
+    a, b, c = (*half_blurred(texture()), texture())
     assert mutual_information(c, [a, b]) == pytest.approx(mutual_information(c, [a]) + mutual_information(c, [b]))
 
 

@@ -117,7 +117,7 @@ QABF = Metric(
     "1",
     "sources",
     "How much of the edges of all slices arrived in the fused image, in strength and direction: 0 none, 0.97 all. "
-    "Blurred edges count too, so no fusion of very different slices reaches the top; compare methods on one stack only.",
+    "Blurred edges count too, so no fusion of unlike slices reaches the top; compare methods on one stack only.",
     "Xydeas & Petrović 2000, Electron. Lett. 36:308",
     EdgeTally,
 )

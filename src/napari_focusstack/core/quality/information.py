@@ -36,7 +36,8 @@ class InformationTally:
         """Number of the bin of each pixel; a grey level each for 8 bits, 256 over the fused image's range otherwise."""
         scale = (BINS - 1) / (self.high - self.low) if self.high > self.low else 0.0
         levels = np.rint((to_grey(image).ravel() - np.float32(self.low)) * np.float32(scale))
-        return np.clip(levels, 0, BINS - 1).astype(np.int64)
+        bins: NDArray[np.int64] = np.clip(levels, 0, BINS - 1).astype(np.int64)
+        return bins
 
     def add(self, other: Image) -> None:
         """Take one source into account."""
@@ -71,8 +72,8 @@ class NormalisedInformationTally(InformationTally):
 def mutual_information(fused: Image, sources: Iterable[Image]) -> float:
     """Mutual information between the fused image and its sources, in bits, summed over the sources.
 
-    ``MI = Σ_S H(S) + H(F) − H(S, F)``, with the entropies of the grey levels' histograms of 256 bins: a bin a grey level
-    for 8 bits; for other types 256 equal bins over the fused image's range, sources clipped to it. For two sources it
+    ``MI = Σ_S H(S) + H(F) − H(S, F)``, with the entropies of histograms of 256 bins: a bin a grey level for 8 bits;
+    for other types 256 equal bins over the fused image's range, sources clipped to it. For two sources it
     is the published measure. (m-SegNet's eq. 20 prints a plus before the joint entropy.) As a sum it grows with the
     number of sources, and it is highest for an image that copies one source: compare methods on one stack only.
 
@@ -128,7 +129,7 @@ NORMALISED_MUTUAL_INFORMATION = Metric(
     "Normalised mutual information",
     "1",
     "sources",
-    "The same as a share of all that there is to tell, averaged over the slices: 0 nothing in common, 1 the same image. "
+    "The same as a share of all there is to tell, averaged over the slices: 0 nothing in common, 1 the same image. "
     "Independent of the number of slices and of bright or dark images.",
     "Hossny, Nahavandi & Creighton 2008, Electron. Lett. 44:1066",
     NormalisedInformationTally,
