@@ -121,7 +121,7 @@ def frame_of(layer: Any) -> Frame:
         None if factor is None else float(step * factor)
         for step, factor in zip(steps, map(_um_per, layer.units), strict=True)
     )
-    path = getattr(layer.source, "path", None)
+    path = getattr(layer.source, "path", None) or layer.metadata.get(METADATA, {}).get("source")
     return Frame(
         name=layer.name,
         axes=axes,
