@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -251,3 +253,23 @@ def test_local_maximum_gradient_map_of_a_constant_plane_is_zero() -> None:
 def test_local_maximum_gradient_map_needs_a_block_of_two_pixels() -> None:
     with pytest.raises(InputError, match="1×4 pixels"):
         local_maximum_gradient_map(texture(), block_px=(1, 4))
+
+
+@pytest.mark.parametrize("measure", EVERY)
+def test_the_page_of_the_measures_names_it(measure: Measure) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "measures.md").read_text(encoding="utf-8")
+    assert f"| `{measure.name}` | {measure.description} | {measure.units} |" in page
+
+
+def test_the_page_of_the_measures_owns_up_to_those_for_dense_texture_only() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "measures.md").read_text(encoding="utf-8")
+    fails = page[page.index("## Where they fail") : page.index("## Best slice")]
+    assert all(f"**`{name}`**" in fails for name in FOR_DENSE_TEXTURE_ONLY)
+
+
+def test_real_stacks_are_hit_by_the_default(shared_data: Path) -> None:
+    """Fluorescence and brightfield with one clear answer; the whole image is looked at."""
+    read_stack = pytest.importorskip("napari_focusstack.io.read").read_stack
+    for name, slices in {"beads_s1": {4}, "nucleus": {18, 19, 20}, "organoid_A01": {5, 6}}.items():
+        planes = list(read_stack(shared_data / "stacks" / f"{name}.ome.tif").series().planes())
+        assert int(curve(MEASURES["tenengrad"], planes).argmax()) in slices

@@ -57,7 +57,7 @@ def _dock(name: str) -> Any:
     dock.show()
     dock.raise_()
     if layer is not None:
-        widget.choose(layer)
+        widget.choose_layer(layer)
     return widget
 
 

@@ -6,20 +6,33 @@ from typing import Any
 
 from napari.utils.notifications import show_info, show_warning
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.stack import Stack
+from napari_focusstack.widgets.dock import DockedWidget
 from napari_focusstack.widgets.fuse_channels import channel_layers, channel_name, joined_stack
 from napari_focusstack.widgets.fuse_form import FuseForm
+from napari_focusstack.widgets.fuse_preview import PreviewJob, visible_region
 from napari_focusstack.widgets.fuse_results import ResultPanel
 from napari_focusstack.widgets.fuse_run import FuseJob, FuseResult, Look, Source
-from napari_focusstack.widgets.job import JobBar
-from napari_focusstack.widgets.layers import METADATA, frame_of, shown_at, stack_of
+from napari_focusstack.widgets.job import JobBar, JobRunner
+from napari_focusstack.widgets.layers import METADATA, Placed, frame_of, shown_at, stack_of
 from napari_focusstack.widgets.open_hint import CalibrationHint
+from napari_focusstack.widgets.overlays import FocusMap
 
 
-class FuseWidget(QWidget):
+class FuseWidget(DockedWidget):
     """The dock widget *Fuse*.
 
     Parameters
@@ -32,37 +45,62 @@ class FuseWidget(QWidget):
         super().__init__(parent)
         self._viewer = napari_viewer
         self._watched: Any = None
+        self._previewed: Any = None
         self.layer_box = QComboBox()
         self.layer_box.setToolTip("The z-stack to fuse")
         self.layer_box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.layer_box.setMinimumContentsLength(12)
+        self.layer_box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.hint = CalibrationHint(napari_viewer)
         self.problem = QLabel()
         self.problem.setWordWrap(True)
         self.form = FuseForm()
         self.bar = JobBar("Fuse", tooltip="Fuse the slices into one image that is sharp everywhere")
+        self.preview_runner = JobRunner(self)
+        self.preview_button = QPushButton("Preview")
+        self.preview_button.setToolTip("Fuse what is on screen, at a size that takes about a second")
         self.results = ResultPanel(napari_viewer)
 
-        top = QFormLayout()
-        top.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
-        top.addRow("Layer", self.layer_box)
+        self.form.form.insertRow(0, "Layer", self.layer_box)
+        self.form.form.insertRow(1, self.hint)
+        run = QHBoxLayout()
+        run.addWidget(self.bar, 3)
+        run.addWidget(self.preview_button, 1)
+        content = QWidget()
+        column = QVBoxLayout(content)
+        column.addWidget(self.form)
+        column.addWidget(self.problem)
+        column.addLayout(run)
+        column.addWidget(self.results)
+        column.addStretch(1)
+        # It scrolls where the window is too low.
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(content)
         layout = QVBoxLayout(self)
-        layout.addLayout(top)
-        layout.addWidget(self.hint)
-        layout.addWidget(self.form)
-        layout.addWidget(self.problem)
-        layout.addWidget(self.bar)
-        layout.addWidget(self.results)
-        layout.addStretch(1)
-        layout.setAlignment(Qt.AlignmentFlag.AlignTop)
-        self.setMinimumWidth(280)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(scroll)
+        self.setMinimumWidth(300)
 
         self.layer_box.currentIndexChanged.connect(self._on_layer)
         self.bar.requested.connect(self._on_fuse)
         self.bar.runner.succeeded.connect(self._on_fused)
         self.bar.runner.cancelled.connect(self._on_cancelled)
+        self.preview_button.clicked.connect(self._on_preview)
+        self.preview_runner.busy_changed.connect(self._on_preview_busy)
+        self.preview_runner.succeeded.connect(self._on_previewed)
         self._viewer.layers.selection.events.active.connect(self._on_active)
         self.reset_choices()
+
+    def shut_down(self) -> None:
+        """Stop fusing and let go of the viewer: the dock is closed."""
+        self.bar.runner.cancel()
+        self.preview_runner.cancel()
+        self.results.shut_down()
+        self._viewer.layers.selection.events.active.disconnect(self._on_active)
+        self._watch(None)
 
     def reset_choices(self, event: Any = None) -> None:
         """Follow the viewer's list of layers; napari calls this when it changes."""
@@ -86,7 +124,7 @@ class FuseWidget(QWidget):
         """The chosen layer; None where there is none."""
         return self.layer_box.currentData()
 
-    def choose(self, layer: Any) -> None:
+    def choose_layer(self, layer: Any) -> None:
         """Choose a layer, where it is one that can be fused."""
         index = next((i for i in range(self.layer_box.count()) if self.layer_box.itemData(i) is layer), -1)
         if index >= 0:
@@ -96,14 +134,17 @@ class FuseWidget(QWidget):
         self.results.refresh()
 
     def _on_layer(self) -> None:
-        layer = self.layer
+        self._watch(self.layer)
+        self._on_lengths()
+
+    def _watch(self, layer: Any) -> None:
+        """Follow the calibration of one layer."""
         if self._watched is not layer:
             for emitter in _lengths_of(self._watched):
                 emitter.disconnect(self._on_lengths)
             self._watched = layer
             for emitter in _lengths_of(layer):
                 emitter.connect(self._on_lengths)
-        self._on_lengths()
 
     def _on_lengths(self, event: Any = None) -> None:
         """The layer, its calibration or its axes changed: what the form offers follows."""
@@ -122,8 +163,9 @@ class FuseWidget(QWidget):
         self.hint.show_for(layer, stack)
         self.problem.setText(problem)
         self.problem.setVisible(bool(problem))
-        self.form.setEnabled(not problem)
+        self.form.set_usable(not problem)
         self.bar.run_button.setEnabled(not problem)
+        self.preview_button.setEnabled(not problem)
 
     def _on_fuse(self) -> None:
         layer = self.layer
@@ -142,7 +184,41 @@ class FuseWidget(QWidget):
         self.bar.runner.start(FuseJob(source, choices.settings, times=times, positions=positions))
 
     def _on_fused(self, result: FuseResult) -> None:
+        for preview in [layer for layer in self._viewer.layers if _role(layer) == "preview"]:
+            self._viewer.layers.remove(preview)
         self.results.add(result)
+
+    def _on_preview(self) -> None:
+        layer = self.layer
+        if layer is None:
+            return
+        try:
+            settings = self.form.choices().settings
+            source = Source(joined_stack([layer]), frame_of(layer), (Look.of(layer),))
+        except InputError as error:
+            show_warning(str(error))
+            return
+        shown = shown_at(layer, self._viewer.dims)
+        region = visible_region(layer)
+        self._previewed = source
+        self.preview_runner.start(
+            PreviewJob(source, settings, region, time=shown.get("T", 0), position=shown.get("P", 0))
+        )
+
+    def _on_preview_busy(self, busy: bool) -> None:
+        self.preview_button.setText("…" if busy else "Preview")
+
+    def _on_previewed(self, placed: Placed) -> None:
+        name = f"{self._previewed.frame.name} preview"
+        for old in [layer for layer in self._viewer.layers if layer.name == name]:
+            self._viewer.layers.remove(old)
+        look = self._previewed.looks[0]
+        more: dict[str, Any] = {"name": name, "blending": "opaque"}
+        if look.contrast_limits is not None:
+            more |= {"contrast_limits": look.contrast_limits, "colormap": look.colormap, "gamma": look.gamma}
+        active = self._viewer.layers.selection.active
+        self._viewer.add_image(placed.data, **placed.kwargs, **more)
+        self._viewer.layers.selection.active = active
 
     def _on_cancelled(self) -> None:
         show_info("Fusing was cancelled; nothing was added.")
@@ -150,7 +226,11 @@ class FuseWidget(QWidget):
 
 def _is_source(layer: Any) -> bool:
     """Whether a layer may be fused: an image that is no result of ours."""
-    return getattr(layer, "_type_string", "") == "image" and "role" not in layer.metadata.get(METADATA, {})
+    return getattr(layer, "_type_string", "") == "image" and not isinstance(layer, FocusMap) and not _role(layer)
+
+
+def _role(layer: Any) -> str:
+    return str(layer.metadata.get(METADATA, {}).get("role", ""))
 
 
 def _n_slices(layer: Any) -> int:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 from superqt import QLabeledRangeSlider
 
 from napari_focusstack.core.fusion import DEFAULT_METHOD, METHODS
@@ -77,6 +78,7 @@ class FuseForm(QWidget):
         for box in (self.method_box, self.channel_box, self.extent_box):
             box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
             box.setMinimumContentsLength(12)
+            box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.form = QFormLayout(self)
         self.form.setContentsMargins(0, 0, 0, 0)
         self.form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
@@ -110,9 +112,14 @@ class FuseForm(QWidget):
         whole = (first, last) == (self.slices.minimum(), self.slices.maximum()) or n != self._n_slices
         self._n_slices = n
         self.slices.setRange(0, max(1, n - 1))
-        self.slices.setEnabled(n > 1)
         self.slices.setValue((0, max(1, n - 1)) if whole else (first, last))
         self._on_slices()
+
+    def set_usable(self, usable: bool) -> None:
+        """Grey the choices out where there is nothing to fuse."""
+        for field in (self.method_box, self.channel_box, self.extent_box, self.align_box):
+            field.setEnabled(usable)
+        self.slices.setEnabled(usable)
 
     def choices(self) -> Choices:
         """What the form says now."""
@@ -161,7 +168,7 @@ class FuseForm(QWidget):
     def _on_method(self) -> None:
         method = METHODS[self.method_box.currentData()]
         self.method_box.setToolTip(method.description)
-        self.method_note.setText(method.description.split(". ")[0].rstrip(".") + ".")
+        self.method_note.setText(re.split(r"[.;:] ", method.description)[0].rstrip(".") + ".")
         self.changed.emit()
 
     def _on_slices(self) -> None:

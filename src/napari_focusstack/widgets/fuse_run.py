@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from napari_focusstack.core.fusion.fused import Fused
 from napari_focusstack.core.progress import Job, relay
 from napari_focusstack.core.stack import AXES, Stack
-from napari_focusstack.widgets.layers import Frame, Placed, place
+from napari_focusstack.widgets.layers import METADATA, Frame, Placed, place
 
 NOT_FOR_QUANTIFICATION = (
     "Intensities of a fused image are not for quantification: they mix slices. "
@@ -165,12 +165,36 @@ def _joined(arrays: Sequence[Any], shape: tuple[int, ...]) -> NDArray[Any]:
 
 @dataclass(frozen=True)
 class NewLayer:
-    """A layer to be: `role` is ``"fused"``, ``"index"`` or ``"depth"``."""
+    """A layer to be: `role` is ``"fused"``, ``"index"``, ``"depth"`` or ``"values"``."""
 
     role: str
     data: Any
     kwargs: dict[str, Any]
     channel: int | None = None
+
+
+@dataclass
+class Made:
+    """A result and the layers that show it."""
+
+    result: FuseResult
+    layers: list[tuple[NewLayer, Any]] = field(default_factory=list)
+
+    def of_role(self, role: str) -> list[Any]:
+        """The layers of one role."""
+        return [layer for new, layer in self.layers if new.role == role]
+
+    @property
+    def name(self) -> str:
+        """What to call it: the name of the fused image, or that of the stack where its channels are several."""
+        source = self.result.source
+        return f"{source.stack.name if source.split else source.looks[0].name} fused ({self.result.label})"
+
+    @property
+    def retouched(self) -> dict[str, int]:
+        """How many pixels were painted by hand, by the slice they were taken from."""
+        known = self.of_role("fused")[0].metadata.get(METADATA, {})
+        return dict(known.get("retouched", {}))
 
 
 def provenance_of(result: FuseResult) -> dict[str, Any]:
@@ -187,11 +211,11 @@ def provenance_of(result: FuseResult) -> dict[str, Any]:
 
 
 def layers_of_result(result: FuseResult) -> list[NewLayer]:
-    """Make the layers of a result, in the order in which they are added: depth, index, fused image on top.
+    """Make the layers of a result, in the order in which they are added: fused image, index, height.
 
-    The index and the depth map are added hidden, below the fused image, which looks like its source.
+    The fused image looks like its source. Index and height lie above it, hidden: one click on the eye shows them.
     """
-    return [*_map_layers(result), *_fused_layers(result)]
+    return [*_fused_layers(result), *reversed(_map_layers(result))]
 
 
 def _map_layers(result: FuseResult) -> list[NewLayer]:
@@ -203,8 +227,8 @@ def _map_layers(result: FuseResult) -> list[NewLayer]:
     if fused.depth_um is not None:
         finite = fused.depth_um[np.isfinite(fused.depth_um)]
         low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-        maps.append(("depth", fused.depth_um, "height in µm", (low, high if high > low else low + 1.0), "viridis"))
-    maps.append(("index", fused.index, "slice index", (float(slices[0]), float(last)), "viridis"))
+        maps.append(("depth", fused.depth_um, "height µm", (low, high if high > low else low + 1.0), "viridis"))
+    maps.append(("index", fused.index, "index", (float(slices[0]), float(last)), "viridis"))
     made = []
     for role, data, words, limits, colormap in maps:
         for c in range(data.shape[result.map_axes.index("C")]) if _splits_maps(result) else (None,):
@@ -223,19 +247,26 @@ def _map_layers(result: FuseResult) -> list[NewLayer]:
     return made
 
 
-def _fused_layers(result: FuseResult) -> list[NewLayer]:
+def layers_of_values(result: FuseResult, values: NDArray[Any]) -> list[NewLayer]:
+    """Make the layers of the source's values by index, an array like the fused image; they look like the source."""
+    return _fused_layers(result, values, role="values")
+
+
+def _fused_layers(result: FuseResult, image: NDArray[Any] | None = None, *, role: str = "fused") -> list[NewLayer]:
     fused, source = result.fused, result.source
+    image = fused.image if image is None else image
+    words = {"fused": "fused", "values": "source values"}[role]
     made = []
     for i, look in enumerate(source.looks):
         c = i if source.split else None
-        data, axes = (fused.image, fused.axes) if c is None else _channel(fused.image, fused.axes, c)
-        placed = lay(data, axes, result=result, role="fused")
-        kwargs = {**placed.kwargs, "name": f"{look.name} fused ({result.label})"}
+        data, axes = (image, fused.axes) if c is None else _channel(image, fused.axes, c)
+        placed = lay(data, axes, result=result, role=role)
+        kwargs = {**placed.kwargs, "name": f"{look.name} {words} ({result.label})"}
         # The lowest of the new images hides the sources, the others are added to it as their sources are.
         kwargs["blending"] = "opaque" if i == 0 and look.blending == "additive" else look.blending
         if look.contrast_limits is not None:
             kwargs |= {"contrast_limits": look.contrast_limits, "colormap": look.colormap, "gamma": look.gamma}
-        made.append(NewLayer("fused", placed.data, kwargs, c))
+        made.append(NewLayer(role, placed.data, kwargs, c))
     return made
 
 
@@ -251,7 +282,7 @@ def lay(data: Any, axes: str, *, result: FuseResult, role: str) -> Placed:
     thick = [a for a in frame.axes[first:] if a not in axes]
     letters = sorted({*axes, *thick}, key=AXES.index)
     data = np.expand_dims(data, [i for i, a in enumerate(letters) if a in thick])
-    at = {**result.at, **{a: (stack.size(a) - 1) / 2 for a in thick}}
+    at: dict[str, Any] = {**result.at, **{a: (stack.size(a) - 1) / 2 for a in thick}}
     placed = place(data, "".join(letters), like=frame, at=at, provenance={**provenance_of(result), "role": role})
     kept = frame.axes[first:]
     stretch = np.array([stack.size(a) if a in thick else 1.0 for a in kept])

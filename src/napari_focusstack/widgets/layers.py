@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from napari.layers import Image
 from numpy.typing import NDArray
 
 from napari_focusstack import __version__
@@ -146,7 +147,7 @@ def stack_of(layer: Any) -> Stack:
     InputError
         If the layer is not an image or its axes can't be named.
     """
-    if getattr(layer, "_type_string", "") != "image":
+    if not isinstance(layer, Image):
         raise InputError(f"'{layer.name}' is not an image layer: choose an image.")
     frame = frame_of(layer)
     data = layer.data[0] if layer.multiscale else layer.data

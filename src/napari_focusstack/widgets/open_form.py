@@ -7,13 +7,16 @@ from html import escape
 from pathlib import Path
 
 from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QIcon
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
     QCheckBox,
     QComboBox,
+    QDialogButtonBox,
     QDoubleSpinBox,
     QFileDialog,
     QFormLayout,
+    QFrame,
     QHBoxLayout,
     QInputDialog,
     QLabel,
@@ -110,6 +113,7 @@ class StackForm(QWidget):
         self.heights = QPlainTextEdit()
         self.heights.setPlaceholderText("Paste the height of each slice in µm: 0, 0.5, 1.2 …")
         self.heights.setFixedHeight(64)
+        self.heights.setFrameShape(QFrame.Shape.Box)
         self.csv_button = QPushButton("From a table (CSV)…")
         self.channels = QLineEdit()
         self.channels.setPlaceholderText("DAPI, GFP …")
@@ -153,7 +157,7 @@ class StackForm(QWidget):
         self._square = stack.x_um is None or stack.y_um is None or abs(stack.x_um - stack.y_um) < 1e-6 * stack.x_um
         self.z_step.fill(stack.z_um, guess.z_um, guess.z_from, said_by=self._said_by)
         self.uneven.setChecked(stack.z_positions_um is not None)
-        self.heights.setPlainText(", ".join(f"{h:g}" for h in stack.z_positions_um or ()))
+        self.heights.setPlainText(", ".join(f"{h:.10g}" for h in stack.z_positions_um or ()))
         self.channels.setText(", ".join(stack.channels))
         self._on_edited()
 
@@ -256,7 +260,7 @@ class StackForm(QWidget):
             return
         name = self._choose_column(list(columns))
         if name is not None:
-            self.heights.setPlainText(", ".join(f"{h:g}" for h in columns[name]))
+            self.heights.setPlainText(", ".join(f"{h:.10g}" for h in columns[name]))
 
     def _choose_column(self, names: Sequence[str]) -> str | None:
         if len(names) == 1:
@@ -271,4 +275,12 @@ def describe(stack: Stack) -> str:
     kind = {"u": f"{8 * stack.dtype.itemsize} bit", "f": "float"}.get(stack.dtype.kind, str(stack.dtype))
     colour = ", colour" if stack.is_rgb else ""
     note = stack.axes_note.strip().rstrip(".")
-    return f"<b>{escape(stack.name)}</b>: {sizes} ({kind}{colour})." + (f"<br>Axes: {escape(note)}." if note else "")
+    return f"<b>{escape(stack.name)}</b>: {sizes} ({kind}{colour})." + (
+        f"<br>{escape(note[0].upper() + note[1:])}." if note else ""
+    )
+
+
+def without_icons(buttons: QDialogButtonBox) -> None:
+    """Take the icons off: the desktop's own don't go with napari's themes."""
+    for button in buttons.buttons():
+        button.setIcon(QIcon())

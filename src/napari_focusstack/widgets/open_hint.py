@@ -57,7 +57,7 @@ def missing_lengths(stack: Stack) -> str:
     z = stack.n_slices > 1 and stack.heights_um is None
     pixel = stack.x_um is None or stack.y_um is None
     if z and pixel:
-        return "Pixel size and z step are not known: heights and distances count in pixels and slices."
+        return "Pixel size and z step are not known."
     if z:
-        return "The z step is not known: heights count in slices."
-    return "The pixel size is not known: distances count in pixels." if pixel else ""
+        return "The z step is not known: no heights in µm."
+    return "The pixel size is not known." if pixel else ""

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QDialog, QDialogButtonBox, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QDialog, QDialogButtonBox, QLabel, QLayout, QVBoxLayout, QWidget
 
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.stack import Stack
 from napari_focusstack.widgets.layers import METADATA, name_axes, stack_of
-from napari_focusstack.widgets.open_form import StackForm
+from napari_focusstack.widgets.open_form import StackForm, without_icons
 from napari_focusstack.widgets.open_stack import open_stacks
 from napari_focusstack.widgets.open_values import Calibration, guess_missing
 
@@ -51,6 +51,8 @@ class CalibrationDialog(QDialog):
         layout.addWidget(self.message)
         layout.addStretch(1)
         layout.addWidget(self.buttons)
+        layout.setSizeConstraint(QLayout.SizeConstraint.SetMinimumSize)
+        without_icons(self.buttons)
         self.setMinimumWidth(420)
         self.form.changed.connect(self._on_form)
         self.buttons.accepted.connect(self._on_ok)

@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
     QLabel,
+    QLayout,
     QProgressBar,
     QPushButton,
     QVBoxLayout,
@@ -27,7 +28,7 @@ from napari_focusstack.core.stack import Stack
 from napari_focusstack.io.read import read_stacks
 from napari_focusstack.widgets.job import JobRunner
 from napari_focusstack.widgets.layers import stack_of
-from napari_focusstack.widgets.open_form import StackForm
+from napari_focusstack.widgets.open_form import StackForm, without_icons
 from napari_focusstack.widgets.open_values import guess_missing
 from napari_focusstack.widgets.reader import LayerData, layers_of
 
@@ -97,11 +98,13 @@ class OpenStackDialog(QDialog):
         layout = QVBoxLayout(self)
         layout.addLayout(choose)
         layout.addWidget(self.series_box)
-        layout.addWidget(self.message)
         layout.addWidget(self.form)
         layout.addWidget(self.busy_bar)
+        layout.addWidget(self.message)
         layout.addStretch(1)
         layout.addWidget(self.buttons)
+        layout.setSizeConstraint(QLayout.SizeConstraint.SetMinimumSize)
+        without_icons(self.buttons)
         self.setMinimumWidth(460)
 
         self.files_button.clicked.connect(self._on_files)

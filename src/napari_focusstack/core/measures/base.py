@@ -142,7 +142,8 @@ class Measure:
         InputError
             If the plane or the patch is too small.
         """
-        h, w = plane.shape[:2]
+        grey = to_grey(plane)
+        h, w = grey.shape
         if min(h, w) < SMALLEST_PLANE_PX:
             raise InputError(
                 f"A plane of {h}×{w} pixels is too small to be scored: "
@@ -154,7 +155,7 @@ class Measure:
             value_range = (0.0, 255.0)
         grid = Grid.covering((h, w), patch_px)
         info = PlaneInfo(grid, pixel_um, optics, value_range, noise)
-        return PlaneScore(self.function(to_grey(plane), info), grid)
+        return PlaneScore(self.function(grey, info), grid)
 
 
 def stack_range(planes: Iterable[NDArray[Any]]) -> tuple[float, float]:
