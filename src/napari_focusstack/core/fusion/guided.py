@@ -33,11 +33,11 @@ def guided_filter(mask: Plane32, guide: Plane32, *, radius: int, eps: float) -> 
         return smooth
 
     # About its mean, as float32 squares of a bright guide leave no digits for a small eps.
-    centred = guide - np.float32(guide.mean(dtype=np.float64))
+    centred: Plane32 = guide - np.float32(guide.mean(dtype=np.float64))
     mean_guide, mean_mask = mean(centred), mean(mask)
-    variance = np.maximum(mean(centred * centred) - mean_guide * mean_guide, 0)
-    a = (mean(centred * mask) - mean_guide * mean_mask) / (variance + np.float32(eps))
-    b = mean_mask - a * mean_guide
+    variance: Plane32 = np.maximum(mean(centred * centred) - mean_guide * mean_guide, np.float32(0))
+    a: Plane32 = (mean(centred * mask) - mean_guide * mean_mask) / (variance + np.float32(eps))
+    b: Plane32 = mean_mask - a * mean_guide
     smooth: Plane32 = mean(a) * centred + mean(b)
     return smooth
 
