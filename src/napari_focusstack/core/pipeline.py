@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -90,7 +91,10 @@ def fuse_job(stack: Stack, settings: FuseSettings, *, time: int = 0, position: i
         start = 300
         series = yield from relay(align_series(series, drive=drive or 0), done=0, total=start)
     job = fuse_series(series, method=settings.method, drive=drive, slices=range(first, last + 1))
-    return (yield from relay(job, done=start, total=1000))
+    fused = yield from relay(job, done=start, total=1000)
+    if settings.align:
+        fused = replace(fused, parameters={**fused.parameters, "alignment": series.metadata["alignment"]})
+    return fused
 
 
 def fuse(stack: Stack, *, time: int = 0, position: int = 0, **options: Any) -> Fused:

@@ -48,7 +48,7 @@ class FocusWidget(DockedWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.form)
-        self.overlays = Overlays(napari_viewer)
+        self.overlays = Overlays(napari_viewer, self)
         self.scoring = ScoreFlow(self.form.job_bar, self, self)
         self.regions = RegionTool(napari_viewer, self)
         self.picking = PickFlow(self.form.picks, self, self)
@@ -148,6 +148,7 @@ class FocusWidget(DockedWidget):
         box.setCurrentIndex(self._layers.index(chosen) if chosen is not None else -1)
         box.blockSignals(False)
         self._take(chosen)
+        self.refresh()
 
     def _default_layer(self) -> Any:
         active = self.viewer.layers.selection.active
@@ -263,7 +264,7 @@ class FocusWidget(DockedWidget):
         elif n < 2:
             self.form.say("", f"'{self._layer.name}' has no slices along z: choose a layer with two or more.")
         else:
-            self.form.say("", "Not scored yet.")
+            self.form.say("", "Press Score slices to see where the stack is sharp.")
 
     def _show_overlays(self) -> None:
         form, scored, target = self.form, self._scored, self.target

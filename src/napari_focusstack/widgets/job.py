@@ -226,6 +226,7 @@ class JobBar(QWidget):
         self.run_button = QPushButton(label)
         self.run_button.setToolTip(tooltip)
         self.run_button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.run_button.setMinimumHeight(30)
         font = self.run_button.font()
         font.setBold(True)
         self.run_button.setFont(font)

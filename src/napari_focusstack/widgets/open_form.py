@@ -98,6 +98,7 @@ class StackForm(QWidget):
         super().__init__(parent)
         self._said_by = said_by
         self._stack: Stack | None = None
+        self._square = True
         self._axis_boxes: list[tuple[int, QComboBox]] = []
         self.summary = QLabel()
         self.summary.setWordWrap(True)
