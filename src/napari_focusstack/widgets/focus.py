@@ -21,7 +21,7 @@ from napari_focusstack.widgets.dock import DockedWidget
 from napari_focusstack.widgets.extract_flow import ExtractFlow
 from napari_focusstack.widgets.focus_form import REGION, SPECIMEN, FocusForm
 from napari_focusstack.widgets.focus_state import Basis, Scored, Target, View
-from napari_focusstack.widgets.layers import UNLABELLED, frame_of, name_axes, show, shown_at
+from napari_focusstack.widgets.layers import METADATA, UNLABELLED, frame_of, name_axes, show, shown_at
 from napari_focusstack.widgets.overlays import FocusMap, Overlays
 from napari_focusstack.widgets.pick_flow import PickFlow, save_table
 from napari_focusstack.widgets.picks_table import proposed_file
@@ -117,8 +117,9 @@ class FocusWidget(DockedWidget):
             return {}
 
     def candidates(self) -> list[Any]:
-        """Image layers that can be scored."""
-        return [x for x in self.viewer.layers if isinstance(x, Image) and not isinstance(x, FocusMap)]
+        """Image layers that can be scored: those that are no results."""
+        images = [x for x in self.viewer.layers if isinstance(x, Image)]
+        return [x for x in images if "role" not in x.metadata.get(METADATA, {})]
 
     # Choosing ---------------------------------------------------------------------------------------------------
 
