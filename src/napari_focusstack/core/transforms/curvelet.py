@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
 from napari_focusstack.core.errors import InputError
@@ -73,6 +72,8 @@ class Curvelet:
 
     def forward(self, plane: Plane32) -> Iterator[Band]:
         """Yield a complex64 band for each wedge from the finest level on, then the low-pass (float32)."""
+        import scipy.fft  # slow to load, and most jobs do without
+
         spectrum = scipy.fft.fft2(extend(plane, self.padded), norm="ortho")
         flat = spectrum.ravel()
         for wedge in self._wedges:
@@ -82,6 +83,8 @@ class Curvelet:
 
     def inverse(self, bands: Iterable[Band]) -> Plane32:
         """Put a plane together again; exact but for rounding."""
+        import scipy.fft  # slow to load, and most jobs do without
+
         spectrum = np.zeros(self.padded, np.complex64)
         flat = spectrum.ravel()
         remaining = iter(bands)
@@ -112,6 +115,8 @@ class Curvelet:
         self, centre: float, spacing: float, low: float, high: float
     ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Row and column frequencies, in whole cycles over the plane, of each place of the rectangle of a wedge."""
+        import scipy.fft  # slow to load, and most jobs do without
+
         ny, nx = self.padded
         if centre % 2 == 0:
             return self._corner(centre, spacing, low, high)
@@ -148,6 +153,8 @@ class Curvelet:
 
 def _lengthened(k: NDArray[np.intp], n: int) -> NDArray[np.intp]:
     """Frequencies continued to a number that is quick to transform, all different modulo n."""
+    import scipy.fft  # slow to load, and most jobs do without
+
     size = min(scipy.fft.next_fast_len(k.size), n)
     return np.arange(k[0], k[0] + size)
 

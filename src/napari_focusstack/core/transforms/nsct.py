@@ -8,7 +8,6 @@ from math import comb
 from typing import Any
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
 from napari_focusstack.core.errors import InputError
@@ -78,6 +77,8 @@ class Contourlet:
     """
 
     def __init__(self, shape: tuple[int, int], *, directions: tuple[int, ...] = DIRECTIONS) -> None:
+        import scipy.fft  # slow to load, and most jobs do without
+
         if min(shape) < 16:
             raise InputError(f"A plane of {shape[0]}×{shape[1]} pixels is too small: give 16×16 pixels at least.")
         if not set(directions) <= {4, 8, 16}:
@@ -92,12 +93,16 @@ class Contourlet:
 
     def forward(self, plane: Plane32) -> Iterator[Band]:
         """Yield the float32 bands of each level from the finest on, then the low-pass; all of the size `padded`."""
+        import scipy.fft  # slow to load, and most jobs do without
+
         spectrum = scipy.fft.rfft2(extend(plane, self.padded))
         for response in self._analysis:
             yield scipy.fft.irfft2(spectrum * response, self.padded, overwrite_x=True)
 
     def inverse(self, bands: Iterable[Band]) -> Plane32:
         """Put a plane together again; exact but for rounding."""
+        import scipy.fft  # slow to load, and most jobs do without
+
         total: NDArray[np.complex64] | None = None
         for band, response in zip(bands, self._responses(synthesis=True), strict=True):
             part = scipy.fft.rfft2(band)
