@@ -41,6 +41,26 @@ def test_a_copy_of_the_only_source_reaches_the_top_of_qabf() -> None:
     assert qabf(texture(), [texture()]) == pytest.approx(TOP, abs=1e-4)
 
 
+def test_qabf_is_its_definition_written_out() -> None:
+    truth = texture()
+    left, right = half_blurred(truth)
+    fused = ((left.astype(float) + right) / 2).astype(np.uint8)
+
+    def edges(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        sx, sy = (cv2.Sobel(image, cv2.CV_64F, *d, borderType=cv2.BORDER_REFLECT_101) for d in ((1, 0), (0, 1)))
+        return np.hypot(sx, sy), np.arctan(sy / np.where(sx == 0, 1e-300, sx))
+
+    g_fused, a_fused = edges(fused)
+    over = under = 0.0
+    for source in (left, right):
+        g, a = edges(source)
+        strength = np.minimum(g, g_fused) / np.maximum(np.maximum(g, g_fused), 1e-300)
+        alike = np.abs(np.abs(a - a_fused) - np.pi / 2) / (np.pi / 2)
+        kept = 0.9994 / (1 + np.exp(-15 * (strength - 0.5))) * 0.9879 / (1 + np.exp(-22 * (alike - 0.8)))
+        over, under = over + (kept * g).sum(), under + g.sum()
+    assert qabf(fused, [left, right]) == pytest.approx(over / under, abs=1e-4)
+
+
 def test_a_flat_image_keeps_no_edge() -> None:
     assert qabf(np.full((96, 120), 128, np.uint8), [texture()]) < 0.01
 

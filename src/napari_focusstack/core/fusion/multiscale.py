@@ -214,5 +214,5 @@ NSCT = ClassicalMethod(
     "the best.",
     "Zhang & Guo 2009, Signal Process. 89:1334; da Cunha, Zhou & Do 2006, IEEE Trans. Image Process. 15:3089",
     fuse_nsct,
-    {"directions": (16, 8, 8, 4), "tile_px": 800},
+    {"directions": (16, 8, 8, 4, 4), "tile_px": 800},
 )

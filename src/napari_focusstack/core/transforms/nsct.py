@@ -18,7 +18,7 @@ ROOT2 = float(np.sqrt(2))
 FAN_TERMS = 6
 PYRAMID_TERMS = 3
 SMALLEST_EXTENSION_PX = 32
-DIRECTIONS = (16, 8, 8, 4)
+DIRECTIONS = (16, 8, 8, 4, 4)
 """Directions of each level from the finest on; 4, 8 or 16."""
 
 
