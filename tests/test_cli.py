@@ -157,6 +157,19 @@ def test_fuse_keeps_to_a_range_of_slices(run_json: Callable[..., dict[str, Any]]
     assert read_provenance(tmp_path / "a.tif")["Slices"] == "12-20"
 
 
+def test_a_saved_recipe_is_followed_and_options_go_before_it(
+    run_json: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    from napari_focusstack.core.settings import FuseSettings
+
+    saved = tmp_path / "recipe.json"
+    saved.write_text(FuseSettings(method="dwt", first=2, last=5).model_dump_json(), encoding="utf-8")
+    found = run_json("fuse", BEADS, "-o", tmp_path / "a.tif", "--recipe", saved)
+    assert (found["method"], found["slices"]) == ("dwt", 4)
+    found = run_json("fuse", BEADS, "-o", tmp_path / "b.tif", "--recipe", saved, "--method", "select")
+    assert (found["method"], found["slices"]) == ("select", 4)
+
+
 def test_one_channel_drives_all(run_json: Callable[..., dict[str, Any]], channels: Path, tmp_path: Path) -> None:
     run_json("fuse", channels, "-o", tmp_path / "a.tif", "--index", tmp_path / "i.tif", "--drive", "GFP")
     assert read_stack(tmp_path / "a.tif").channels == ("DAPI", "GFP") or read_stack(tmp_path / "a.tif").n_channels == 2

@@ -61,6 +61,7 @@ def files(tmp_path: Path) -> Path:
         ("fuse times.tif -o out.tif", "time series without z .*--z-axis t"),
         ("fuse plane.tif -o out.tif", "two slices or more"),
         ("fuse nan.tif -o out.tif", "NaN"),
+        ("fuse whole.tif -o out.tif --recipe text.tif", "is no recipe"),
         ("fuse whole.tif -o there.tif", "exists already"),
         ("fuse whole.tif -o whole.tif --overwrite", "the source itself"),
         ("fuse whole.tif -o no/out.tif", "folder .* does not exist"),
