@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_focusstack.core.fusion.method import ClassicalMethod, Merged, Plane32, Series
-from napari_focusstack.core.fusion.pyramid import noise_floor
+from napari_focusstack.core.fusion.noise import measure_noise
 from napari_focusstack.core.fusion.sharpness import SharpnessTrack, summarise
 from napari_focusstack.core.progress import Job, Progress
 
@@ -44,7 +44,7 @@ def fuse_dsift(series: Series, *, patch_px: int, window_px: int, smallest_share:
     """
     n = len(series)
     h, w = series.plane_shape
-    floor = np.float32(np.sqrt(noise_floor(series)))
+    floor = np.float32(np.sqrt(measure_noise(series).guide))
     track = SharpnessTrack(((h + 1) // 2, (w + 1) // 2))
     best = np.full((h, w), -1, np.float32)
     winner = np.zeros((h, w), np.uint16)

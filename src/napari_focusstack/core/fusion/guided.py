@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from napari_focusstack.core.fusion.method import ClassicalMethod, Merged, Plane32, Series
-from napari_focusstack.core.fusion.pyramid import noise_floor
+from napari_focusstack.core.fusion.noise import measure_noise
 from napari_focusstack.core.fusion.sharpness import SharpnessTrack, summarise
 from napari_focusstack.core.progress import Job, Progress
 
@@ -77,7 +77,7 @@ def fuse_gff(
     best = np.full((h, w), -1, np.float32)
     winner = np.zeros((h, w), np.uint16)
     track = SharpnessTrack(((h + 1) // 2, (w + 1) // 2))
-    floor = np.float32(np.sqrt(noise_floor(series)))
+    floor = np.float32(np.sqrt(measure_noise(series).guide))
     low, high = np.inf, -np.inf
     for i in range(n):
         guide = series.guide(i)

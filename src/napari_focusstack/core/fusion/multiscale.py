@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 
 from napari_focusstack.core.fusion.method import ClassicalMethod, Merged, Plane32, Series
-from napari_focusstack.core.fusion.pyramid import noise_floor
+from napari_focusstack.core.fusion.noise import measure_noise
 from napari_focusstack.core.fusion.sharpness import SharpnessTrack, summarise
 from napari_focusstack.core.progress import Job, Progress
 from napari_focusstack.core.transforms import Contourlet, Curvelet, DualTreeWavelet, Transform
@@ -71,7 +71,7 @@ def _fuse(series: Series, make: Callable[[tuple[int, int]], Transform], tile_px:
     image = np.zeros(series.shape, np.float32)
     track = SharpnessTrack(((h + 1) // 2, (w + 1) // 2))
     track.n = len(series)
-    floor = noise_floor(series)
+    floor = measure_noise(series).guide
     transform = make((rows[0].size, cols[0].size))
     for number, (row, col) in enumerate(product(rows, cols)):
         tile = _Tile(series, transform, floor)
