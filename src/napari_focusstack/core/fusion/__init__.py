@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from napari_focusstack.core.fusion.dsift import DSIFT
 from napari_focusstack.core.fusion.dwt import fuse_dwt
 from napari_focusstack.core.fusion.fused import Fused
+from napari_focusstack.core.fusion.guided import GFF
 from napari_focusstack.core.fusion.method import METHODS, ClassicalMethod, FusionMethod, Merged, Series
+from napari_focusstack.core.fusion.multiscale import CURVELET, DTCWT, NSCT
 from napari_focusstack.core.fusion.pyramid import fuse_pyramid
 from napari_focusstack.core.fusion.select import fuse_select
 from napari_focusstack.core.fusion.series import DEFAULT_METHOD, fuse_series
@@ -41,3 +44,8 @@ METHODS.add(
         {"wavelet": "sym4", "levels": 6, "noise_constant": 8.0, "exponent": 4.0},
     )
 )
+METHODS.add(DTCWT)
+METHODS.add(CURVELET)
+METHODS.add(NSCT)
+METHODS.add(GFF)
+METHODS.add(DSIFT)
