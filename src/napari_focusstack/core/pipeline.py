@@ -96,7 +96,8 @@ def fuse_job(stack: Stack, settings: FuseSettings, *, time: int = 0, position: i
     start = 0
     if settings.align:
         start = 300
-        series = yield from relay(align_series(series, drive=drive or 0), done=0, total=start)
+        registration = align_series(series, drive=drive or 0, slices=range(first, last + 1))
+        series = yield from relay(registration, done=0, total=start)
     job = fuse_series(series, method=settings.method, drive=drive, slices=range(first, last + 1))
     fused = yield from relay(job, done=start, total=1000)
     if settings.align:
