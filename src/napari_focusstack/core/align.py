@@ -186,6 +186,9 @@ def warp(plane: NDArray[Any], matrix: NDArray[np.float64]) -> NDArray[Any]:
         flags=cv2.INTER_LANCZOS4 | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )
+    if plane.dtype.kind == "b":
+        mask: NDArray[np.bool_] = moved > 0.5
+        return mask
     np.clip(moved, source.min(), source.max(), out=moved)
     if not known and plane.dtype.kind in "ui":
         np.rint(moved, out=moved)
