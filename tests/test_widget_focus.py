@@ -201,6 +201,22 @@ def test_a_drawn_region_decides_without_scoring_again(bench: Bench, qtbot: Any) 
     qtbot.waitUntil(lambda: focus.form.plot.view.best == 1, timeout=5000)
 
 
+def test_a_region_stays_with_a_stack_that_is_renamed(bench: Bench, qtbot: Any) -> None:
+    first = bench.viewer.add_image(stack(), name="A01")
+    second = bench.viewer.add_image(stack(), name="A02")
+    focus = bench.open()
+    focus.choose_layer(first)
+    focus.form.basis.button(2).click()
+    bench.viewer.layers["A01 region"].add_rectangles([[10, 10], [10, 60], [60, 60], [60, 10]])
+    qtbot.waitUntil(lambda: bool(focus.regions.region), timeout=5000)
+    first.name = "B01"
+    second.name = "A01"
+    focus.choose_layer(second)
+    assert not focus.regions.region
+    focus.choose_layer(first)
+    assert focus.regions.region
+
+
 def test_a_region_beside_the_image_is_refused_in_a_sentence(bench: Bench, qtbot: Any, notes: list[str]) -> None:
     bench.viewer.add_image(stack(), name="A01")
     focus = bench.open()
