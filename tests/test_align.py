@@ -248,7 +248,7 @@ def test_fusing_some_slices_registers_those_only() -> None:
         fuse(stack, align=True)
 
 
-def test_a_mask_is_moved_by_half_a_pixel_without_growing() -> None:
+def test_a_mask_that_is_moved_does_not_grow() -> None:
     mask = np.zeros((40, 40), bool)
     mask[10:30, 10:30] = True
     moved = warp(mask, Similarity(1.0, 3.4).matrix((40, 40)))

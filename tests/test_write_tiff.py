@@ -64,9 +64,30 @@ def test_types_that_viewers_dont_know_are_widened_without_loss(tmp_path: Path, d
     np.testing.assert_array_equal(np.asarray(back.data), stack.data)
 
 
-def test_types_that_nothing_opens_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="int64"):
-        write_stack(tmp_path / "a.tif", stack_of("YX", "int64"))
+@pytest.mark.parametrize(
+    ("dtype", "low", "high", "written"),
+    [
+        ("uint64", 0, 4_000_000_000, "uint32"),
+        ("int64", 0, 200, "uint32"),
+        ("int64", -5, 2_000_000_000, "int32"),
+        ("int64", -5, 4_000_000_000, "float64"),
+        ("uint64", 0, 2**53, "float64"),
+    ],
+)
+def test_64_bit_integers_are_written_without_loss(
+    tmp_path: Path, dtype: str, low: int, high: int, written: str
+) -> None:
+    data = np.array([[low, 7], [high, 9]], dtype)
+    back = read_stack(write_stack(tmp_path / "a.tif", from_array(data, axes="YX")))
+    assert back.dtype.name == written
+    assert np.asarray(back.data).astype(dtype).tolist() == data.tolist()
+
+
+def test_integers_that_no_type_of_a_tiff_holds_are_refused(tmp_path: Path) -> None:
+    data = np.array([[2**60 + 1, 7]], np.uint64)
+    with pytest.raises(InputError, match="1152921504606846977"):
+        write_stack(tmp_path / "a.tif", from_array(data, axes="YX"))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("axes", "dtype"), [("ZYX", "uint16"), ("YX", "float32"), ("YXS", "uint8"), ("CZYX", "uint8")])

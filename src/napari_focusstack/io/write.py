@@ -335,9 +335,7 @@ def _position(stack: Stack, p: int) -> Stack:
 def _write_tiff(part: Path, output: Output) -> Iterator[None]:
     """Write the header of a TIFF with room for its planes, then plane by plane; a step for each."""
     stack, said = output.stack, output.provenance
-    dtype = {"bool": "uint8", "float16": "float32"}.get(stack.dtype.name, stack.dtype.name)
-    if dtype not in _OME_TYPES:
-        raise InputError(f"'{stack.name}' holds {dtype} pixels, which TIFF viewers don't open: convert it first.")
+    dtype = _written_type(stack)
     little = np.dtype(dtype).newbyteorder("<")
     n_bytes = int(np.prod(stack.data.shape, dtype=np.int64)) * little.itemsize
     imagej = (
@@ -362,14 +360,38 @@ def _write_tiff(part: Path, output: Output) -> Iterator[None]:
         returnoffset=True,
         **options,
     )
-    own = [a for a in stack.axes if a not in "PYXS"]
     with part.open("r+b") as file:
         file.seek(at)
-        for where in np.ndindex(*(stack.size(a) for a in leading)):
-            place = dict(zip(leading, where, strict=True))
-            plane = stack.data[tuple(place.get(a, 0) for a in own)]
+        for plane in _planes(stack, leading):
             file.write(np.ascontiguousarray(plane, little).data)
             yield
+
+
+def _planes(stack: Stack, leading: str) -> Iterator[Any]:
+    """The planes in the order of the axes `leading`; read one by one, infinite depths and all."""
+    own = [a for a in stack.axes if a not in "PYXS"]
+    for where in np.ndindex(*(stack.size(a) for a in leading)):
+        at = dict(zip(leading, where, strict=True))
+        yield stack.data[tuple(at.get(a, 0) for a in own)]
+
+
+def _written_type(stack: Stack) -> str:
+    """The pixel type to write: the stack's, or one that viewers know and that holds all of its values."""
+    name = stack.dtype.name
+    if name not in ("int64", "uint64"):
+        name = {"bool": "uint8", "float16": "float32"}.get(name, name)
+        if name not in _OME_TYPES:
+            raise InputError(f"'{stack.name}' holds {name} pixels, which TIFF viewers don't open: convert it first.")
+        return name
+    planes = map(np.asarray, _planes(stack, stack.axes[: stack.axes.index("Y")]))
+    limits = [(int(plane.min()), int(plane.max())) for plane in planes]
+    low, high = min(a for a, _ in limits), max(b for _, b in limits)
+    for fitting in ("uint32", "int32"):
+        if np.iinfo(fitting).min <= low and high <= np.iinfo(fitting).max:
+            return fitting
+    if max(-low, high) <= 2**53:
+        return "float64"
+    raise InputError(f"'{stack.name}' holds values up to {high}, which no TIFF viewer opens: divide them first.")
 
 
 def _imagej_options(stack: Stack, provenance: Mapping[str, str]) -> dict[str, Any]:
