@@ -19,6 +19,7 @@ from napari_focusstack.core.stack import Optics, from_array
 from napari_focusstack.widgets import reader
 from napari_focusstack.widgets.layers import METADATA, place, stack_of
 from napari_focusstack.widgets.layers import frame_of as frame
+from napari_focusstack.widgets.open_form import StackForm
 from napari_focusstack.widgets.open_hint import missing_lengths
 from napari_focusstack.widgets.open_layer import CalibrationDialog, set_calibration
 from napari_focusstack.widgets.open_stack import OpenStackDialog, add_layers
@@ -317,3 +318,43 @@ def test_an_axis_that_takes_a_name_gives_its_own_to_the_other(viewer, qtbot):
     assert slices.currentData() == "T"
     click(qtbot, dialog.ok_button)
     assert viewer.layers[0].axis_labels == ("z", "t", "y", "x")
+
+
+@pytest.fixture
+def form(qtbot):
+    made = StackForm()
+    qtbot.addWidget(made)
+    return made
+
+
+def test_what_the_file_said_passes_through_the_form_unrounded(form):
+    heights = (0.1 + 0.2, 1 / 3, 1e5 + 1 / 7, 2e5, 3e5)
+    for lengths in ({"z_um": 0.1083333333}, {"z_positions_um": heights}):
+        stack = from_array(
+            pixels(2, 5, 8, 9), axes="CZYX", x_um=0.00004, y_um=0.108333331, channels=("a, b", "c"), **lengths
+        )
+        form.fill(stack)
+        assert form.calibration() == Calibration.of(stack)
+
+
+def test_a_length_below_a_nanometre_is_shown(form):
+    form.fill(from_array(pixels(5, 8, 9), x_um=0.00004, y_um=0.00004))
+    assert form.pixel.spin.text() == "0.00004 µm"
+
+
+def test_lengths_are_shown_without_idle_zeros(form):
+    form.fill(from_array(pixels(5, 8, 9), x_um=0.5, y_um=0.5, z_um=10))
+    assert (form.pixel.spin.text(), form.z_step.spin.text()) == ("0.5 µm", "10 µm")
+
+
+def test_a_length_that_is_edited_counts_as_it_is_written(form):
+    form.fill(from_array(pixels(5, 8, 9), x_um=1 / 3, y_um=1 / 3))
+    form.pixel.spin.setValue(0.5)
+    calibration = form.calibration()
+    assert (calibration.x_um, calibration.y_um) == (0.5, 0.5)
+
+
+def test_a_pixel_height_that_is_known_alone_is_kept(form):
+    stack = from_array(pixels(5, 8, 9), y_um=0.25)
+    form.fill(stack)
+    assert (form.calibration().x_um, form.calibration().y_um) == (None, 0.25)
