@@ -99,7 +99,7 @@ def test_score_writes_its_table(run: Run, tmp_path: Path) -> None:
     code, out, _ = run("score", BEADS, "--scorer", "brenner", "-o", tmp_path / "Übersicht.csv")
     assert code == 0
     assert "<- best" in out
-    with (tmp_path / "Übersicht.csv").open(encoding="utf-8") as file:
+    with (tmp_path / "Übersicht.csv").open(encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     assert [r["slice"] for r in rows if r["best"] == "1"] == ["4"]
     assert {r["scorer"] for r in rows} == {"brenner"}

@@ -26,6 +26,7 @@ from napari_focusstack.io.write import (
     write_map,
     write_scores_csv,
     write_stack,
+    write_text,
 )
 
 SHAPES = {
@@ -239,7 +240,7 @@ def test_maps_have_the_size_of_patches(tmp_path: Path) -> None:
 
 def test_scores_are_a_table_with_a_row_a_slice(tmp_path: Path) -> None:
     path = write_scores_csv(tmp_path / "a.csv", report_of(stack_of("ZYX"), defocus_um=[0.5, None, 1, 2], other="x"))
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     assert {"slice", "z_um", "scorer", "value", "best", "good", "defocus_um"} <= set(rows[0])
     assert [r["slice"] for r in rows] == ["0", "1", "2", "3"]
@@ -288,3 +289,8 @@ def test_a_single_time_and_position_leave_no_axis() -> None:
     lifted = replace(one, image=one.image[None, None], axes="PTYX", index=one.index[None, None])
     assert part_stack(lifted, stack, "image").axes == "YX"
     assert part_stack(lifted, stack, "index").axes == "YX"
+
+
+def test_tables_carry_the_mark_of_utf_8_and_recipes_do_not(tmp_path: Path) -> None:
+    assert write_text(tmp_path / "a.csv", "Größe").read_bytes().startswith(b"\xef\xbb\xbf")
+    assert write_text(tmp_path / "a.json", "{}").read_bytes() == b"{}"

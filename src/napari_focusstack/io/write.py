@@ -28,6 +28,7 @@ CONTENT: Mapping[Part, str] = {
 }
 """What each part is, in words."""
 
+_TABLES = (".csv", ".tsv", ".txt")
 _IMAGEJ_TYPES = ("uint8", "uint16", "float32")
 _OME_TYPES = ("int8", "int16", "int32", "uint8", "uint16", "uint32", "float32", "float64")
 _CLASSIC_LIMIT = 4 * 2**30 - 2**25
@@ -310,7 +311,10 @@ def write_scores_csv(path: str | Path, scores: FocusReport | Sequence[ScoredPlac
 
 
 def write_text(path: str | Path, text: str, *, overwrite: bool = False) -> Path:
-    """Write a text file (a table of scores or picks) whole or not at all, in UTF-8.
+    """Write a text file (a table of scores or picks, a recipe) whole or not at all, in UTF-8.
+
+    A table (``.csv``, ``.tsv``, ``.txt``) begins with the mark by which Excel knows UTF-8: without it, Excel takes the
+    umlauts for those of the machine's old code page.
 
     Raises
     ------
@@ -318,8 +322,9 @@ def write_text(path: str | Path, text: str, *, overwrite: bool = False) -> Path:
         If it can't be written there.
     """
     path = Path(path)
+    encoding = "utf-8-sig" if path.suffix.lower() in _TABLES else "utf-8"
     with replacing(path, overwrite=overwrite) as part:
-        part.write_text(text, encoding="utf-8", newline="")
+        part.write_text(text, encoding=encoding, newline="")
     return path
 
 
