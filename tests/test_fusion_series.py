@@ -16,6 +16,8 @@ from napari_focusstack.core.progress import drain
 from napari_focusstack.core.stack import from_array
 
 every_method = pytest.mark.parametrize("method", METHODS.names())
+# The methods of the literature choose hard, by the largest magnitude: they promise less where there is only noise.
+soft_method = pytest.mark.parametrize("method", ["pyramid", "select", "dwt"])
 
 
 def bands(shape=(4, 96, 120), low=0.2, high=0.8, seed=0):
@@ -85,7 +87,7 @@ def test_the_sharp_slice_is_found_and_its_pixels_taken(method):
     assert rms(fused.image, sharp * 65535) < 0.5 * min(rms(s, sharp) for s in stack) * 65535
 
 
-@every_method
+@soft_method
 def test_reversed_slices_give_the_same_image_and_the_reversed_index(method):
     stack, _ = bands()
     there, back = fuse(stack, method=method), fuse(stack[::-1], method=method)
@@ -217,7 +219,7 @@ def test_no_depth_without_a_z_step():
     assert fuse(bands()[0]).depth_um is None
 
 
-@every_method
+@soft_method
 def test_flicker_leaves_no_seams(method):
     stack, _ = bands((4, 128, 160))
     lamp = np.array([0.94, 1.06, 0.97, 1.03], np.float32)[:, None, None]
@@ -226,18 +228,22 @@ def test_flicker_leaves_no_seams(method):
     assert np.ptp(flickering / steady) < 0.04
 
 
-@every_method
+@soft_method
 def test_empty_background_is_quieter_than_a_slice(method):
     noise = np.random.default_rng(0).normal(1000, 30, (8, 128, 128)).astype(np.uint16)
     assert fuse(noise, method=method).image.std() < 0.5 * noise[0].std()
 
 
-@every_method
-def test_empty_background_has_no_salt_and_pepper_index_and_no_confidence(method):
+@soft_method
+def test_empty_background_has_no_salt_and_pepper_index(method):
     noise = np.random.default_rng(0).normal(1000, 30, (8, 128, 128)).astype(np.uint16)
-    fused = fuse(noise, method=method)
-    assert np.mean(np.diff(fused.index.astype(int), axis=1) != 0) < 0.1
-    assert np.median(fused.confidence) < 0.1
+    assert np.mean(np.diff(fuse(noise, method=method).index.astype(int), axis=1) != 0) < 0.1
+
+
+@every_method
+def test_empty_background_gives_no_confidence(method):
+    noise = np.random.default_rng(0).normal(1000, 30, (8, 128, 128)).astype(np.uint16)
+    assert np.median(fuse(noise, method=method).confidence) < 0.1
 
 
 def test_progress_counts_every_slice_of_every_channel():
@@ -289,3 +295,46 @@ def test_the_default_needs_neither_torch_nor_heavy_libraries():
         "assert not bad, bad"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@every_method
+@pytest.mark.parametrize("noise", [0, 1, 20])
+@pytest.mark.parametrize(("top", "dtype"), [(1, np.float32), (255, np.uint8), (30000, np.uint16), (1e9, np.float64)])
+def test_bright_cells_on_an_empty_background_stay_whatever_the_noise(method, noise, top, dtype):
+    rng = np.random.default_rng(0)
+    truth = np.zeros((128, 160), np.float32)
+    for _ in range(12):
+        cv2.circle(truth, (int(rng.integers(160)), int(rng.integers(128))), 9, float(0.5 + 0.4 * rng.random()), -1)
+    truth = cv2.GaussianBlur(truth, (0, 0), 1) * 0.9 + 0.02
+    stack = np.stack([cv2.GaussianBlur(truth, (0, 0), 0.1 + 1.5 * abs(z - 2)) for z in range(5)])
+    stack = stack.astype(np.float64) * top + rng.normal(size=stack.shape) * noise * top / 30000
+    if np.dtype(dtype).kind == "u":
+        stack = stack.round().clip(0, np.iinfo(dtype).max)
+    fused = fuse(stack.astype(dtype), method=method)
+    assert np.isfinite(fused.image).all()
+    assert rms(fused.image, truth.astype(np.float64) * top) < 0.03 * top
+
+
+@every_method
+def test_weak_detail_on_a_large_float_background_is_kept(method):
+    stack, sharp = bands()
+    fused = fuse(stack.astype(np.float64) + 1e6, method=method)
+    assert rms(fused.image - 1e6, sharp) < 0.5 * rms(stack.mean(0), sharp)
+
+
+@every_method
+def test_images_with_a_mean_near_zero_are_not_rescaled(method):
+    stack, sharp = bands()
+    stack, sharp = stack - sharp.mean(), sharp - sharp.mean()
+    stack += np.array([0.0, 0.02, -0.01, 0.03], np.float32)[:, None, None]
+    assert fuse(stack, method=method).image.std() < 1.2 * sharp.std()
+
+
+@pytest.mark.parametrize("height", [3.0, 3.6, 4.4])
+def test_depth_respects_uneven_steps(height):
+    heights = np.array([0, 1, 2, 3, 6, 9, 12.0])
+    rng = np.random.default_rng(0)
+    sharp = rng.random((128, 128)).astype(np.float32) * 200
+    stack = np.stack([cv2.GaussianBlur(sharp, (0, 0), np.hypot(1.2, 0.35 * abs(z - height))) for z in heights])
+    fused = fuse(stack, z_positions_um=tuple(heights))
+    assert abs(float(np.median(fused.depth_um)) - height) < 0.45

@@ -15,7 +15,7 @@ from napari_focusstack.core.stack import from_array
 
 def tracked(curves, power=1):
     """Track of one row of pixels; curves (pixels, Z)."""
-    track = SharpnessTrack((1, len(curves)), power=power)
+    track = SharpnessTrack((1, len(curves)), power=power, positions=np.arange(len(curves[0]), dtype=float))
     for sharpness in np.asarray(curves, np.float32).T:
         track.add(sharpness[None].copy())
     return track

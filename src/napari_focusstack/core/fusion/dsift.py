@@ -8,12 +8,14 @@ from numpy.typing import NDArray
 
 from napari_focusstack.core.fusion.method import ClassicalMethod, Merged, Plane32, Series
 from napari_focusstack.core.fusion.noise import measure_noise
-from napari_focusstack.core.fusion.sharpness import SharpnessTrack, summarise
+from napari_focusstack.core.fusion.sharpness import NOISE_CONSTANT, SharpnessTrack, summarise
 from napari_focusstack.core.progress import Job, Progress
 
 ORIENTATIONS = 8
 CELLS = 4
 Mask = NDArray[np.bool_]
+GRADIENT_GAIN = 0.5 * np.pi / 2
+"""Squared mean magnitude of the central differences of white noise of variance 1."""
 
 
 def fuse_dsift(series: Series, *, patch_px: int, window_px: int, smallest_share: float, search_px: int) -> Job[Merged]:
@@ -44,13 +46,14 @@ def fuse_dsift(series: Series, *, patch_px: int, window_px: int, smallest_share:
     """
     n = len(series)
     h, w = series.plane_shape
-    floor = np.float32(np.sqrt(measure_noise(series).guide))
-    track = SharpnessTrack(((h + 1) // 2, (w + 1) // 2))
+    floor = np.float32(NOISE_CONSTANT * GRADIENT_GAIN * measure_noise(series).guide)
+    track = SharpnessTrack(((h + 1) // 2, (w + 1) // 2), power=1, positions=series.heights)
+    total = _patch_sum(np.ones((1, 1), np.float32), patch_px).item()
     best = np.full((h, w), -1, np.float32)
     winner = np.zeros((h, w), np.uint16)
     for i in range(n):
         activity = _patch_sum(_gradient(series.guide(i))[2], patch_px)
-        track.add(2 * np.log(cv2.pyrDown(activity) / np.float32(patch_px**2) + floor))
+        track.add(np.log(np.square(cv2.pyrDown(activity) / np.float32(total)) + floor))
         votes = cv2.blur(activity, (window_px, window_px), borderType=cv2.BORDER_REFLECT)
         winner[votes > best] = i
         cv2.max(best, votes, best)
@@ -64,7 +67,7 @@ def fuse_dsift(series: Series, *, patch_px: int, window_px: int, smallest_share:
         image[chosen] = plane[chosen]
         winner[chosen] = i
         yield Progress(n + i + 1, 2 * n, f"slice {i + 1} of {n}: copying")
-    _, peak, confidence = summarise(track, (h, w))
+    _, peak, confidence = summarise([track], (h, w))
     return Merged(image, winner, np.clip(peak, winner - np.float32(0.5), winner + np.float32(0.5)), confidence)
 
 

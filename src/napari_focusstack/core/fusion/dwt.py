@@ -15,6 +15,8 @@ from napari_focusstack.core.progress import Job, Progress
 
 Coefficients = list[Any]
 
+LOG_MIDDLE = float(np.log(1e4))
+"""Subtracted from logarithms: float32 then holds the fourth power of anything over noise from 1 to 1e10."""
 NEIGHBOUR_SHARE = 0.2
 
 
@@ -41,7 +43,7 @@ def fuse_dwt(series: Series, *, wavelet: str, levels: int, noise_constant: float
     variance = measure_noise(series).guide
     numerator: Coefficients = []
     weights: list[Plane32] = []
-    track = SharpnessTrack(((h + 1) // 2, (w + 1) // 2), power=1)
+    track = SharpnessTrack(((h + 1) // 2, (w + 1) // 2), power=1, positions=series.heights)
     for i in range(len(series)):
         plane = series.image(i).astype(np.float32)
         transform = pywt.wavedec2(plane, wavelet, mode="symmetric", level=levels, axes=(0, 1))
@@ -53,6 +55,7 @@ def fuse_dwt(series: Series, *, wavelet: str, levels: int, noise_constant: float
             weights = [np.zeros_like(m) for m in mixed]
         numerator[0] += transform[0]
         for bands, logarithm, sums, total in zip(transform[1:], mixed, numerator[1:], weights, strict=True):
+            logarithm -= LOG_MIDDLE
             logarithm *= exponent
             weight = cv2.exp(logarithm)
             total += weight

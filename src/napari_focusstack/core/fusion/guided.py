@@ -7,8 +7,11 @@ import numpy as np
 
 from napari_focusstack.core.fusion.method import ClassicalMethod, Merged, Plane32, Series
 from napari_focusstack.core.fusion.noise import measure_noise
-from napari_focusstack.core.fusion.sharpness import SharpnessTrack, summarise
+from napari_focusstack.core.fusion.sharpness import NOISE_CONSTANT, SharpnessTrack, summarise
 from napari_focusstack.core.progress import Job, Progress
+
+LAPLACIAN_GAIN = 20 * 2 / np.pi
+"""Squared mean magnitude of the Laplacian of white noise of variance 1."""
 
 
 def guided_filter(mask: Plane32, guide: Plane32, *, radius: int, eps: float) -> Plane32:
@@ -76,8 +79,8 @@ def fuse_gff(
     h, w = series.plane_shape
     best = np.full((h, w), -1, np.float32)
     winner = np.zeros((h, w), np.uint16)
-    track = SharpnessTrack(((h + 1) // 2, (w + 1) // 2))
-    floor = np.float32(np.sqrt(measure_noise(series).guide))
+    track = SharpnessTrack(((h + 1) // 2, (w + 1) // 2), power=1, positions=series.heights)
+    floor = np.float32(NOISE_CONSTANT * LAPLACIAN_GAIN * measure_noise(series).guide)
     low, high = np.inf, -np.inf
     for i in range(n):
         guide = series.guide(i)
@@ -87,7 +90,7 @@ def fuse_gff(
         winner[saliency > best] = i
         cv2.max(best, saliency, best)
         # Squared, for the logarithm of an energy, like the other methods' sharpness.
-        track.add(2 * np.log(cv2.pyrDown(saliency) + floor))
+        track.add(np.log(np.square(cv2.pyrDown(saliency)) + floor))
         yield Progress(i + 1, 2 * n, f"slice {i + 1} of {n}: where it is sharp")
     scale = np.float32(1 / (high - low)) if high > low else np.float32(1)
     sums = [_Weighted(series), _Weighted(series)]
@@ -100,7 +103,7 @@ def fuse_gff(
         plane -= base
         sums[1].add(plane, guided_filter(mask, guide, radius=detail_radius, eps=detail_eps))
         yield Progress(n + i + 1, 2 * n, f"slice {i + 1} of {n}: mixing")
-    index, peak, confidence = summarise(track, (h, w))
+    index, peak, confidence = summarise([track], (h, w))
     return Merged(sums[0].mean() + sums[1].mean(), index, peak, confidence)
 
 

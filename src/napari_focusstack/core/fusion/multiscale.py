@@ -21,7 +21,7 @@ import numpy as np
 
 from napari_focusstack.core.fusion.method import ClassicalMethod, Merged, Plane32, Series
 from napari_focusstack.core.fusion.noise import measure_noise
-from napari_focusstack.core.fusion.sharpness import SharpnessTrack, summarise
+from napari_focusstack.core.fusion.sharpness import NOISE_CONSTANT, SharpnessTrack, summarise
 from napari_focusstack.core.progress import Job, Progress
 from napari_focusstack.core.transforms import Contourlet, Curvelet, DualTreeWavelet, Transform
 from napari_focusstack.core.transforms.base import Band
@@ -69,10 +69,10 @@ def _fuse(series: Series, make: Callable[[tuple[int, int]], Transform], tile_px:
     rows, cols = _spans(h, tile_px), _spans(w, tile_px)
     total = len(rows) * len(cols) * len(series)
     image = np.zeros(series.shape, np.float32)
-    track = SharpnessTrack(((h + 1) // 2, (w + 1) // 2))
+    track = SharpnessTrack(((h + 1) // 2, (w + 1) // 2), power=1, positions=series.heights)
     track.n = len(series)
-    floor = measure_noise(series).guide
     transform = make((rows[0].size, cols[0].size))
+    floor = NOISE_CONSTANT * measure_noise(series).guide * _noise_energy(transform)
     for number, (row, col) in enumerate(product(rows, cols)):
         tile = _Tile(series, transform, floor)
         for i in range(len(series)):
@@ -82,7 +82,7 @@ def _fuse(series: Series, make: Callable[[tuple[int, int]], Transform], tile_px:
         part = image[row.start : row.start + row.size, col.start : col.start + col.size]
         part += tile.collapse() * (weight if part.ndim == 2 else weight[..., None])
         _paste(track, tile.track, row, col)
-    index, peak, confidence = summarise(track, (h, w))
+    index, peak, confidence = summarise([track], (h, w))
     return Merged(image, index, peak, confidence)
 
 
@@ -97,7 +97,7 @@ class _Tile:
         self.best: list[list[Band]] = []
         self.low: list[Band] = []
         h, w = transform.shape
-        self.track = SharpnessTrack(((h + 1) // 2, (w + 1) // 2))
+        self.track = SharpnessTrack(((h + 1) // 2, (w + 1) // 2), power=1, positions=series.heights)
 
     def add(self, plane: Plane32) -> None:
         """Take the next slice, (Y, X) or (Y, X, K) of any type."""
@@ -118,8 +118,7 @@ class _Tile:
                 for best, part in zip(self.best[number], parts, strict=True):
                     np.copyto(best, part, where=chosen)
             if level < TRACKED_LEVELS:
-                np.square(activity, out=activity)
-                energy += cv2.resize(activity, energy.shape[::-1], interpolation=cv2.INTER_AREA)
+                energy += _energy(activity, energy.shape)
         lows = [next(b) for b in bands]
         if first:
             self.low = lows
@@ -180,6 +179,20 @@ def _spans(n: int, tile_px: int) -> list[_Span]:
         _Span(start, size, (cuts[i], cuts[i + 1]), (weights[i] / total[start : start + size]).astype(np.float32))
         for i, start in enumerate(starts)
     ]
+
+
+def _energy(coefficients: Band, shape: tuple[int, ...]) -> Plane32:
+    """Squared coefficients of a band at the resolution of the track."""
+    energy: Plane32 = cv2.resize(np.square(np.abs(coefficients)), shape[::-1], interpolation=cv2.INTER_AREA)
+    return energy
+
+
+def _noise_energy(transform: Transform) -> float:
+    """Mean energy, over the levels that are tracked, of white noise of variance 1."""
+    noise = np.random.default_rng(0).standard_normal(transform.shape).astype(np.float32)
+    bands = transform.forward(noise)
+    levels = [(level, next(bands)) for level in transform.levels]
+    return sum(float(np.mean(np.square(np.abs(band)))) for level, band in levels if level < TRACKED_LEVELS)
 
 
 def _paste(whole: SharpnessTrack, part: SharpnessTrack, row: _Span, col: _Span) -> None:

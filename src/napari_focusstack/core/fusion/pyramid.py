@@ -20,8 +20,10 @@ HALO = 2
 WINDOW = np.array([1.0, 2.0, 3.0, 2.0, 1.0]) / 9
 """Window of the local energy, along each axis: that of two 3 × 3 boxes."""
 EXPONENT = 8
-Z_SCALE = 1e-4
-"""Factor on z before it is raised to a power: float32 holds (z + 8)⁸ times a coefficient for z up to 1e8."""
+Z_SCALE = 1.25e-5
+Z_LIMIT = 3e8
+"""Factor on z before it is raised to a power, and the most that z may be: float32 then holds (z + 8)⁸ times a
+coefficient of 16 bit summed over a thousand slices, and z = 0 is no denormal number yet."""
 BOOSTED_LEVELS = 3
 """The finest levels: only there does defocus between two slices take detail away."""
 FULL_SHRINK = (0.15, 0.1)
@@ -95,10 +97,14 @@ class _Pyramid:
         self.most = [np.zeros(s, np.float32) for s in shapes[:-1]]
         self.low = [np.empty((*s, *samples), np.float32) for s in shapes[1:]]
         self.z = [np.empty(s, np.float32) for s in shapes[:-1]]
-        self.gain = [NOISE_GAIN[min(i, 6)] * 0.25 ** max(0, i - 6) for i in range(self.n_levels)]
+        gain = [NOISE_GAIN[min(i, 6)] * 0.25 ** max(0, i - 6) for i in range(self.n_levels)]
+        # Where hardly any noise is left at a level, so little variance is taken for noise that z fits below its limit.
+        least = 0.25 * noise.span**2 / Z_LIMIT / noise.guide
+        self.gain = [max(g, least) for g in gain]
         # Tracks of levels 1, 2, ...: the first also makes index and depth.
         self.tracks = [
-            SharpnessTrack(s, power=EXPONENT) for s in shapes[1 : max(2, min(1 + BOOSTED_LEVELS, self.n_levels))]
+            SharpnessTrack(s, power=EXPONENT, positions=series.heights)
+            for s in shapes[1 : max(2, min(1 + BOOSTED_LEVELS, self.n_levels))]
         ]
         rows = min(h, STRIP_ROWS + 2 * HALO)
         self.strip = np.empty((rows, w, *samples), np.float32)
@@ -158,6 +164,7 @@ class _Pyramid:
         scale = Z_SCALE / (self.noise.guide * self.gain[level])
         constant = self.settings.noise_constant * Z_SCALE
         cv2.sepFilter2D(out, cv2.CV_32F, WINDOW * scale, WINDOW, out, delta=constant)
+        cv2.min(out, Z_LIMIT * Z_SCALE, out)
 
     def _add_finest(self, plane: Plane, a: int, b: int) -> None:
         """Level 0 of the rows a … b."""

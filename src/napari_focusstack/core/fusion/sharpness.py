@@ -14,6 +14,8 @@ Mask = NDArray[np.uint8]
 
 NOISE_SHARE = 0.1
 """Share of energy that the noise of 20 to 50 slices makes the best one stand out by."""
+NOISE_CONSTANT = 8.0
+"""Multiple of an energy's mean in noise that methods add to it, so that noise alone makes no slice stand out."""
 FULL_TRUST = 0.3
 """Confidence from which on a pixel's own answer stays as it is."""
 SPILL_REACH = 31
@@ -33,10 +35,13 @@ class SharpnessTrack:
         Of the planes of sharpness.
     power : int
         What is added is the logarithm of ``(z + c)`` to this power.
+    positions : (Z,) float64
+        Where the slices lie, in any unit: the steps may be uneven.
     """
 
-    def __init__(self, shape: tuple[int, int], *, power: int) -> None:
+    def __init__(self, shape: tuple[int, int], *, power: int, positions: NDArray[np.float64]) -> None:
         self.power = power
+        self.positions = positions
         self.best: Plane32 = np.full(shape, -np.inf, np.float32)
         self.before: Plane32 = np.zeros(shape, np.float32)
         self.after: Plane32 = np.zeros(shape, np.float32)
@@ -67,26 +72,33 @@ class SharpnessTrack:
 
         With the logarithm of an energy this is exact where the energy falls like a Gaussian over z.
         """
-        fall_before = self.best - self.before
-        fall_after = self.best - self.after
-        curvature = fall_before + fall_after
-        offset: Plane32 = np.divide(
-            0.5 * (fall_before - fall_after), curvature, out=np.zeros_like(curvature), where=curvature > 1e-6
-        )
-        offset[self._at_end()] = 0
-        return np.clip(offset, -0.5, 0.5, out=offset)
+        vertex, _, step_before, step_after = self._parabola()
+        offset = np.divide(vertex, np.where(vertex < 0, step_before, step_after), dtype=np.float32)
+        return np.clip(offset, -0.5, 0.5)
 
     def lift(self) -> Plane32:
         """(Y, X) how far the vertex of that parabola lies above the best slice, in sharpness, 0 or more."""
-        fall_before = self.best - self.before
-        fall_after = self.best - self.after
-        curvature = fall_before + fall_after
-        lift: Plane32 = np.divide(
-            np.square(fall_before - fall_after), 8 * curvature, out=np.zeros_like(curvature), where=curvature > 1e-6
-        )
-        lift[self._at_end()] = 0
-        lift /= self.power
+        vertex, slope, _, _ = self._parabola()
+        lift: Plane32 = vertex * slope
+        lift /= 2 * self.power
         return lift
+
+    def _parabola(self) -> tuple[Plane32, Plane32, Plane32, Plane32]:
+        """Vertex of the parabola beside the best slice, its slope at that slice, and the steps to its neighbours.
+
+        Through (-a, -f), (0, 0) and (b, -g): slope m = (f·b/a - g·a/b) / (a + b), vertex m·ab / 2(f·b + g·a)·(a + b).
+        """
+        steps = np.abs(np.diff(self.positions)).astype(np.float32)
+        steps /= steps.mean()
+        a = np.concatenate([steps[:1], steps])[self.index]
+        b = np.concatenate([steps, steps[-1:]])[self.index]
+        f = self.best - self.before
+        g = self.best - self.after
+        slope = (f * b / a - g * a / b) / (a + b)
+        curvature = (f * b + g * a) / (a * b * (a + b))
+        vertex: Plane32 = np.divide(slope, 2 * curvature, out=np.zeros_like(slope), where=curvature > 1e-6)
+        vertex[self._at_end()] = 0
+        return vertex, slope, a, b
 
     def confidence(self) -> Plane32:
         """(Y, X) how clearly the best slice stands out, 0 … 1.
