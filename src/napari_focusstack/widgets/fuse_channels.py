@@ -42,7 +42,7 @@ def channel_layers(layer: Any, layers: Iterable[Any]) -> list[Any]:
 
 def _group(layer: Any) -> tuple[str, str] | None:
     known = layer.metadata.get(METADATA, {})
-    if known:
+    if "axes_note" in known or "version" in known:
         # Ours: a channel that the reader made, or else a single stack or a result.
         return ("group", str(known["group"])) if "channel" in known else None
     path = getattr(layer.source, "path", None)
