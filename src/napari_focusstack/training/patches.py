@@ -1,0 +1,270 @@
+"""Patches defocused on the fly: an endless stream of batches with the truth of each patch.
+
+A batch is made of a few crops of sharp images, each shown at several amounts of defocus by an objective drawn at
+random; then haze, dirt, uneven light and a camera drawn at random. Optics come from precomputed transfer functions
+(`optics.TransferTable`), so that one thread keeps up with training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from napari_focusstack.training import camera
+from napari_focusstack.training.library import Sharp
+from napari_focusstack.training.optics import TransferTable, gaussian_transfer, spread
+
+FLUORESCENCE, ABSORBING, PHASE, GAUSSIAN = range(4)
+COHERENCES = (0.3, 0.6, 0.9)
+
+
+class PatchSettings(BaseModel):
+    """What the patches of a training are like. Fields hold ranges and shares; see `Patches`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    patch_px: int = Field(84, ge=16, description="Side of the patch that carries the label.")
+    tile_px: int = Field(128, ge=16, description="Side of the tile it is cut from the middle of; the rest is margin.")
+    defocus_dof: tuple[float, ...] = Field(
+        (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 9.0, 14.0, 35.0),
+        description="Edges of the bands of |defocus| in depths of field; each band is drawn equally often.",
+    )
+    max_waves: float | None = Field(None, description="Largest defocus in waves; drawn evenly then, not by bands.")
+    sampling: tuple[float, float] = Field((0.2, 2.5), description="Range of pixel size · NA/λ (log-uniform).")
+    spherical_waves: tuple[float, float] = Field((-0.6, 0.6), description="Range of spherical aberration in waves.")
+    modes: tuple[float, float, float, float] = Field(
+        (0.4, 0.3, 0.15, 0.15), description="Shares of fluorescence, absorption, phase and Gaussian blur."
+    )
+    blank: float = Field(0.1, ge=0, le=1, description="Share of crops without specimen.")
+    dirt: float = Field(0.1, ge=0, le=1, description="Share of patches with sharp dirt over a defocused specimen.")
+    haze: float = Field(0.3, ge=0, le=1, description="Share of patches under light from far out of focus.")
+    views: int = Field(4, ge=1, description="Amounts of defocus that each crop is shown at.")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Patches and their truth; K patches.
+
+    Attributes
+    ----------
+    image : (K, 1, T, T) float32
+        Whole tiles as the camera gave them, 0 … 1; the labelled patch is the middle.
+    dof : (K,) float32
+        |defocus| in depths of field.
+    waves : (K,) float32
+        Signed defocus in waves at the pupil's edge.
+    sampling : (K,) float32
+        Pixel size · NA/λ.
+    asymmetry : (K,) float32
+        How much the optics tell the two sides of focus apart: |spherical aberration| in waves, 1 for phase objects,
+        0 where nothing does.
+    evidence : (K,) bool
+        False where there is nothing to judge by: empty, or drowned in noise.
+    dirty : (K,) bool
+        Whether sharp dirt lies over it.
+    """
+
+    image: Tensor
+    dof: Tensor
+    waves: Tensor
+    sampling: Tensor
+    asymmetry: Tensor
+    evidence: Tensor
+    dirty: Tensor
+
+
+@lru_cache(maxsize=1)
+def _tables() -> tuple[TransferTable, ...]:
+    """Transfer functions: fluorescence first, then brightfield at each of `COHERENCES`."""
+    return tuple(TransferTable(coherence=c) for c in (1.0, *COHERENCES))
+
+
+class Patches:
+    """Endless batches; the same seed gives the same patches.
+
+    Parameters
+    ----------
+    images : sequence of Sharp
+        What to defocus.
+    settings : PatchSettings
+        What the patches are like.
+    batch : int
+        Patches in a batch, a multiple of ``settings.views``.
+    seed : int
+        Chance.
+    """
+
+    def __init__(self, images: Sequence[Sharp], settings: PatchSettings, *, batch: int, seed: int) -> None:
+        self.images, self.settings = images, settings
+        self.groups = max(1, batch // settings.views)
+        self.rng = np.random.default_rng(seed)
+        self.generator = torch.Generator().manual_seed(int(self.rng.integers(2**62)))
+        by_source: dict[str, list[int]] = {}
+        for i, image in enumerate(images):
+            by_source.setdefault(image.source, []).append(i)
+        # A source counts with the square root of its images: no folder drowns the others.
+        share = np.concatenate([np.full(len(v), len(v) ** -0.5) for v in by_source.values()])
+        self._order = np.concatenate([np.asarray(v) for v in by_source.values()])
+        self._share = share / share.sum()
+
+    def __iter__(self) -> Iterator[Batch]:
+        while True:
+            yield self.draw()
+
+    def draw(self) -> Batch:
+        """Make the next batch."""
+        s, g, v = self.settings, self.groups, self.settings.views
+        blank = self.rng.random(g) < s.blank
+        crops = torch.from_numpy(np.stack([self._crop(bool(b)) for b in blank]))
+        mode = torch.from_numpy(self.rng.choice(4, g, p=np.asarray(s.modes) / sum(s.modes)))
+        sampling = torch.from_numpy(np.exp(self.rng.uniform(*np.log(s.sampling), g))).float()
+        spherical = torch.from_numpy(self.rng.uniform(*s.spherical_waves, g)).float()
+        mode, sampling, spherical = (t.repeat_interleave(v) for t in (mode, sampling, spherical))
+        dof, waves = self._defocus(sampling)
+        spherical = torch.where(mode == GAUSSIAN, 0.0, spherical)
+        light, signal = self._image(crops, mode, sampling, spherical, waves)
+        light, dirty = self._dirt(light, dof)
+        image, noise = self._photograph(light)
+        asymmetry = torch.where(mode == PHASE, 1.0, spherical.abs())
+        return Batch(
+            image=image[:, None],
+            dof=dof,
+            waves=waves,
+            sampling=sampling,
+            asymmetry=torch.where(mode == GAUSSIAN, 0.0, asymmetry),
+            evidence=self._evidence(signal, noise) & torch.from_numpy(~blank).repeat_interleave(v),
+            dirty=dirty,
+        )
+
+    def _crop(self, blank: bool) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+        """(T, T) amount of specimen: somewhere with texture, or nothing."""
+        t = self.settings.tile_px
+        if blank:
+            return np.zeros((t, t), np.float32)
+        best, best_contrast = np.zeros((t, t), np.float32), -1.0
+        image = self.images[int(self.rng.choice(self._order, p=self._share))]
+        level = int(self.rng.choice(len(image.levels), p=(0.1, 0.25, 0.35, 0.3)))
+        plane = image.levels[level]
+        margin = (t - self.settings.patch_px) // 2
+        for _ in range(4):
+            crop = _cut(plane, t, self.rng)
+            middle = crop[margin : t - margin, margin : t - margin]
+            contrast = float(middle.std())
+            if contrast > best_contrast:
+                best, best_contrast = crop, contrast
+            if contrast > 0.08:
+                break
+        crop = np.rot90(best, int(self.rng.integers(4)))
+        return np.ascontiguousarray(crop[:, ::-1] if self.rng.random() < 0.5 else crop)
+
+    def _defocus(self, sampling: Tensor) -> tuple[Tensor, Tensor]:
+        """|defocus| in depths of field, and signed in waves: one depth of field is (1 + sampling)/2 waves."""
+        s, k = self.settings, len(sampling)
+        sign = np.where(self.rng.random(k) < 0.5, -1.0, 1.0)
+        per_dof = (1 + sampling.numpy()) / 2
+        if s.max_waves is not None:
+            waves = self.rng.uniform(0, s.max_waves, k)
+            dof = waves / per_dof
+        else:
+            edges = np.asarray(s.defocus_dof)
+            band = self.rng.integers(len(edges) - 1, size=k)
+            dof = edges[band] + self.rng.random(k) * (edges[band + 1] - edges[band])
+            waves = dof * per_dof
+        return torch.from_numpy(dof).float(), torch.from_numpy(waves * sign).float()
+
+    def _image(
+        self, crops: Tensor, mode: Tensor, sampling: Tensor, spherical: Tensor, waves: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Light on the camera, 0 … 1, and the part of it that is specimen."""
+        s, t = self.settings, self.settings.tile_px
+        k, v = len(mode), s.views
+        tables = _tables()
+        spectrum = torch.fft.rfft2(crops).repeat_interleave(v, dim=0)
+        profile = torch.zeros((k, tables[0].n_nu), dtype=torch.complex64)
+        condenser = torch.from_numpy(self.rng.integers(1, len(tables), len(crops))).repeat_interleave(v)
+        condenser = torch.where(mode == FLUORESCENCE, 0, condenser)
+        for c, table in enumerate(tables):
+            here = condenser == c
+            if bool(here.any()):
+                profile[here] = table(waves[here], spherical[here])
+        uniform = torch.from_numpy(self.rng.uniform(0, 1, (3, len(crops)))).float().repeat_interleave(v, dim=1)
+        # A phase object absorbs a little, too; its background light is what brightens and darkens.
+        absorbed = torch.where(mode == PHASE, 0.3 * uniform[0] ** 2, torch.ones(k))
+        phase = torch.where(mode == PHASE, 0.5 + uniform[1], torch.zeros(k))
+        radial = absorbed[:, None] * profile.real + phase[:, None] * profile.imag
+        transfer = spread(radial, sampling=sampling, shape=(t, t))
+        flat = mode == GAUSSIAN
+        if bool(flat.any()):
+            # The Gaussian with the variance of the geometrical blur disc, whose radius is 2·waves/sampling pixels.
+            sigma = torch.hypot(waves[flat].abs() / sampling[flat], torch.tensor(0.4))
+            transfer[flat] = gaussian_transfer(sigma, shape=(t, t))
+        signal = torch.fft.irfft2(spectrum * transfer, s=(t, t))
+        hazy = torch.from_numpy((self.rng.random(k) < s.haze) * self.rng.uniform(0.1, 0.8, k)).float()
+        far = gaussian_transfer(torch.full((1,), t / 10), shape=(t, t))
+        veil = torch.fft.irfft2(spectrum.roll(v, dims=0) * far, s=(t, t))
+        # Fluorescence lies on a dark ground, brightfield takes away from bright light; one in five the other way round.
+        bright = (mode != FLUORESCENCE) ^ torch.from_numpy(self.rng.random(k) < 0.2)
+        base = torch.where(bright, 0.45 + 0.5 * uniform[2], 0.01 + 0.25 * uniform[2] ** 2)
+        strength = torch.where(bright, base * (0.08 + 0.85 * uniform[0]), (0.95 - base) * (0.1 + 0.9 * uniform[0]))
+        gain = torch.where(bright, -strength, strength)[:, None, None]
+        return (base[:, None, None] + gain * (signal + hazy[:, None, None] * veil)).clamp(0, 1), gain * signal
+
+    def _dirt(self, light: Tensor, dof: Tensor) -> tuple[Tensor, Tensor]:
+        """Lay sharp dirt over specimens that are out of focus themselves (2 depths of field or more)."""
+        dirty = torch.from_numpy(self.rng.random(len(light)) < self.settings.dirt) & (dof > 2)
+        for k in torch.nonzero(dirty).flatten().tolist():
+            ink = camera.draw_dirt(self.rng, light.shape[1:], pieces=int(self.rng.integers(1, 5)))
+            ink = cv2.GaussianBlur(ink, (0, 0), float(self.rng.uniform(0.4, 1.2)))
+            light[k] *= torch.from_numpy(1 - ink)
+        return light.clamp(0, 1), dirty
+
+    def _photograph(self, light: Tensor) -> tuple[Tensor, Tensor]:
+        """Uneven light, then a camera: images and the noise (standard deviation) in each."""
+        k, shape = len(light), (light.shape[1], light.shape[2])
+        random = self.rng.random((6, k))
+        light = light * camera.uneven(
+            k, shape=shape, strength=torch.from_numpy(0.35 * random[0] ** 2).float(), generator=self.generator
+        )
+        electrons = torch.from_numpy(10 ** (2.4 + 2.4 * random[1])).float()
+        read = torch.from_numpy(1 + 4 * random[2]).float()
+        correlated = torch.from_numpy(np.where(random[3] < 0.25, 0.5 + 2 * random[3], 0.0)).float()
+        image = camera.expose(
+            light,
+            electrons=electrons,
+            read_noise=read,
+            offset=0.02,
+            correlation_px=correlated,
+            generator=self.generator,
+        )
+        image = camera.digitise(image, bits=torch.from_numpy(np.where(random[4] < 0.6, 8, 14)))
+        for i in np.flatnonzero(random[5] < 0.2):
+            image[i] = camera.compress(image[i], quality=int(self.rng.integers(50, 98)))
+        noise = torch.sqrt(light.mean(dim=(1, 2)) / electrons + (read / electrons) ** 2)
+        return image, noise
+
+    def _evidence(self, signal: Tensor, noise: Tensor) -> Tensor:
+        """Whether the specimen's variation over the patch stands out of the noise (a tenth of it or more)."""
+        s = self.settings
+        m = (s.tile_px - s.patch_px) // 2
+        inner = signal[:, m : m + s.patch_px, m : m + s.patch_px]
+        deviation = inner.flatten(1).std(dim=1)
+        return (deviation > 0.12 * noise) & (deviation > 0.002)
+
+
+def _cut(
+    plane: np.ndarray[tuple[int, int], np.dtype[np.float16]], side: int, rng: np.random.Generator
+) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    """A random (side, side) part of a plane; a smaller plane is mirrored at its borders first."""
+    h, w = plane.shape
+    y = int(rng.integers(max(1, h - side + 1)))
+    x = int(rng.integers(max(1, w - side + 1)))
+    part = plane[y : y + side, x : x + side].astype(np.float32)
+    short = side - part.shape[0], side - part.shape[1]
+    return part if max(short) <= 0 else np.pad(part, ((0, short[0]), (0, short[1])), mode="symmetric")
