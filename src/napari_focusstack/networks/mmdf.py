@@ -18,8 +18,14 @@ CLASSES = 10
 STRIDE_PX = 4
 MARGIN_PX = 22
 FEATURES = ((PATCH_PX - 4) // 2 - 4) // 2
-CLASS_EDGES_DOF = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 9.0, 14.0)
-"""Lower edge of each class: |defocus| in depths of field."""
+FOCUSED_CLASSES = 2
+"""Classes 0 and 1 count as in focus."""
+CLASS_EDGES_PX = (0.0, 1.5, 3.0, 4.5, 6.0, 9.0, 12.0, 18.0, 27.0, 42.0)
+"""Lower edge of each class: radius of the blur disc in pixels.
+
+A patch shows its blur in pixels and nothing else, so that is what classes are made of. At half Nyquist's sampling (pixel ·
+NA/λ = 0.5, where most microscopes are used) a depth of field is 3 px: classes 0 and 1 reach to one depth of field.
+"""
 
 
 class FocusClassifier(nn.Module):

@@ -284,6 +284,29 @@ class TransferTable:
         return torch.lerp(low, high, fj[:, None].to(t.dtype))
 
 
+def as_table_waves(defocus_um: Tensor, microscope: Microscope) -> tuple[Tensor, Tensor]:
+    """Split defocus into the ρ² and the spherical part that `TransferTable` takes (least squares over the pupil's area).
+
+    Parameters
+    ----------
+    defocus_um : (K,) tensor
+        Defocus.
+    microscope : Microscope
+        The optics; its own aberration is added.
+
+    Returns
+    -------
+    waves, spherical : (K,) float32 tensors
+        W2 and W4.
+    """
+    rho2 = (torch.arange(256, dtype=torch.float64) + 0.5) / 256  # even in rho²: even over the area
+    flat = Microscope(microscope.na, microscope.wavelength_um, microscope.index, microscope.pixel_um)
+    path = wavefront(rho2, torch.tensor(1.0, dtype=torch.float64), flat)
+    terms = torch.stack([torch.ones_like(rho2), rho2, 6 * (rho2**2 - rho2)], dim=1)
+    _, second, fourth = torch.linalg.lstsq(terms, path[:, None]).solution.flatten().tolist()
+    return (defocus_um * second).float(), (defocus_um * fourth + microscope.spherical_waves).float()
+
+
 def _cell(position: Tensor, n: int) -> tuple[Tensor, Tensor]:
     """Lower neighbour and fraction of positions 0 … 1 on `n` even nodes."""
     p = position * (n - 1)
@@ -318,6 +341,26 @@ def spread(profiles: Tensor, *, sampling: Tensor, shape: tuple[int, int]) -> Ten
     f = (position - i).clamp(0, 1).to(profiles.dtype)
     values = torch.lerp(torch.gather(profiles, 1, i), torch.gather(profiles, 1, i + 1), f) * inside
     return values[:, where].reshape(-1, h, w // 2 + 1)
+
+
+def lookup(*, sampling: float, shape: tuple[int, int], n_nu: int = 192, fine: int = 16) -> Tensor:
+    """Where each frequency of a real FFT's half plane falls on a profile refined `fine` times (see `refine`).
+
+    For many large images of one sampling: `spread` by a single gather, ``refine(profiles)[:, lookup(...)]``.
+    """
+    h, w = shape
+    nu = torch.hypot(torch.fft.fftfreq(h)[:, None], torch.fft.rfftfreq(w)[None, :]) / sampling
+    position = torch.sqrt(nu / _NU_MAX) * ((n_nu - 1) * fine)
+    return position.round().clamp(max=(n_nu - 1) * fine + 1).long()
+
+
+def refine(profiles: Tensor, *, fine: int = 16) -> Tensor:
+    """(K, n) profiles, interpolated linearly to (K, (n - 1)·fine + 2); the last value is 0, the transfer beyond the end."""
+    n = profiles.shape[1]
+    position = torch.arange((n - 1) * fine + 1) / fine
+    i = position.floor().clamp(max=n - 2).long()
+    values = torch.lerp(profiles[:, i], profiles[:, i + 1], (position - i).to(profiles.dtype))
+    return torch.cat([values, torch.zeros_like(values[:, :1])], dim=1)
 
 
 @lru_cache(maxsize=16)

@@ -32,15 +32,15 @@ class PatchSettings(BaseModel):
 
     patch_px: int = Field(84, ge=16, description="Side of the patch that carries the label.")
     tile_px: int = Field(128, ge=16, description="Side of the tile it is cut from the middle of; the rest is margin.")
-    defocus_dof: tuple[float, ...] = Field(
-        (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 9.0, 14.0, 35.0),
-        description="Edges of the bands of |defocus| in depths of field; each band is drawn equally often.",
+    blur_px: tuple[float, ...] = Field(
+        (0.0, 1.5, 3.0, 4.5, 6.0, 9.0, 12.0, 18.0, 27.0, 42.0, 84.0),
+        description="Edges of the bands of blur (radius of the geometrical disc); each band is drawn equally often.",
     )
     max_waves: float | None = Field(None, description="Largest defocus in waves; drawn evenly then, not by bands.")
-    sampling: tuple[float, float] = Field((0.2, 2.5), description="Range of pixel size · NA/λ (log-uniform).")
+    sampling: tuple[float, float] = Field((0.25, 1.6), description="Range of pixel size · NA/λ (log-uniform).")
     spherical_waves: tuple[float, float] = Field((-0.6, 0.6), description="Range of spherical aberration in waves.")
     modes: tuple[float, float, float, float] = Field(
-        (0.4, 0.3, 0.15, 0.15), description="Shares of fluorescence, absorption, phase and Gaussian blur."
+        (0.4, 0.35, 0.1, 0.15), description="Shares of fluorescence, absorption, phase and Gaussian blur."
     )
     blank: float = Field(0.1, ge=0, le=1, description="Share of crops without specimen.")
     dirt: float = Field(0.1, ge=0, le=1, description="Share of patches with sharp dirt over a defocused specimen.")
@@ -58,6 +58,8 @@ class Batch:
         Whole tiles as the camera gave them, 0 … 1; the labelled patch is the middle.
     dof : (K,) float32
         |defocus| in depths of field.
+    blur_px : (K,) float32
+        Radius of the geometrical blur disc, ``2·|waves|/sampling`` pixels.
     waves : (K,) float32
         Signed defocus in waves at the pupil's edge.
     sampling : (K,) float32
@@ -73,6 +75,7 @@ class Batch:
 
     image: Tensor
     dof: Tensor
+    blur_px: Tensor
     waves: Tensor
     sampling: Tensor
     asymmetry: Tensor
@@ -136,6 +139,7 @@ class Patches:
         return Batch(
             image=image[:, None],
             dof=dof,
+            blur_px=2 * waves.abs() / sampling,
             waves=waves,
             sampling=sampling,
             asymmetry=torch.where(mode == GAUSSIAN, 0.0, asymmetry),
@@ -168,15 +172,13 @@ class Patches:
         """|defocus| in depths of field, and signed in waves: one depth of field is (1 + sampling)/2 waves."""
         s, k = self.settings, len(sampling)
         sign = np.where(self.rng.random(k) < 0.5, -1.0, 1.0)
-        per_dof = (1 + sampling.numpy()) / 2
         if s.max_waves is not None:
             waves = self.rng.uniform(0, s.max_waves, k)
-            dof = waves / per_dof
         else:
-            edges = np.asarray(s.defocus_dof)
+            edges = np.asarray(s.blur_px)
             band = self.rng.integers(len(edges) - 1, size=k)
-            dof = edges[band] + self.rng.random(k) * (edges[band + 1] - edges[band])
-            waves = dof * per_dof
+            waves = (edges[band] + self.rng.random(k) * (edges[band + 1] - edges[band])) * sampling.numpy() / 2
+        dof = waves / ((1 + sampling.numpy()) / 2)
         return torch.from_numpy(dof).float(), torch.from_numpy(waves * sign).float()
 
     def _image(
@@ -250,12 +252,12 @@ class Patches:
         return image, noise
 
     def _evidence(self, signal: Tensor, noise: Tensor) -> Tensor:
-        """Whether the specimen's variation over the patch stands out of the noise (a tenth of it or more)."""
+        """Whether the specimen's variation over the patch stands out of the noise (a third of it or more)."""
         s = self.settings
         m = (s.tile_px - s.patch_px) // 2
         inner = signal[:, m : m + s.patch_px, m : m + s.patch_px]
         deviation = inner.flatten(1).std(dim=1)
-        return (deviation > 0.12 * noise) & (deviation > 0.002)
+        return (deviation > 0.35 * noise) & (deviation > 0.002)
 
 
 def _cut(

@@ -86,11 +86,11 @@ def class_targets(batch: Batch) -> Tensor:
     One class by defocus; all alike where there is no evidence ("can't say" must not read as a middling blur); all unfocused
     classes alike where there is nothing but dirt.
     """
-    edges = torch.tensor(mmdf.CLASS_EDGES_DOF)
-    index = torch.searchsorted(edges, batch.dof, right=True) - 1
+    edges = torch.tensor(mmdf.CLASS_EDGES_PX)
+    index = torch.searchsorted(edges, batch.blur_px, right=True) - 1
     target = torch.nn.functional.one_hot(index, mmdf.CLASSES).float()
     target[~batch.evidence] = 1 / mmdf.CLASSES
-    unfocused = (edges >= UNFOCUSED_DOF).float()
+    unfocused = (torch.arange(mmdf.CLASSES) >= mmdf.FOCUSED_CLASSES).float()
     target[~batch.evidence & batch.dirty] = unfocused / unfocused.sum()
     return target
 
@@ -106,10 +106,11 @@ def _mmdf_metrics(network: nn.Module, batches: list[Batch], device: torch.device
     """Accuracy of focused against unfocused, mean class error, and certainty with and without evidence."""
     p = torch.cat([torch.softmax(network(b.image.to(device)), dim=1).cpu() for b in batches])
     dof, evidence, dirty = (torch.cat([getattr(b, n) for b in batches]) for n in ("dof", "evidence", "dirty"))
-    sharp = p[:, :3].sum(dim=1) > p[:, 3:].sum(dim=1)
+    sharp = p[:, : mmdf.FOCUSED_CLASSES].sum(dim=1) > 0.5
     focused, unfocused = (dof <= FOCUSED_DOF) & evidence, (dof >= UNFOCUSED_DOF) & evidence
     right = torch.cat([sharp[focused], ~sharp[unfocused]]).float()
-    truth = (torch.searchsorted(torch.tensor(mmdf.CLASS_EDGES_DOF), dof, right=True) - 1).float()
+    blur = torch.cat([b.blur_px for b in batches])
+    truth = (torch.searchsorted(torch.tensor(mmdf.CLASS_EDGES_PX), blur, right=True) - 1).float()
     sure = mmdf.certainty(p)
     return {
         "accuracy": float(right.mean()),
