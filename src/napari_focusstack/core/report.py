@@ -121,6 +121,18 @@ class FocusReport:
         What else the scorer knows of each patch (``"certainty"``, ``"class"``, ``"defocus_um"``).
     extras : mapping
         What else it knows of each slice, as plain numbers for JSON and tables.
+    plane_values : (Z,) float64 or None
+        The scorer's own number of each slice, where it is not the mean of the map.
+    plane_shape : (int, int)
+        (Y, X) of a slice in pixels.
+    specimen : (Y, X) bool or None
+        Outline of the specimen, for display; None where nothing stands out from the field.
+    specimen_weights : (gy, gx) float32
+        Share of specimen in each patch, whether or not it was asked to decide; ones where nothing stands out.
+    region : (Y, X) bool or None
+        The region drawn by hand that decides in the specimen's stead.
+    views : (Z, vy, vx) float16 or None
+        Each slice in small, all shifted and scaled alike: tells whether contrast inverts from slice to slice.
     """
 
     scorer: str
@@ -133,3 +145,9 @@ class FocusReport:
     heights_um: NDArray[np.float64] | None = None
     layers: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     extras: Mapping[str, Any] = field(default_factory=dict)
+    plane_values: NDArray[np.float64] | None = None
+    plane_shape: tuple[int, int] = (0, 0)
+    specimen: NDArray[np.bool_] | None = None
+    specimen_weights: Map | None = None
+    region: NDArray[np.bool_] | None = None
+    views: NDArray[np.float16] | None = None

@@ -209,7 +209,17 @@ class Stack:
             return self
         self._check("channel", c, self.n_channels)
         where: tuple[Any, ...] = tuple(c if a == "C" else slice(None) for a in self.axes)
-        return dataclasses.replace(self, data=self.data[where], axes=self.axes.replace("C", ""), channels=())
+        wavelengths = self.metadata.get("wavelengths_um") or ()
+        optics = self.optics
+        if len(wavelengths) == self.n_channels:
+            optics = dataclasses.replace(optics, wavelength_um=wavelengths[c])
+        return dataclasses.replace(
+            self,
+            data=self.data[where],
+            axes=self.axes.replace("C", ""),
+            channels=self.channels[c : c + 1],
+            optics=optics,
+        )
 
     def find_channel(self, channel: int | str) -> int:
         """Index of a channel that is given by its name or its index.

@@ -1,1 +1,43 @@
 """Focus stacking: each method turns a stack into a `Fused`."""
+
+from __future__ import annotations
+
+from napari_focusstack.core.fusion.dwt import fuse_dwt
+from napari_focusstack.core.fusion.fused import Fused
+from napari_focusstack.core.fusion.method import METHODS, ClassicalMethod, FusionMethod, Merged, Series
+from napari_focusstack.core.fusion.pyramid import fuse_pyramid
+from napari_focusstack.core.fusion.select import fuse_select
+from napari_focusstack.core.fusion.series import DEFAULT_METHOD, fuse_series
+
+__all__ = ["DEFAULT_METHOD", "METHODS", "Fused", "FusionMethod", "Merged", "Series", "fuse_series"]
+
+METHODS.add(
+    ClassicalMethod(
+        "pyramid",
+        "Soft Laplacian pyramid",
+        "Mixes the slices at every scale by how far their detail stands out over noise; best by truth on most stacks.",
+        "Burt & Kolczynski 1993, ICCV, with soft weights",
+        fuse_pyramid,
+        {"levels": 6, "noise_constant": 8.0},
+    )
+)
+METHODS.add(
+    ClassicalMethod(
+        "select",
+        "Per-pixel selection",
+        "Takes each pixel from the slices that are sharpest around it: pixel values stay those of the slices.",
+        "Forster et al. 2004, Microsc. Res. Tech. 65:33, with soft weights",
+        fuse_select,
+        {"noise_constant": 4.0},
+    )
+)
+METHODS.add(
+    ClassicalMethod(
+        "dwt",
+        "Wavelets",
+        "Mixes the wavelet coefficients of the slices by their local energy, by orientation-free soft weights.",
+        "Li, Manjunath & Mitra 1995, Graph. Models Image Process. 57:235",
+        fuse_dwt,
+        {"wavelet": "sym4", "levels": 5, "noise_constant": 8.0},
+    )
+)

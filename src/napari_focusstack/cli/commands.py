@@ -1,0 +1,372 @@
+"""The commands: each reads its input, runs one job of the core, writes, and prints what came out."""
+
+from __future__ import annotations
+
+import time as clock
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from napari_focusstack.cli import options as opt
+from napari_focusstack.cli.show import number, print_json, run
+from napari_focusstack.core.errors import InputError
+
+if TYPE_CHECKING:
+    from napari_focusstack.core.report import FocusReport
+    from napari_focusstack.core.stack import Stack
+
+app = typer.Typer(
+    name="focusstack",
+    help="Focus analysis and focus stacking of z-stacks. Slices, channels, times and positions count from 0.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Scorer = Annotated[str | None, typer.Option(help="Name of a scorer; see 'scorers'.", show_default="the default")]
+Patch = Annotated[int, typer.Option(min=4, help="Size of the patches of the focus map in pixels.")]
+Whole = Annotated[bool, typer.Option("--whole-field", help="Let the whole field decide, not the specimen.")]
+
+
+@app.command()
+def info(
+    stack: opt.StackPaths,
+    z_axis: opt.ZAxis = None,
+    z_step: opt.ZStep = None,
+    pixel_size: opt.PixelSize = None,
+    as_json: opt.Json = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Say what a stack is: axes and by which rule, size, type, calibration, channels, positions."""
+    from napari_focusstack.io.read import read_stacks
+
+    stacks = read_stacks(stack if len(stack) > 1 else stack[0], z_axis=z_axis, z_um=z_step, pixel_um=pixel_size)
+    told = [_facts(one) for one in stacks]
+    if as_json:
+        print_json(told[0] if len(told) == 1 else {**told[0], "series": told})
+        return
+    for facts in told:
+        print(facts["name"])
+        for key, value in facts.items():
+            if key != "name" and value not in (None, [], {}) and (verbose or key != "files"):
+                print(f"  {key.replace('_', ' '):<16} {_worded(value)}")
+
+
+@app.command()
+def score(
+    stack: opt.StackPaths,
+    scorer: Scorer = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Table to write (CSV).", show_default=False)
+    ] = None,
+    patch: Patch = 32,
+    whole_field: Whole = False,
+    channel: opt.Channel = None,
+    time: opt.Time = None,
+    position: opt.Position = 0,
+    z_axis: opt.ZAxis = None,
+    z_step: opt.ZStep = None,
+    pixel_size: opt.PixelSize = None,
+    overwrite: opt.Overwrite = False,
+    as_json: opt.Json = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Say how sharp each slice is and which is best."""
+    from napari_focusstack.io.write import write_scores_csv
+
+    chosen = opt.choose(stack, z_axis=z_axis, z_step=z_step, pixel_size=pixel_size, time=time, position=position)
+    if output is not None:
+        _check([output], chosen.stack, overwrite=overwrite)
+    report = _score(chosen, scorer, patch, whole_field=whole_field, channel=channel, verbose=verbose)
+    if output is not None:
+        write_scores_csv(output, report, overwrite=overwrite)
+    if as_json:
+        print_json(_scores(report) | ({} if output is None else {"output": output}))
+        return
+    _print_curve(report)
+    if output is not None:
+        print(f"wrote {output}")
+
+
+@app.command("map")
+def focus_map(
+    stack: opt.StackPaths,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Focus maps to write (TIFF).", show_default=False)],
+    scorer: Scorer = None,
+    patch: Patch = 32,
+    channel: opt.Channel = None,
+    time: opt.Time = None,
+    position: opt.Position = 0,
+    z_axis: opt.ZAxis = None,
+    z_step: opt.ZStep = None,
+    pixel_size: opt.PixelSize = None,
+    overwrite: opt.Overwrite = False,
+    as_json: opt.Json = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Write the focus map of each slice: a TIFF with a pixel for each patch, at the patch's size in µm."""
+    from napari_focusstack.io.provenance import score_provenance
+    from napari_focusstack.io.write import check_tiff_name, write_map
+
+    chosen = opt.choose(stack, z_axis=z_axis, z_step=z_step, pixel_size=pixel_size, time=time, position=position)
+    _check([check_tiff_name(output)], chosen.stack, overwrite=overwrite)
+    report = _score(chosen, scorer, patch, whole_field=False, channel=channel, verbose=verbose)
+    more = chosen.more | ({} if channel is None else {"Channel": channel})
+    said = score_provenance(report, chosen.stack, more=more)
+    write_map(output, report, chosen.stack, provenance=said, overwrite=overwrite)
+    if as_json:
+        cell = report.grid.cell_px
+        print_json({"scorer": report.scorer, "output": output, "shape": report.maps.shape, "cell_px": cell})
+    else:
+        print(f"wrote {output}: {'×'.join(map(str, report.maps.shape))} patches by {report.scorer}")
+
+
+@app.command()
+def fuse(
+    stack: opt.StackPaths,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Fused image to write (TIFF).", show_default=False)],
+    method: Annotated[
+        str | None, typer.Option(help="Name of a fusion method; see 'methods'.", show_default="the default")
+    ] = None,
+    align: Annotated[bool, typer.Option("--align", help="Register the slices to each other first.")] = False,
+    depth: Annotated[Path | None, typer.Option(help="Heights in µm to write.", show_default=False)] = None,
+    index: Annotated[Path | None, typer.Option(help="Slice of each pixel to write.", show_default=False)] = None,
+    confidence: Annotated[Path | None, typer.Option(help="Confidence (0 to 1) to write.", show_default=False)] = None,
+    slices: Annotated[
+        str | None, typer.Option(help="First and last slice to fuse, like 3-12.", show_default=False)
+    ] = None,
+    drive: Annotated[
+        str | None, typer.Option(help="Channel whose sharpness chooses for all channels.", show_default=False)
+    ] = None,
+    channel: opt.Channel = None,
+    time: opt.Time = None,
+    position: opt.Position = 0,
+    z_axis: opt.ZAxis = None,
+    z_step: opt.ZStep = None,
+    pixel_size: opt.PixelSize = None,
+    overwrite: opt.Overwrite = False,
+    as_json: opt.Json = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Fuse a stack into one image that is sharp everywhere."""
+    begin = clock.perf_counter()
+    from napari_focusstack.core.pipeline import fuse_job
+    from napari_focusstack.core.settings import FuseSettings, settings_from
+    from napari_focusstack.io.provenance import fused_provenance
+    from napari_focusstack.io.write import Part, check_tiff_name, write_fused
+
+    chosen = opt.choose(stack, z_axis=z_axis, z_step=z_step, pixel_size=pixel_size, time=time, position=position)
+    series = chosen.stack
+    if channel is not None:
+        if drive is not None:
+            raise InputError("--channel and --drive were both given: fuse one channel, or all with one that drives.")
+        series = series.only_channel(series.find_channel(channel))
+    wanted: dict[Part, Path] = {"image": output}
+    others: dict[Part, Path | None] = {"index": index, "depth": depth, "confidence": confidence}
+    wanted |= {part: path for part, path in others.items() if path is not None}
+    _check([check_tiff_name(path) for path in wanted.values()], series, overwrite=overwrite)
+    if depth is not None and series.heights_um is None:
+        raise InputError(f"The z step of '{series.name}' is not known, so there is no depth in µm: give --z-step.")
+    first, last = opt.slice_range(slices)
+    given = {"method": method, "drive": drive, "first": first, "last": last, "align": align}
+    settings = settings_from(FuseSettings, {key: value for key, value in given.items() if value is not None})
+    fused = run(fuse_job(series, settings, time=chosen.time, position=chosen.position), verbose=verbose)
+    more = chosen.more | ({} if channel is None else {"Channel": channel})
+    said = fused_provenance(fused, series, more=more)
+    for part, path in wanted.items():
+        write_fused(path, fused, series, part=part, provenance=said, overwrite=overwrite)
+    seconds = clock.perf_counter() - begin
+    if as_json:
+        written = {"output" if part == "image" else part: path for part, path in wanted.items()}
+        print_json({"method": fused.method, **written, "slices": len(fused.slices), "seconds": round(seconds, 3)})
+        return
+    print(f"fused {len(fused.slices)} slices of {series.name} by {fused.method} in {seconds:.1f} s")
+    for path in wanted.values():
+        print(f"wrote {path}")
+
+
+@app.command()
+def quality(
+    fused: Annotated[Path, typer.Argument(help="A fused image.", show_default=False)],
+    reference: Annotated[Path, typer.Option(help="The truth: a sharp image of the same size.", show_default=False)],
+    channel: opt.Channel = None,
+    as_json: opt.Json = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Compare a fused image with a sharp reference: PSNR in dB, SSIM."""
+    from napari_focusstack.core import quality as metrics
+
+    image, truth = (_one_plane(path, channel) for path in (fused, reference))
+    found = {"psnr": metrics.psnr(image, truth), "ssim": metrics.ssim(image, truth)}
+    if as_json:
+        print_json(found)
+    else:
+        print(f"psnr {found['psnr']:.3f} dB\nssim {found['ssim']:.5f}")
+
+
+@app.command()
+def scorers(as_json: opt.Json = False, verbose: opt.Verbose = False) -> None:
+    """List the scorers."""
+    from napari_focusstack.core.scorers import DEFAULT_SCORER, SCORERS
+
+    fields = ("name", "title", "family", "units", "description", "reference")
+    _list("scorers", [{f: getattr(s, f) for f in fields} for s in SCORERS], DEFAULT_SCORER, as_json, verbose)
+
+
+@app.command()
+def methods(as_json: opt.Json = False, verbose: opt.Verbose = False) -> None:
+    """List the fusion methods."""
+    from napari_focusstack.core.fusion import DEFAULT_METHOD, METHODS
+
+    fields = ("name", "title", "description", "reference")
+    _list("methods", [{f: getattr(m, f) for f in fields} for m in METHODS], DEFAULT_METHOD, as_json, verbose)
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path("demo_output"),
+    as_json: opt.Json = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Do the main job on a bundled real stack: score it, map its focus, fuse it."""
+    from napari_focusstack.core.pipeline import fuse_job, score_job
+    from napari_focusstack.core.settings import FuseSettings, ScoreSettings
+    from napari_focusstack.io.provenance import fused_provenance
+    from napari_focusstack.io.samples import sample_stack
+    from napari_focusstack.io.write import write_fused, write_map, write_scores_csv
+
+    stack = sample_stack("organoids")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"The folder '{output}' can't be made ({error.strerror}): choose another.") from error
+    report = run(score_job(stack, ScoreSettings()), verbose=verbose)
+    fused = run(fuse_job(stack, FuseSettings()), verbose=verbose)
+    said = fused_provenance(fused, stack)
+    written = {
+        "scores": write_scores_csv(output / "scores.csv", report, overwrite=True),
+        "maps": write_map(output / "focus_maps.ome.tif", report, stack, overwrite=True),
+    }
+    for part in ("image", "index", "depth", "confidence"):
+        name = output / f"{'fused' if part == 'image' else part}.ome.tif"
+        written[part] = write_fused(name, fused, stack, part=part, provenance=said, overwrite=True)
+    if as_json:
+        print_json(_scores(report) | {"method": fused.method, "slices": len(fused.slices), "written": written})
+        return
+    print(
+        f"{stack.name}: {stack.n_slices} slices, pixels of {number(stack.x_um, ' µm')}, z {number(stack.z_um, ' µm')}"
+    )
+    _print_curve(report)
+    print(f"fused {len(fused.slices)} slices by {fused.method}")
+    for path in written.values():
+        print(f"wrote {path}")
+
+
+def _facts(stack: Stack) -> dict[str, Any]:
+    heights = stack.z_positions_um
+    optics = {key: value for key, value in vars(stack.optics).items() if value is not None}
+    return {
+        "name": stack.name,
+        "source": str(stack.source),
+        "axes": stack.axes,
+        "shape": list(stack.data.shape),
+        "axes_note": stack.axes_note,
+        "dtype": stack.dtype.name,
+        "slices": stack.n_slices,
+        "channels": stack.n_channels,
+        "channel_names": list(stack.channels),
+        "times": stack.n_times,
+        "positions": stack.n_positions,
+        "pixel_um": None if stack.y_um is None or stack.x_um is None else [stack.y_um, stack.x_um],
+        "z_um": stack.z_um,
+        "z_positions_um": None if heights is None else list(heights),
+        "optics": optics,
+        "files": [str(path) for path in stack.metadata.get("files", ())],
+    }
+
+
+def _worded(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {v}" for k, v in value.items())
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _score(
+    chosen: opt.Chosen, scorer: str | None, patch: int, *, whole_field: bool, channel: str | None, verbose: bool
+) -> FocusReport:
+    from napari_focusstack.core.pipeline import score_job
+    from napari_focusstack.core.settings import ScoreSettings, settings_from
+
+    given = {"patch_px": patch, "specimen": not whole_field} | ({} if scorer is None else {"scorer": scorer})
+    settings = settings_from(ScoreSettings, given)
+    job = score_job(
+        chosen.stack, settings, channel=0 if channel is None else channel, time=chosen.time, position=chosen.position
+    )
+    return run(job, verbose=verbose)
+
+
+def _scores(report: FocusReport) -> dict[str, Any]:
+    found = report.decision
+    return {
+        "scorer": report.scorer,
+        "units": report.units,
+        "scores": report.values,
+        "best": found.best,
+        "peak": found.peak,
+        "peak_um": found.peak_um,
+        "confidence": found.confidence,
+        "good": found.good,
+        "peaks": found.peaks,
+        "reason": found.reason,
+        **report.extras,
+    }
+
+
+def _print_curve(report: FocusReport) -> None:
+    values, found = report.values, report.decision
+    low, high = float(values.min()), float(values.max())
+    for z, value in enumerate(values):
+        height = "" if report.heights_um is None else f"{report.heights_um[z]:10.2f} µm"
+        bar = "#" * round(40 * (value - low) / (high - low)) if high > low else ""
+        mark = "  <- best" if z == found.best else ""
+        print(f"{z:4d}{height}  {value:11.5g}  {bar}{mark}")
+    print(f"{report.scorer} ({report.units}): {found.reason}")
+
+
+def _check(outputs: list[Path], stack: Stack, *, overwrite: bool) -> None:
+    """Make sure that all outputs can be written, before anything is computed."""
+    from napari_focusstack.io.atomic import check_target
+    from napari_focusstack.io.provenance import source_files
+
+    if len({path.absolute() for path in outputs}) < len(outputs):
+        raise InputError("Two outputs have the same name: give each a name of its own.")
+    for path in outputs:
+        check_target(path, overwrite=overwrite, sources=source_files(stack))
+
+
+def _one_plane(path: Path, channel: str | None) -> Any:
+    from napari_focusstack.io.read import read_stack
+
+    image = read_stack(path)
+    if channel is not None:
+        image = image.only_channel(image.find_channel(channel))
+    if set(image.axes) - set("YXS"):
+        raise InputError(
+            f"'{image.name}' holds several planes (axes {image.axes}): give one image, or choose with --channel."
+        )
+    return image.plane()
+
+
+def _list(kind: str, entries: list[dict[str, Any]], default: str, as_json: bool, verbose: bool) -> None:
+    if as_json:
+        print_json({kind: entries, "default": default})
+        return
+    width = max(len(e["name"]) for e in entries)
+    for entry in entries:
+        star = "*" if entry["name"] == default else " "
+        print(f"{star} {entry['name']:<{width}}  {entry['description']}")
+        if verbose:
+            print(f"  {'':<{width}}  {entry['reference']}")
+    print("* is the default")

@@ -1,0 +1,105 @@
+"""Options that commands share, and reading what they name."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from napari_focusstack.core.errors import InputError
+
+if TYPE_CHECKING:
+    from napari_focusstack.core.stack import Stack
+
+StackPaths = Annotated[
+    list[Path],
+    typer.Argument(metavar="STACK...", help="A file, a folder of slices, or several files.", show_default=False),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Say more: each step, and the whole story of a failure.")
+]
+Channel = Annotated[str | None, typer.Option(help="Channel, by name or 0-based index.", show_default=False)]
+Time = Annotated[int | None, typer.Option(min=0, help="Time point, 0-based.", show_default="0")]
+Position = Annotated[int, typer.Option(min=0, help="Position or image series, 0-based.")]
+ZAxis = Annotated[
+    str | None,
+    typer.Option(help="Which axis of the file is z, by letter or number: 't' takes time for z.", show_default=False),
+]
+ZStep = Annotated[float | None, typer.Option(help="Z step in µm, in the place of the file's.", show_default=False)]
+PixelSize = Annotated[
+    float | None, typer.Option(help="Pixel size in µm, in the place of the file's.", show_default=False)
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there (never the source).")]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A stack and the time point and position of it that are meant."""
+
+    stack: Stack
+    time: int
+    position: int
+
+    @property
+    def more(self) -> dict[str, int]:
+        """What to say of the choice in the provenance."""
+        said = {"Time point": self.time} if self.stack.n_times > 1 else {}
+        return said | ({"Position": self.position} if self.stack.n_positions > 1 else {})
+
+
+def choose(
+    paths: list[Path],
+    *,
+    z_axis: str | None,
+    z_step: float | None,
+    pixel_size: float | None,
+    time: int | None = None,
+    position: int = 0,
+) -> Chosen:
+    """Read the stack that the options name; nothing but its metadata is read yet.
+
+    Raises
+    ------
+    InputError
+        If it can't be read, has no such time point or position, or is a time series without z and none is chosen.
+    """
+    from napari_focusstack.io.read import read_stacks
+
+    stacks = read_stacks(paths if len(paths) > 1 else paths[0], z_axis=z_axis, z_um=z_step, pixel_um=pixel_size)
+    if len(stacks) > 1:
+        if len({s.source for s in stacks}) > 1:
+            raise InputError(f"{len(stacks)} stacks were given ({stacks[0].name}, …), not the slices of one: give one.")
+        if position >= len(stacks):
+            raise InputError(f"There is no position {position}: choose one from 0 to {len(stacks) - 1}.")
+        note = f"{stacks[position].axes_note}; image series {position} of the {len(stacks)} in the file"
+        chosen = Chosen(replace(stacks[position], axes_note=note), time or 0, 0)
+    else:
+        chosen = Chosen(stacks[0], time or 0, position)
+    stack = chosen.stack
+    stack.series(t=chosen.time, p=chosen.position)  # says if there is no such
+    if stack.n_slices == 1 and stack.n_times > 1 and time is None:
+        raise InputError(
+            f"'{stack.name}' is a time series without z (axes {stack.axes}, {'×'.join(map(str, stack.data.shape))}): "
+            "say --z-axis t to take time for z, or --time for one time point."
+        )
+    return chosen
+
+
+def slice_range(text: str | None) -> tuple[int | None, int | None]:
+    """First and last slice of a range like ``3-12``, 0-based, both included.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
+    if text is None:
+        return None, None
+    match = re.fullmatch(r"\s*(\d*)\s*[-:–]\s*(\d*)\s*", text)
+    if not match:
+        raise InputError(f"'{text}' is no range of slices: give the first and the last, 0-based, like 3-12.")
+    return (int(match[1]) if match[1] else None), (int(match[2]) if match[2] else None)

@@ -1,0 +1,56 @@
+"""What commands print: results on standard output, progress on standard error."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from napari_focusstack.core.progress import Job, Progress, drain
+
+T = TypeVar("T")
+_BAR = 30
+
+
+def run(job: Job[T], *, verbose: bool) -> T:
+    """Run a job to its end with its progress on standard error: a bar on a terminal, lines where asked for."""
+    terminal = sys.stderr.isatty()
+
+    def tell(step: Progress) -> None:
+        if verbose:
+            print(f"{step.done}/{step.total} {step.message}", file=sys.stderr)
+        elif terminal:
+            filled = round(_BAR * step.done / step.total) if step.total else _BAR
+            line = f"[{'#' * filled}{' ' * (_BAR - filled)}] {step.message}"
+            print(f"\r\x1b[K{line[:100]}", end="", file=sys.stderr, flush=True)
+
+    try:
+        return drain(job, tell)
+    finally:
+        job.close()
+        if terminal and not verbose:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def print_json(result: Mapping[str, Any]) -> None:
+    """Print the one JSON object; what is no finite number becomes null."""
+    print(json.dumps(_plain(result), allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def number(value: float | None, unit: str = "") -> str:
+    """A number for people; "?" where it is not known."""
+    return "?" if value is None else f"{value:.5g}{unit}"

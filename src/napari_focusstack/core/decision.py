@@ -1,0 +1,234 @@
+"""From a curve of focus values over z to a decision: best slice, sub-slice peak, confidence, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import find_peaks
+
+from napari_focusstack.core.report import Decision, Map
+
+Curve = NDArray[np.float64]
+
+RESAMPLES = 400
+BLOCKS_PER_SIDE = 8
+GOOD_DROP = 0.1
+"""A slice is about as good as the best if it lost less than this share of the peak's height over the curve's floor."""
+SECOND_PEAK = 0.15
+"""A second maximum counts if the dip before it is this share of the curve's height, or deeper."""
+INVERTED = -0.15
+"""Correlation of two slices below which their contrast counts as inverted."""
+EDGE_TRUST = 0.5
+"""Factor on the confidence of a peak on the first or last slice: the true one may lie beyond."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a curve was made of: tells how far to trust it.
+
+    Attributes
+    ----------
+    maps : (Z, gy, gx) float32
+        Focus value of each patch.
+    weights : (gy, gx) float32
+        How much each patch counts in the curve.
+    views : (Z, vy, vx) or None
+        Slices in small.
+    """
+
+    maps: Map
+    weights: Map
+    views: NDArray[np.float16] | None = None
+
+
+def decide(values: Curve, *, heights_um: Curve | None = None, evidence: Evidence | None = None) -> Decision:
+    """Find the best slice of a curve.
+
+    Parameters
+    ----------
+    values : (Z,)
+        Focus value of each slice, higher is sharper.
+    heights_um : (Z,), optional
+        Height of each slice in µm; steps may be uneven.
+    evidence : Evidence, optional
+        The patches that the curve is the mean of. Without them, confidence rests on the curve's own scatter.
+
+    Returns
+    -------
+    Decision
+    """
+    values = np.asarray(values, np.float64)
+    n = len(values)
+    if n == 1:
+        return Decision(None, None, None, 0.0, None, (), "One plane alone has no curve: there is nothing to compare.")
+    height = float(np.ptp(values))
+    if height <= 1e-9 * float(np.abs(values).max()):
+        return Decision(None, None, None, 0.0, None, (), "No slice is in focus: all slices score the same.")
+    scatter = _scatter(values, evidence)
+    best = int(values.argmax())
+    stands_out = float(values[best] - np.quantile(values, 0.25))
+    if stands_out < _noise_maximum(n) * scatter:
+        reason = "No slice is in focus: the curve rises no further than its own noise does."
+        return Decision(None, None, None, 0.0, None, (), reason)
+    peaks = _peaks(values, max(SECOND_PEAK * height, 4 * scatter))
+    inverted = False
+    if len(peaks) == 2:
+        a, b = peaks
+        inverted = evidence is not None and _correlation(evidence, a, b) < INVERTED
+        if inverted:
+            best = a + 1 + int(values[a + 1 : b].argmin())
+    confidence = _agreement(values, best, scatter, evidence, peaks if inverted else None)
+    if best in (0, n - 1):
+        confidence *= EDGE_TRUST
+    signed = -values if inverted else values
+    peak = refine_peak(signed, best)
+    return Decision(
+        best=best,
+        peak=peak,
+        peak_um=None if heights_um is None else peak_height(signed, best, heights_um),
+        confidence=round(confidence, 4),
+        good=_good(signed, best, scatter),
+        peaks=peaks,
+        reason=_reason(best, n, peaks, inverted, confidence),
+    )
+
+
+def peak_height(values: Curve, best: int, heights: Curve) -> float:
+    """Height of the peak around slice `best`: vertex of the parabola through it and its neighbours.
+
+    The steps may be uneven. On the first or last slice it is that slice's own height.
+
+    Notes
+    -----
+    Newton's divided differences: with ``s1 = (v1 - v0) / (h1 - h0)``, ``s2 = (v2 - v1) / (h2 - h1)`` and
+    ``c = (s2 - s1) / (h2 - h0)`` the vertex is ``(h0 + h1) / 2 - s1 / (2 c)``.
+    """
+    if best in (0, len(values) - 1):
+        return float(heights[best])
+    h0, h1, h2 = (float(h) for h in heights[best - 1 : best + 2])
+    v0, v1, v2 = (float(v) for v in values[best - 1 : best + 2])
+    s1, s2 = (v1 - v0) / (h1 - h0), (v2 - v1) / (h2 - h1)
+    curvature = (s2 - s1) / (h2 - h0)
+    if curvature * (h2 - h0) == 0:
+        return h1
+    vertex = (h0 + h1) / 2 - s1 / (2 * curvature)
+    lo, hi = sorted(((h0 + h1) / 2, (h1 + h2) / 2))
+    return float(min(max(vertex, lo), hi))
+
+
+def refine_peak(values: Curve, best: int) -> float:
+    """Position of the peak around slice `best` in slices, see `peak_height`."""
+    return peak_height(values, best, np.arange(len(values), dtype=np.float64))
+
+
+def _noise_maximum(n: int) -> float:
+    """How many standard deviations the maximum of `n` noisy values may stand above their lower quartile."""
+    return float(np.sqrt(2 * np.log(n)) + 0.67 + 1.0)
+
+
+def _scatter(values: Curve, evidence: Evidence | None) -> float:
+    """Standard deviation of a value of the curve by noise that differs from slice to slice."""
+    rough = _roughness(values[:, None])[0]
+    if evidence is None:
+        return float(rough)
+    weights = evidence.weights.ravel().astype(np.float64)
+    used = weights > 0
+    each = _roughness(evidence.maps.reshape(len(values), -1)[:, used].astype(np.float64))
+    return float(np.sqrt(np.sum((weights[used] * each) ** 2)) / weights[used].sum())
+
+
+def _roughness(curves: Curve) -> Curve:
+    """(P,) noise of (Z, P) curves: median absolute second difference, which a smooth curve leaves near zero."""
+    if len(curves) < 3:
+        return np.zeros(curves.shape[1])
+    second = curves[2:] - 2 * curves[1:-1] + curves[:-2]
+    noise: Curve = np.median(np.abs(second), axis=0) / (0.6745 * np.sqrt(6))
+    return noise
+
+
+def _peaks(values: Curve, prominence: float) -> tuple[int, ...]:
+    """The highest maximum, and the highest other one that a dip of `prominence` parts from it; in order of z."""
+    padded = np.pad(values, 1, constant_values=values.min() - 2 * np.ptp(values))
+    found = find_peaks(padded, prominence=prominence)[0] - 1
+    highest = sorted(found, key=lambda z: -values[z])[:2]
+    return tuple(sorted(int(z) for z in highest)) or (int(values.argmax()),)
+
+
+def _correlation(evidence: Evidence, a: int, b: int) -> float:
+    """Correlation of the detail of two reduced slices where it counts: negative where contrast inverts."""
+    if evidence.views is None:
+        return 1.0
+    sigma = max(evidence.views.shape[1:]) / 32
+    small = (evidence.views[z].astype(np.float32) for z in (a, b))
+    first, second = (view - cv2.GaussianBlur(view, (0, 0), sigma) for view in small)
+    height, width = first.shape
+    weights = cv2.resize(evidence.weights, (width, height), interpolation=cv2.INTER_NEAREST)
+    power = float(np.sqrt(np.sum(weights * first**2) * np.sum(weights * second**2)))
+    return float(np.sum(weights * first * second)) / power if power > 0 else 1.0
+
+
+def _blocks(evidence: Evidence) -> tuple[Curve, Curve]:
+    """(B, Z) weighted sums and (B,) weights of blocks of neighbouring patches that count."""
+    z, gy, gx = evidence.maps.shape
+    rows = np.arange(gy) * min(gy, BLOCKS_PER_SIDE) // gy
+    cols = np.arange(gx) * min(gx, BLOCKS_PER_SIDE) // gx
+    label = (rows[:, None] * BLOCKS_PER_SIDE + cols).ravel()
+    weights = evidence.weights.ravel().astype(np.float64)
+    member = np.zeros((BLOCKS_PER_SIDE**2, weights.size))
+    member[label, np.arange(weights.size)] = weights
+    member = member[member.sum(1) > 0]
+    return member @ evidence.maps.reshape(z, -1).T.astype(np.float64), member.sum(1)
+
+
+def _agreement(
+    values: Curve, best: int, scatter: float, evidence: Evidence | None, between: tuple[int, ...] | None
+) -> float:
+    """Share of resamples of the patches, noise added, that put the best slice within one slice of `best`."""
+    n = len(values)
+    random = np.random.default_rng(0)
+    curves = np.broadcast_to(values, (RESAMPLES, n))
+    if evidence is not None:
+        sums, weights = _blocks(evidence)
+        if len(weights) > 1:
+            counts = random.multinomial(len(weights), np.full(len(weights), 1 / len(weights)), RESAMPLES)
+            curves = (counts @ sums) / (counts @ weights)[:, None]
+    curves = curves + random.normal(0, scatter, (RESAMPLES, n))
+    if between is not None:
+        a, b = between
+        found = a + 1 + curves[:, a + 1 : b].argmin(axis=1)
+    else:
+        found = curves.argmax(axis=1)
+    reach = 1 if n >= 5 else 0
+    return float(np.mean(np.abs(found - best) <= reach))
+
+
+def _good(values: Curve, best: int, scatter: float) -> tuple[int, int]:
+    """First and last of the neighbouring slices that lost little against `best`."""
+    top = values[best]
+    least = top - max(GOOD_DROP * (top - values.min()), scatter)
+    first = last = best
+    while first > 0 and values[first - 1] >= least:
+        first -= 1
+    while last < len(values) - 1 and values[last + 1] >= least:
+        last += 1
+    return first, last
+
+
+def _reason(best: int, n: int, peaks: tuple[int, ...], inverted: bool, confidence: float) -> str:
+    """The decision in a sentence."""
+    if inverted:
+        return (
+            f"Sharpness has two maxima, at slices {peaks[0]} and {peaks[1]}, between which contrast inverts (a phase "
+            f"object): focus lies at the minimum between them, slice {best}."
+        )
+    if len(peaks) == 2:
+        other = peaks[0] if best == peaks[1] else peaks[1]
+        return f"Objects at two depths: slice {best} is the stronger maximum, slice {other} the other."
+    if best in (0, n - 1):
+        rises, end = ("falls from", "first") if best == 0 else ("still rises at", "last")
+        return f"Slice {best} is the sharpest, but the curve {rises} the {end} slice: focus may lie beyond."
+    trust = "stands out clearly" if confidence >= 0.8 else "stands out" if confidence >= 0.5 else "hardly stands out"
+    return f"Slice {best} is the sharpest: its peak {trust}."

@@ -1,0 +1,87 @@
+"""Files that are there whole or not at all: written beside their place, then renamed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from napari_focusstack.core.errors import InputError
+
+
+def check_target(path: Path, *, overwrite: bool = False, sources: Iterable[Path] = ()) -> None:
+    """Make sure that `path` may be written, before anything is computed.
+
+    Parameters
+    ----------
+    path : Path
+        What is to be written.
+    overwrite : bool
+        Whether a file that is there may be replaced.
+    sources : iterable of Path
+        Files that are never replaced: what the result is made from.
+
+    Raises
+    ------
+    InputError
+        If it may not, or can't; the message says why.
+    """
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise InputError(f"The folder '{folder}' does not exist: make it first, or choose another.")
+    if path.is_dir():
+        raise InputError(f"'{path}' is a folder: give the name of a file.")
+    if path.exists():
+        if any(source.exists() and path.samefile(source) for source in sources):
+            raise InputError(f"'{path}' is the source itself: give another name for the result.")
+        if not overwrite:
+            raise InputError(f"'{path}' exists already: give another name, or allow overwriting it.")
+    probe = _beside(path)
+    try:
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except OSError as error:
+        raise _refusal(path, error) from error
+
+
+@contextmanager
+def replacing(path: Path, *, overwrite: bool = False, sources: Iterable[Path] = ()) -> Iterator[Path]:
+    """A file to write, beside `path`; it becomes `path` at the end, or vanishes where anything goes wrong.
+
+    Raises
+    ------
+    InputError
+        As `check_target`, and where the disk is full or refuses.
+    """
+    sources = tuple(sources)
+    check_target(path, overwrite=overwrite, sources=sources)
+    part = _beside(path)
+    try:
+        yield part
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())  # a full disk may tell it only now
+        if path.exists() and not overwrite:
+            raise InputError(f"'{path}' appeared while it was being made: give another name, or allow overwriting it.")
+        part.replace(path)
+    except OSError as error:
+        raise _refusal(path, error) from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    return path.absolute().parent / f".focusstack-{uuid.uuid4().hex[:12]}.part"
+
+
+def _refusal(path: Path, error: OSError) -> InputError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return InputError(
+            f"There is no room on the disk for '{path}': make room or choose another; nothing is written."
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return InputError(f"'{path.absolute().parent}' may not be written to: choose another folder.")
+    return InputError(f"'{path}' can't be written ({error.strerror or error}): choose another place.")

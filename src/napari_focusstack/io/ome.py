@@ -1,0 +1,129 @@
+"""What OME-XML says of an image: calibration, channels, optics, heights of the planes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_focusstack.core.stack import Optics
+from napari_focusstack.io.units import length_um, um_per
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+_IMMERSION = {"air": 1.0, "water": 1.333, "waterdipping": 1.333, "oil": 1.518, "glycerol": 1.47}
+
+UNEVEN = 0.1
+"""Heights that differ from even steps by more than this fraction of a step count as uneven: stages read back jitter."""
+
+
+@dataclass(frozen=True)
+class OmeImage:
+    """One Image of an OME-XML; every length in µm, None where it is not said."""
+
+    name: str = ""
+    y_um: float | None = None
+    x_um: float | None = None
+    z_um: float | None = None
+    z_positions_um: tuple[float, ...] | None = None
+    channels: tuple[str, ...] = ()
+    optics: Optics = field(default_factory=Optics)
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+def parse_ome(xml: str) -> list[OmeImage]:
+    """Read the Images of an OME-XML of any schema version.
+
+    Raises
+    ------
+    xml.etree.ElementTree.ParseError
+        If it is no XML.
+    """
+    from xml.etree import ElementTree
+
+    root = ElementTree.fromstring(xml.encode())
+    for element in root.iter():  # schema versions differ in their namespace only, as far as we read
+        element.tag = element.tag.rpartition("}")[2]
+    objectives = {e.get("ID", ""): e for e in root.iter("Objective")}
+    return [_image(e, objectives) for e in root.findall("Image")]
+
+
+def companion_name(xml: str) -> str | None:
+    """Name of the file that holds the metadata where this OME-XML only points to it."""
+    from xml.etree import ElementTree
+
+    root = ElementTree.fromstring(xml.encode())
+    binary = next((e for e in root if e.tag.endswith("BinaryOnly")), None)
+    return None if binary is None else binary.get("MetadataFile")
+
+
+def _image(image: Element, objectives: dict[str, Element]) -> OmeImage:
+    pixels = image.find("Pixels")
+    if pixels is None:
+        return OmeImage(image.get("Name", ""))
+    size = {a: length_um(pixels.get(f"PhysicalSize{a}"), pixels.get(f"PhysicalSize{a}Unit", "µm")) for a in "XYZ"}
+    channels = pixels.findall("Channel")
+    names = tuple(c.get("Name", "") for c in channels)
+    waves = tuple(length_um(c.get("EmissionWavelength"), c.get("EmissionWavelengthUnit", "nm")) for c in channels)
+    step, heights = _heights(pixels)
+    metadata: dict[str, Any] = {"wavelengths_um": waves} if any(waves) else {}
+    if time := pixels.get("TimeIncrement"):
+        metadata["time_increment"] = f"{time} {pixels.get('TimeIncrementUnit', 's')}"
+    return OmeImage(
+        name=image.get("Name", ""),
+        y_um=size["Y"],
+        x_um=size["X"],
+        z_um=None if heights else size["Z"] or step,
+        z_positions_um=heights,
+        channels=tuple(n or f"channel {i}" for i, n in enumerate(names)) if any(names) else (),
+        optics=_optics(image, objectives, waves[0] if waves else None),
+        metadata=metadata,
+    )
+
+
+def _optics(image: Element, objectives: dict[str, Element], wavelength_um: float | None) -> Optics:
+    settings = image.find("ObjectiveSettings")
+    if settings is None:
+        settings = image.find("ObjectiveRef")
+    wanted = "" if settings is None else settings.get("ID", "")
+    objective = objectives.get(wanted)
+    if objective is None and len(objectives) == 1:
+        objective = next(iter(objectives.values()))
+    get = (lambda _: None) if objective is None else objective.get
+    index = _positive(settings.get("RefractiveIndex")) if settings is not None else None
+    return Optics(
+        na=_positive(get("LensNA")),
+        wavelength_um=wavelength_um,
+        immersion_index=index or _IMMERSION.get((get("Immersion") or "").lower()),
+        magnification=_positive(get("NominalMagnification")) or _positive(get("CalibratedMagnification")),
+    )
+
+
+def _positive(text: str | None) -> float | None:
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if np.isfinite(value) and value > 0 else None
+
+
+def _heights(pixels: Element) -> tuple[float | None, tuple[float, ...] | None]:
+    """(even step, None), (None, heights from the first slice up) where uneven, or (None, None) where not told."""
+    n = int(pixels.get("SizeZ", "1"))
+    found: dict[int, float] = {}
+    for plane in pixels.findall("Plane"):
+        z, text = int(plane.get("TheZ", "-1")), plane.get("PositionZ")
+        # Without a unit it is the "reference frame" by the schema and µm by what programs write.
+        factor = um_per(plane.get("PositionZUnit", "µm").replace("reference frame", "µm"))
+        if text and factor and z not in found:
+            found[z] = float(text) * factor
+    if n < 2 or sorted(found) != list(range(n)):
+        return None, None
+    z_um = np.array([found[z] for z in range(n)])
+    step = float(z_um[-1] - z_um[0]) / (n - 1)
+    if not np.isfinite(z_um).all() or step == 0 or not (np.diff(z_um) * np.sign(step) > 0).all():
+        return None, None  # a stage that stood still, or was read while it moved, tells no heights
+    error = np.abs(z_um - (z_um[0] + step * np.arange(n))).max()
+    return (abs(step), None) if error <= UNEVEN * abs(step) else (None, tuple(z_um.tolist()))

@@ -1,0 +1,223 @@
+"""The focus curve: values over z, the shown slice, the best slice, and earlier curves for comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyqtgraph as pg
+from numpy.typing import NDArray
+from qtpy.QtCore import QSize, Qt, Signal
+
+# Colours that colour-blind eyes tell apart (Okabe and Ito 2008), readable on napari's dark and light backgrounds.
+CURVE = "#56b4e9"
+BEST = "#e69f00"
+SHOWN = "#cc79a7"
+GOOD = "#e69f0038"
+
+
+@dataclass(frozen=True)
+class CurveView:
+    """All that the plot shows, except the shown slice.
+
+    Attributes
+    ----------
+    n_slices : int
+        Length of the stack.
+    values : (Z,) float64 or None
+        Focus values; NaN for slices that are not scored yet.
+    label : str
+        What the values are.
+    heights_um : (Z,) float64 or None
+        Heights for the upper axis.
+    best : int or None
+        Slice to ring.
+    good : (int, int) or None
+        Slices to lay a band over.
+    earlier : mapping of str to (Z,) array
+        Curves of other scorers by name; drawn thin, each stretched to the height of the main curve.
+    """
+
+    n_slices: int = 0
+    values: NDArray[np.float64] | None = None
+    label: str = ""
+    heights_um: NDArray[np.float64] | None = None
+    best: int | None = None
+    good: tuple[int, int] | None = None
+    earlier: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+
+
+class _HeightAxis(pg.AxisItem):
+    """An axis along the slices that tells their heights; right for uneven steps too."""
+
+    def __init__(self) -> None:
+        super().__init__(orientation="top")
+        self.heights: NDArray[np.float64] | None = None
+
+    def tickStrings(self, values: Sequence[float], scale: float, spacing: float) -> list[str]:  # noqa: N802 (pyqtgraph's name)
+        """Heights of the slices at `values`, with as many digits as their steps need."""
+        if self.heights is None:
+            return [""] * len(values)
+        span = float(np.ptp(self.heights))
+        digits = 0 if span >= 50 else 1 if span >= 5 else 2
+        slices = np.arange(len(self.heights))
+        return [f"{np.interp(v, slices, self.heights):.{digits}f}" for v in values]
+
+
+class CurvePlot(pg.PlotWidget):
+    """Plots a `CurveView`. A click, or dragging the line, asks for a slice.
+
+    Signals
+    -------
+    slice_asked(int)
+        The user clicked at a slice or dragged the line there.
+    """
+
+    slice_asked = Signal(int)
+
+    def __init__(self) -> None:
+        self._heights = _HeightAxis()
+        super().__init__(axisItems={"top": self._heights})
+        self.setMinimumHeight(150)
+        self.setMenuEnabled(False)
+        self.setMouseEnabled(x=False, y=False)
+        self.hideButtons()
+        self.setFrameShape(self.Shape.NoFrame)
+        self.setToolTip("Click to go to a slice")
+        self._view = CurveView()
+        self._shown: int | None = None
+        self._text = "#ffffff"
+        self._earlier: list[Any] = []
+        self._band = pg.LinearRegionItem(movable=False, brush=GOOD, pen=pg.mkPen(None))
+        self._curve = pg.PlotDataItem(pen=pg.mkPen(CURVE, width=2), symbol="o", symbolSize=5, symbolPen=None)
+        self._curve.setSymbolBrush(CURVE)
+        self._ring = pg.ScatterPlotItem(size=15, symbol="o", pen=pg.mkPen(BEST, width=2.5), brush=None)
+        self._line = pg.InfiniteLine(angle=90, movable=True, pen=pg.mkPen(SHOWN, width=2))
+        self._line.setCursor(Qt.CursorShape.SizeHorCursor)
+        # Whether it is shown says nothing of its place: autoscale by the curve alone.
+        for item, depth in ((self._band, -10), (self._curve, 5), (self._ring, 10), (self._line, 1)):
+            item.setZValue(depth)
+            self.addItem(item, ignoreBounds=True)
+            item.setVisible(False)
+        self._legend = self.addLegend(offset=(-4, 2), labelTextSize="8pt", verSpacing=-6)
+        self._legend.setVisible(False)
+        self.setLabel("bottom", "slice")
+        self._line.sigPositionChanged.connect(self._on_dragged)
+        self.scene().sigMouseClicked.connect(self._on_clicked)
+        self.set_view(CurveView())
+
+    def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
+        """Small: pyqtgraph's 640×480 would squeeze the canvas."""
+        return QSize(260, 190)
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
+        """Smaller still."""
+        return QSize(160, 150)
+
+    @property
+    def view(self) -> CurveView:
+        """What is shown."""
+        return self._view
+
+    @property
+    def shown_slice(self) -> int | None:
+        """Where the line stands."""
+        return self._shown
+
+    def set_colours(self, *, background: str, text: str) -> None:
+        """Follow the window's theme."""
+        self._text = text
+        self.setBackground(background)
+        for name in ("bottom", "left", "top"):
+            axis = self.getAxis(name)
+            axis.setPen(text)
+            axis.setTextPen(text)
+        self._legend.setLabelTextColor(text)
+        self.set_view(self._view)
+
+    def set_shown(self, z: int | None) -> None:
+        """Move the line to a slice."""
+        self._shown = z
+        self._line.setVisible(z is not None and self._view.n_slices > 0)
+        if z is not None:
+            self._line.blockSignals(True)
+            self._line.setValue(z)
+            self._line.blockSignals(False)
+
+    def set_view(self, view: CurveView) -> None:
+        """Show a curve."""
+        self._view = view
+        values = view.values
+        scored = np.empty(0, int) if values is None else np.flatnonzero(np.isfinite(values))
+        self._curve.setVisible(scored.size > 0)
+        if values is not None:
+            self._curve.setData(scored, values[scored])
+        self._ring.setVisible(view.best is not None and values is not None)
+        if view.best is not None and values is not None:
+            self._ring.setData([view.best], [values[view.best]])
+        self._band.setVisible(view.good is not None)
+        if view.good is not None:
+            self._band.setRegion((view.good[0] - 0.4, view.good[1] + 0.4))
+        self._draw_axes(view)
+        low, high = self._fit(view, scored)
+        self._draw_earlier(view, low, high)
+        self.set_shown(self._shown)
+
+    def _draw_axes(self, view: CurveView) -> None:
+        self.getAxis("bottom").setTickSpacing(*_spacing(view.n_slices))
+        self._heights.heights = view.heights_um
+        self._heights.setTickSpacing(*_spacing(view.n_slices, labels=5))
+        self._heights.picture = None
+        self.showAxis("top", view.heights_um is not None)
+        if view.heights_um is not None:
+            self.setLabel("top", "z (µm)")
+        self.setLabel("left", view.label)
+        self.getAxis("left").enableAutoSIPrefix(False)
+
+    def _fit(self, view: CurveView, scored: NDArray[np.intp]) -> tuple[float, float]:
+        """Set the ranges; returns the curve's own."""
+        low, high = 0.0, 1.0
+        if view.values is not None and scored.size:
+            low, high = float(view.values[scored].min()), float(view.values[scored].max())
+        if high - low <= 1e-9 * max(abs(low), abs(high)):
+            half = 0.5 * abs(high) or 0.5
+            low, high = low - half, high + half
+        self.setXRange(-0.5, max(view.n_slices, 2) - 0.5, padding=0.01)
+        self.setYRange(low, high, padding=0.12)
+        return low, high
+
+    def _draw_earlier(self, view: CurveView, low: float, high: float) -> None:
+        for item in self._earlier:
+            self.removeItem(item)
+        self._earlier = []
+        self._legend.clear()
+        styles = (Qt.PenStyle.DashLine, Qt.PenStyle.DotLine, Qt.PenStyle.DashDotLine)
+        for i, (name, values) in enumerate(view.earlier.items()):
+            span = float(np.ptp(values)) or 1.0
+            pen = pg.mkPen(pg.mkColor(self._text), width=1, style=styles[i % len(styles)])
+            stretched = low + (values - values.min()) * (high - low) / span
+            item = pg.PlotDataItem(np.arange(len(values)), stretched, pen=pen, name=name)
+            item.setOpacity(0.6)
+            self.addItem(item, ignoreBounds=True)
+            self._earlier.append(item)
+        self._legend.setVisible(bool(self._earlier))
+
+    def _ask(self, x: float) -> None:
+        if self._view.n_slices:
+            self.slice_asked.emit(int(np.clip(round(x), 0, self._view.n_slices - 1)))
+
+    def _on_clicked(self, event: Any) -> None:
+        if event.button() == Qt.MouseButton.LeftButton:
+            self._ask(self.getPlotItem().vb.mapSceneToView(event.scenePos()).x())
+
+    def _on_dragged(self, line: Any) -> None:
+        self._ask(line.value())
+
+
+def _spacing(n_slices: int, *, labels: int = 9) -> tuple[float, float]:
+    """(major, minor) distance of ticks: whole slices, `labels` of them with a number at most."""
+    steps = [s * 10**e for e in range(5) for s in (1, 2, 5)]
+    major = next((s for s in steps if n_slices / s <= labels), steps[-1])
+    return float(major), float(1 if n_slices <= 40 else major)

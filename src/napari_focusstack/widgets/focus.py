@@ -1,0 +1,410 @@
+"""The Focus widget: score a stack, see where it is sharp, pick a slice, take it out."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+from napari.layers import Image
+from napari.utils.theme import get_theme
+from numpy.typing import NDArray
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QVBoxLayout
+
+from napari_focusstack.core.errors import InputError
+from napari_focusstack.core.scorers import SCORERS
+from napari_focusstack.widgets import focus_state as state
+from napari_focusstack.widgets.curve import CurveView
+from napari_focusstack.widgets.desk import stack_or_none
+from napari_focusstack.widgets.dock import DockedWidget
+from napari_focusstack.widgets.extract_flow import ExtractFlow
+from napari_focusstack.widgets.focus_form import REGION, SPECIMEN, FocusForm
+from napari_focusstack.widgets.focus_state import Basis, Scored, Target, View
+from napari_focusstack.widgets.layers import UNLABELLED, frame_of, name_axes, show, shown_at
+from napari_focusstack.widgets.overlays import FocusMap, Overlays
+from napari_focusstack.widgets.pick_flow import PickFlow, save_table
+from napari_focusstack.widgets.picks_table import proposed_file
+from napari_focusstack.widgets.regions import RegionTool
+from napari_focusstack.widgets.score_flow import ScoreFlow
+
+
+class FocusWidget(DockedWidget):
+    """Dock widget *Focus*: chooses what is looked at and shows what is known of it.
+
+    Scoring, regions, picking and extracting are done by parts of its own (`scoring`, `regions`, `picking`,
+    `extracting`).
+
+    Parameters
+    ----------
+    napari_viewer : napari viewer or ViewerModel
+        The viewer it works on.
+    """
+
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__()
+        self.viewer = napari_viewer
+        self.form = FocusForm()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.form)
+        self.overlays = Overlays(napari_viewer)
+        self.scoring = ScoreFlow(self.form.job_bar, self, self)
+        self.regions = RegionTool(napari_viewer, self)
+        self.picking = PickFlow(self.form.picks, self, self)
+        self.extracting = ExtractFlow(self.form.extract, self.form.picks, self, self)
+        self._layer: Any = None
+        self._layers: list[Any] = []
+        self._names: dict[int, str] = {}
+        self._view: View | None = None
+        self._scored: Scored | None = None
+        self._connect_form()
+        for event, answer in self._viewer_events():
+            event.connect(answer)
+        self.picking.bind_keys()
+        self._on_theme()
+        self.reset_choices()
+
+    def shut_down(self) -> None:
+        """Stop jobs and let go of the viewer; called when the dock is closed."""
+        self.scoring.stop()
+        self.extracting.runner.cancel()
+        self.picking.unbind_keys()
+        self._take(None)
+        for event, answer in self._viewer_events():
+            event.disconnect(answer)
+
+    # What is looked at ------------------------------------------------------------------------------------------
+
+    @property
+    def layer(self) -> Any:
+        """The chosen layer, or None."""
+        return self._layer
+
+    @property
+    def target(self) -> Target | None:
+        """The series that is shown."""
+        if self._layer is None:
+            return None
+        where = self.where()
+        channel = max(self.form.channel_box.currentIndex(), 0)
+        return Target(id(self._layer), id(self._layer.data), channel, where.get("T", 0), where.get("P", 0))
+
+    @property
+    def scorer(self) -> str:
+        """Name of the chosen scorer."""
+        return self.form.scorer_box.scorer
+
+    @property
+    def basis(self) -> Basis:
+        """What decides."""
+        chosen = self.form.basis.checkedId()
+        if chosen == REGION and self.regions.region:
+            return Basis(region=self.regions.region)
+        # Until something is drawn, the specimen decides.
+        return state.SPECIMEN if chosen in (SPECIMEN, REGION) else state.WHOLE
+
+    @property
+    def scored(self) -> Scored | None:
+        """What is known of the series that is shown, by the chosen scorer."""
+        return self._scored
+
+    def where(self) -> dict[str, int]:
+        """Index of the layer's data that the sliders show, by axis letter."""
+        try:
+            return {} if self._layer is None else shown_at(self._layer, self.viewer.dims)
+        except InputError:
+            return {}
+
+    def candidates(self) -> list[Any]:
+        """Image layers that can be scored."""
+        return [x for x in self.viewer.layers if isinstance(x, Image) and not isinstance(x, FocusMap)]
+
+    # Choosing ---------------------------------------------------------------------------------------------------
+
+    def choose_layer(self, layer: Any) -> None:
+        """Choose a layer."""
+        if layer in self._layers:
+            self.form.layer_box.setCurrentIndex(self._layers.index(layer))
+
+    def reset_choices(self, _event: Any = None) -> None:
+        """Take over napari's layer list: new, deleted, moved and renamed layers. napari calls it."""
+        for layer in self.viewer.layers:
+            old = self._names.get(id(layer), layer.name)
+            if old != layer.name:
+                self.form.picks.rename(old, layer.name)
+        self._names = {id(x): x.name for x in self.viewer.layers}
+        self._layers = self.candidates()
+        chosen = self._layer if self._layer in self._layers else None
+        if chosen is None or (_slices(chosen) < 2 and any(_slices(x) > 1 for x in self._layers)):
+            chosen = self._default_layer()
+        box = self.form.layer_box
+        box.blockSignals(True)
+        box.clear()
+        for layer in self._layers:
+            box.addItem(layer.name)
+            # Names may be longer than the box.
+            box.setItemData(box.count() - 1, layer.name, Qt.ItemDataRole.ToolTipRole)
+        box.setCurrentIndex(self._layers.index(chosen) if chosen is not None else -1)
+        box.blockSignals(False)
+        self._take(chosen)
+
+    def _default_layer(self) -> Any:
+        active = self.viewer.layers.selection.active
+        stacks = [x for x in self._layers if _slices(x) > 1]
+        return active if active in stacks else next(iter(stacks or self._layers), None)
+
+    def _on_layer_chosen(self, index: int) -> None:
+        self._take(self._layers[index] if 0 <= index < len(self._layers) else None)
+
+    def _take(self, layer: Any) -> None:
+        if layer is not self._layer:
+            for event, answer in self._layer_events():
+                event.disconnect(answer)
+            self._layer = layer
+            for event, answer in self._layer_events():
+                event.connect(answer)
+            self._fill_layer_rows()
+            self.regions.follow(layer)
+            self.refresh()
+
+    def _fill_layer_rows(self) -> None:
+        """Offer channels, time points and a choice of z, where there is something to choose."""
+        form, stack = self.form, stack_or_none(self._layer)
+        n = stack.n_channels if stack else 1
+        names = stack.channels if stack and stack.channels else [f"channel {c}" for c in range(n)]
+        _refill(form.channel_box, list(names))
+        form.show_row(form.channel_box, n > 1)
+        form.show_row(form.all_box, stack is not None and stack.n_times * stack.n_positions > 1)
+        form.layer_box.setToolTip(f"The image layer to score ({stack.axes_note})" if stack else "")
+        labels = () if self._layer is None else tuple(self._layer.axis_labels)
+        ask = len(labels) > 3 and not any(str(label).isalpha() for label in labels)
+        if ask:
+            sizes = _shape(self._layer)
+            _refill(form.z_box, [f"axis {i} ({sizes[i]} long)" for i in range(len(labels) - 2)])
+            form.z_box.blockSignals(True)
+            form.z_box.setCurrentIndex(name_axes(labels)[0].index("Z"))
+            form.z_box.blockSignals(False)
+        form.show_row(form.z_box, ask)
+
+    def _on_z_chosen(self, index: int) -> None:
+        """Write the choice into the layer's axis labels, where every widget and napari's sliders see it."""
+        n = self._layer.ndim
+        others = iter(UNLABELLED[n].replace("Z", "").lower())
+        self._layer.axis_labels = tuple("z" if i == index else next(others) for i in range(n))
+
+    # Showing ----------------------------------------------------------------------------------------------------
+
+    def refresh(self, _event: Any = None) -> None:
+        """Compare what should be shown with what is shown, and do what is missing."""
+        z = self.where().get("Z")
+        self.form.plot.set_shown(z)
+        view = View(self.target, self.scorer, self.basis)
+        if view != self._view:
+            self._view = view
+            self._show(view)
+        decision = self._scored.report.decision if self._scored else None
+        self.form.picks.set_shown(z, proposal=decision.best if decision else None)
+
+    def _redo(self) -> None:
+        """Show all anew, whether or not the view is the same."""
+        self._view = None
+        self.refresh()
+
+    def _show(self, view: View) -> None:
+        known = self.scoring.series.of(view.target)
+        self._scored = known.get(view.scorer)
+        self.form.save_scores_button.setEnabled(self._scored is not None)
+        run = self.scoring.run
+        if run is not None and (run.target, run.scorer) == (view.target, view.scorer):
+            self._draw_run()
+        elif self._scored is None:
+            self._draw_unscored(view, known)
+        elif view.target is not None and any(scored.basis != view.basis for scored in known.values()):
+            self.scoring.reweigh(view.target, view.basis)
+        else:
+            report = self._scored.report
+            best, good = report.decision.best, report.decision.good
+            self._draw(report.scorer, report.values, report.heights_um, known, best=best, good=good)
+            self.form.say(*state.verdict(self._scored))
+        self._show_overlays()
+
+    def _draw(
+        self,
+        scorer: str,
+        values: NDArray[np.float64],
+        heights_um: NDArray[np.float64] | None,
+        known: dict[str, Scored],
+        *,
+        best: int | None = None,
+        good: tuple[int, int] | None = None,
+    ) -> None:
+        earlier = {SCORERS[n].title: other.report.values for n, other in known.items() if n != scorer}
+        label = f"{SCORERS[scorer].title} ({SCORERS[scorer].units})"
+        self.form.plot.set_view(CurveView(len(values), values, label, heights_um, best, good, earlier))
+
+    def _draw_run(self) -> None:
+        run, view = self.scoring.run, self._view
+        if run is None or view is None or (run.target, run.scorer) != (view.target, view.scorer):
+            return
+        stack = stack_or_none(self._layer)
+        heights = stack.heights_um if stack else None
+        self._draw(run.scorer, run.values.copy(), heights, self.scoring.series.of(run.target))
+        done, n = int(np.isfinite(run.values).sum()), len(run.values)
+        self.form.say("", f"{done} of {n} slices are scored.")
+
+    def _draw_unscored(self, view: View, known: dict[str, Scored]) -> None:
+        stack = stack_or_none(self._layer)
+        n = stack.n_slices if stack else 0
+        heights = stack.heights_um if stack and n > 1 else None
+        self._draw(view.scorer, np.full(n, np.nan), heights, known)
+        if self._layer is None:
+            self.form.say("", "Open a stack: drag a file onto the window, or choose File > Open Sample > Focus Stack.")
+        elif n < 2:
+            self.form.say("", f"'{self._layer.name}' has no slices along z: choose a layer with two or more.")
+        else:
+            self.form.say("", "Not scored yet.")
+
+    def _show_overlays(self) -> None:
+        form, scored, target = self.form, self._scored, self.target
+        if scored is None or target is None:
+            self.overlays.hide_map()
+            self.overlays.hide_outline()
+            return
+        frame = frame_of(self._layer)
+        if form.outline_box.isChecked():
+            self.overlays.show_outline(scored, frame, target)
+        else:
+            self.overlays.hide_outline()
+        if form.map_box.isChecked():
+            self.overlays.show_map(scored, frame, target)
+        else:
+            self.overlays.hide_map()
+
+    # Answers to the form ----------------------------------------------------------------------------------------
+
+    def _connect_form(self) -> None:
+        form = self.form
+        form.layer_box.currentIndexChanged.connect(self._on_layer_chosen)
+        form.z_box.currentIndexChanged.connect(self._on_z_chosen)
+        form.channel_box.currentIndexChanged.connect(self._on_choice)
+        form.scorer_box.chosen.connect(self._on_choice)
+        form.basis.idClicked.connect(self._on_basis)
+        form.outline_box.clicked.connect(self._on_overlay)
+        form.map_box.clicked.connect(self._on_map)
+        form.save_scores_button.clicked.connect(self._on_save_scores)
+        form.job_bar.requested.connect(self._on_score)
+        form.plot.slice_asked.connect(self._on_slice_asked)
+        self.scoring.grew.connect(self._draw_run)
+        self.scoring.changed.connect(self._redo)
+        self.scoring.said.connect(form.say)
+        self.regions.changed.connect(self._on_choice)
+
+    def _on_choice(self, _choice: Any = None) -> None:
+        self.refresh()
+
+    def _on_score(self) -> None:
+        self.scoring.start(everywhere=not self.form.all_box.isHidden() and self.form.all_box.isChecked())
+
+    def _on_slice_asked(self, z: int) -> None:
+        if self._layer is not None:
+            show(self._layer, self.viewer.dims, Z=z)
+
+    def _on_basis(self, chosen: int) -> None:
+        if chosen == REGION:
+            self.regions.draw()
+        self.refresh()
+        if chosen == REGION and not self.regions.region and self._layer is not None:
+            self.form.say("", "Draw around what counts: press the mouse on the image and drag.")
+
+    def _on_overlay(self) -> None:
+        self._show_overlays()
+
+    def _on_map(self, shown: bool) -> None:
+        self._show_overlays()
+        # napari's status bar tells the value under the mouse for the selected layer only.
+        selected = self.overlays.map if shown else self._layer
+        if selected is not None:
+            self.viewer.layers.selection.active = selected
+
+    def _on_save_scores(self) -> None:
+        if self._scored is None or self._layer is None:
+            return
+        from napari_focusstack.io.write import write_scores_csv, write_text
+
+        entries = self.scoring.series.of_layer(id(self._layer), self.scorer)
+        if len(entries) == 1:
+            write = partial(write_scores_csv, report=self._scored.report)
+        else:
+            write = partial(write_text, text=state.scores_table(entries))
+        stack = stack_or_none(self._layer)
+        proposed = proposed_file(stack.source if stack else None, f"{self._layer.name}_{self.scorer}.csv")
+        save_table(self, "Save scores", proposed, write)
+
+    # Answers to napari ------------------------------------------------------------------------------------------
+
+    def _viewer_events(self) -> list[tuple[Any, Any]]:
+        viewer = self.viewer
+        return [
+            (viewer.dims.events.point, self.refresh),
+            (viewer.layers.events.removed, self._on_removed),
+            (viewer.events.theme, self._on_theme),
+        ]
+
+    def _layer_events(self) -> list[tuple[Any, Any]]:
+        if self._layer is None:
+            return []
+        events = self._layer.events
+        moved = (events.scale, events.translate, events.rotate, events.shear, events.affine, events.units)
+        return [
+            (events.data, self._on_layer_data),
+            (events.axis_labels, self._on_layer_axes),
+            *((event, self._on_layer_moved) for event in moved),
+        ]
+
+    def _on_removed(self, event: Any) -> None:
+        layer = event.value
+        if self.overlays.owns(layer):
+            self.overlays.forget(layer)
+            (self.form.map_box if isinstance(layer, FocusMap) else self.form.outline_box).setChecked(False)
+        self.regions.forget(layer)
+        self.scoring.layer_deleted(layer)
+        if layer is self._layer:
+            self.reset_choices()
+
+    def _on_layer_data(self, _event: Any = None) -> None:
+        self.scoring.layer_changed(self._layer)
+        self._fill_layer_rows()
+        self._redo()
+
+    def _on_layer_axes(self, _event: Any = None) -> None:
+        self.scoring.layer_changed(self._layer)
+        self._fill_layer_rows()
+        self._redo()
+
+    def _on_layer_moved(self, _event: Any = None) -> None:
+        stack = stack_or_none(self._layer)
+        if stack is not None:
+            self.scoring.series.recalibrate(id(self._layer), stack.heights_um)
+        self.overlays.out_of_date()
+        self._redo()
+
+    def _on_theme(self, _event: Any = None) -> None:
+        theme = get_theme(self.viewer.theme)
+        self.form.plot.set_colours(background=theme.background.as_hex(), text=theme.text.as_hex())
+
+
+def _refill(box: Any, texts: list[str]) -> None:
+    box.blockSignals(True)
+    box.clear()
+    box.addItems(texts)
+    box.blockSignals(False)
+
+
+def _shape(layer: Any) -> tuple[int, ...]:
+    return tuple((layer.data[0] if layer.multiscale else layer.data).shape)
+
+
+def _slices(layer: Any) -> int:
+    stack = stack_or_none(layer)
+    return stack.n_slices if stack else 0

@@ -1,0 +1,142 @@
+"""What the Focus widget looks like: its parts in their places, and no logic."""
+
+from __future__ import annotations
+
+from html import escape
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QCheckBox,
+    QComboBox,
+    QFormLayout,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_focusstack.widgets.curve import CurvePlot
+from napari_focusstack.widgets.extract_panel import ExtractPanel
+from napari_focusstack.widgets.job import JobBar
+from napari_focusstack.widgets.picks_table import PicksPanel
+from napari_focusstack.widgets.scorer_combo import ScorerCombo
+
+SPECIMEN, WHOLE, REGION = range(3)
+
+
+class FocusForm(QScrollArea):
+    """All parts of the Focus widget, in a column that scrolls where the window is too low."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.layer_box = _combo("The image layer to score")
+        self.z_box = _combo("The layer does not say which of its axes is z: choose it here")
+        self.channel_box = _combo("The channel to score")
+        self.scorer_box = ScorerCombo()
+        self.all_box = QCheckBox("All time points")
+        self.all_box.setToolTip("Score every time point (and position) of the layer, not only the one shown")
+        self.job_bar = JobBar("Score slices", tooltip="Measure how sharp each slice is")
+        self.plot = CurvePlot()
+        self.verdict = QLabel()
+        self.verdict.setWordWrap(True)
+        self.verdict.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.verdict.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self.verdict.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
+        self.outline_box = QCheckBox("Outline")
+        self.outline_box.setToolTip("Show where the specimen was found")
+        self.outline_box.setChecked(True)
+        self.map_box = QCheckBox("Focus map")
+        self.map_box.setToolTip(
+            "Show how sharp each patch of each slice is; the status bar tells the value under the mouse"
+        )
+        self.save_scores_button = QPushButton("Save scores…")
+        self.save_scores_button.setToolTip("Save the curve as a table (CSV)")
+        self.basis = QButtonGroup(self)
+        self.picks = PicksPanel()
+        self.extract = ExtractPanel()
+        self._lay_out()
+
+    def say(self, sentence: str, more: str = "") -> None:
+        """Show a verdict, and in smaller letters what else one should know."""
+        text = f"<b>{escape(sentence)}</b>" if sentence else ""
+        self.verdict.setText(f"{text}<br><small>{escape(more)}</small>" if more else text)
+
+    def _lay_out(self) -> None:
+        content = QWidget()
+        column = QVBoxLayout(content)
+        column.setContentsMargins(6, 6, 6, 6)
+        column.setSpacing(6)
+        form = QFormLayout()
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        form.setVerticalSpacing(4)
+        form.addRow("Layer", self.layer_box)
+        form.addRow("Slices along", self.z_box)
+        form.addRow("Channel", self.channel_box)
+        form.addRow("Scorer", self.scorer_box)
+        form.addRow("", self.all_box)
+        self._form = form
+        column.addLayout(form)
+        column.addWidget(self.job_bar)
+        column.addWidget(self.plot, 3)
+        column.addWidget(self.verdict)
+        column.addLayout(self._basis_row())
+        shows = QHBoxLayout()
+        shows.addWidget(QLabel("Show"))
+        shows.addWidget(self.outline_box)
+        shows.addWidget(self.map_box)
+        shows.addStretch(1)
+        shows.addWidget(self.save_scores_button)
+        column.addLayout(shows)
+        tabs = QTabWidget()
+        tabs.addTab(self.picks, "Picks")
+        tabs.addTab(self.extract, "Extract")
+        tabs.setDocumentMode(True)
+        column.addWidget(tabs, 2)
+        self.setWidget(content)
+        self.setMinimumWidth(330)
+        for box in (self.z_box, self.channel_box, self.all_box):
+            self.show_row(box, False)
+
+    def show_row(self, widget: QWidget, shown: bool) -> None:
+        """Show or hide a row of the form with its label."""
+        widget.setVisible(shown)
+        label = self._form.labelForField(widget)
+        if label is not None:
+            label.setVisible(shown)
+
+    def _basis_row(self) -> QHBoxLayout:
+        row = QHBoxLayout()
+        row.setSpacing(2)
+        row.addWidget(QLabel("Decided by"))
+        for number, (text, tooltip) in enumerate(
+            (
+                ("Specimen", "Only what stands out from the background counts: dirt beside it can't win"),
+                ("Whole image", "Every part of the image counts alike"),
+                ("Drawn region", "Only what you draw around counts: press the mouse on the image and drag"),
+            )
+        ):
+            button = QPushButton(text)
+            button.setToolTip(tooltip)
+            button.setCheckable(True)
+            button.setChecked(number == SPECIMEN)
+            self.basis.addButton(button, number)
+            row.addWidget(button, 1)
+        return row
+
+
+def _combo(tooltip: str) -> QComboBox:
+    box = QComboBox()
+    box.setToolTip(tooltip)
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    box.setMinimumContentsLength(12)
+    box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    return box

@@ -1,0 +1,104 @@
+"""The Focus widget's long jobs. They run in a worker: the core is imported here, not in the main thread. No Qt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_focusstack.core.errors import InputError
+from napari_focusstack.core.progress import Job, Progress, relay
+from napari_focusstack.core.report import FocusReport
+from napari_focusstack.core.stack import Stack
+from napari_focusstack.widgets.focus_state import Basis, Polygons, Scored
+
+OUTLINE_PX = 768
+"""Longest side of the specimen outline as it is displayed: a layer in full size would cost time at every redraw."""
+
+
+@dataclass(frozen=True)
+class SeriesScored:
+    """A time point of a position that has just been finished."""
+
+    time: int
+    position: int
+    scored: Scored
+
+
+def score_places(
+    stack: Stack, places: Sequence[tuple[int, int]], *, channel: int, scorer: str, basis: Basis
+) -> Job[int]:
+    """Score several (time point, position) of a stack; each comes as the partial result `SeriesScored`.
+
+    Returns
+    -------
+    int
+        How many were scored.
+    """
+    from napari_focusstack.core.pipeline import score_job
+    from napari_focusstack.core.settings import ScoreSettings
+
+    stack.require_slices("score its focus")
+    settings = ScoreSettings(scorer=scorer, specimen=basis.specimen)
+    region = region_mask(basis.region, stack.plane_shape)
+    for i, (time, position) in enumerate(places):
+        job = score_job(stack, settings, channel=channel, time=time, position=position, region=region)
+        done, total = round(1000 * i / len(places)), round(1000 * (i + 1) / len(places))
+        message = f"{i + 1} of {len(places)}" if len(places) > 1 else ""
+        report = yield from relay(job, done=done, total=total, message=message)
+        yield Progress(total, 1000, message, SeriesScored(time, position, for_display(report, basis)))
+    return len(places)
+
+
+def reweigh(known: Mapping[str, Scored], basis: Basis) -> Job[dict[str, Scored]]:
+    """Decide anew, by `basis`, what several scorers say of a series; nothing is scored again."""
+    from napari_focusstack.core.scoring import reweight
+
+    found: dict[str, Scored] = {}
+    for name, scored in known.items():
+        region = region_mask(basis.region, scored.report.plane_shape)
+        report = reweight(scored.report, region=region, specimen=basis.specimen)
+        found[name] = Scored(report, basis, scored.outline, scored.limits)
+        yield Progress(len(found), len(known))
+    return found
+
+
+def for_display(report: FocusReport, basis: Basis) -> Scored:
+    """Work out, beside the report, what its display needs."""
+    low, high = np.quantile(report.maps, (0.02, 0.995))
+    return Scored(report, basis, _small(report.specimen), (float(low), float(max(high, np.nextafter(low, np.inf)))))
+
+
+def region_mask(region: Polygons, plane_shape: tuple[int, int]) -> NDArray[np.bool_] | None:
+    """(Y, X) bool, True inside any of the outlines; None without outlines.
+
+    Raises
+    ------
+    InputError
+        If they lie beside the image.
+    """
+    if not region:
+        return None
+    import cv2
+
+    mask = np.zeros(plane_shape, np.uint8)
+    for outline in region:
+        # Sixteenths of a pixel: the outline is drawn on a screen that may show less than one.
+        points = np.rint(np.asarray(outline)[:, ::-1] * 16).astype(np.int32)
+        cv2.fillPoly(mask, [points], 1, shift=4)
+    if not mask.any():
+        raise InputError("The drawn region lies beside the image: draw it on the image.")
+    return mask.astype(bool)
+
+
+def _small(mask: NDArray[np.bool_] | None) -> NDArray[np.uint8] | None:
+    if mask is None:
+        return None
+    import cv2
+
+    scale = min(1.0, OUTLINE_PX / max(mask.shape))
+    size = max(1, round(mask.shape[1] * scale)), max(1, round(mask.shape[0] * scale))
+    small: NDArray[np.uint8] = cv2.resize(mask.astype(np.uint8) * 255, size, interpolation=cv2.INTER_AREA)
+    return (small.reshape(size[::-1]) > 127).astype(np.uint8)

@@ -1,0 +1,134 @@
+"""*Set calibration…*: the same form for a layer that is open already."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QDialog, QDialogButtonBox, QLabel, QLayout, QVBoxLayout, QWidget
+
+from napari_focusstack.core.errors import InputError
+from napari_focusstack.core.stack import Stack
+from napari_focusstack.widgets.layers import METADATA, name_axes, stack_of
+from napari_focusstack.widgets.open_form import StackForm, without_icons
+from napari_focusstack.widgets.open_stack import open_stacks
+from napari_focusstack.widgets.open_values import Calibration, guess_missing
+
+
+class CalibrationDialog(QDialog):
+    """Asks for the axes, pixel size and z step of a layer and puts them on it.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        The viewer of the layer; layers that belong to it (its other channels, its results) follow.
+    layer : napari.layers.Image
+        The layer.
+
+    Raises
+    ------
+    InputError
+        If the layer can't be a stack.
+    """
+
+    def __init__(self, viewer: Any, layer: Any, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._layer = layer
+        self._stack = stack_of(layer)
+        self.setWindowTitle(f"Calibration of {layer.name}")
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.form = StackForm(said_by="layer")
+        self.message = QLabel()
+        self.message.setWordWrap(True)
+        self.buttons = QDialogButtonBox(
+            QDialogButtonBox.StandardButton.Ok | QDialogButtonBox.StandardButton.Cancel, parent=self
+        )
+        self.ok_button = self.buttons.button(QDialogButtonBox.StandardButton.Ok)
+        layout = QVBoxLayout(self)
+        layout.addWidget(self.form)
+        layout.addWidget(self.message)
+        layout.addStretch(1)
+        layout.addWidget(self.buttons)
+        layout.setSizeConstraint(QLayout.SizeConstraint.SetMinimumSize)
+        without_icons(self.buttons)
+        self.setMinimumWidth(420)
+        self.form.changed.connect(self._on_form)
+        self.buttons.accepted.connect(self._on_ok)
+        self.buttons.rejected.connect(self.reject)
+        others = [stack for stack in open_stacks(viewer) if stack.name != self._stack.name]
+        self.form.fill(self._stack, guess=guess_missing(self._stack, others))
+
+    def _on_form(self) -> None:
+        try:
+            self.form.calibrated()
+            problem = ""
+        except InputError as error:
+            problem = str(error)
+        self.message.setText(problem)
+        self.message.setVisible(bool(problem))
+        self.ok_button.setEnabled(not problem)
+
+    def _on_ok(self) -> None:
+        if self._layer in self._viewer.layers:
+            set_calibration(self._viewer, self._layer, self._stack, self.form.calibration())
+        self.accept()
+
+
+def set_calibration(viewer: Any, layer: Any, stack: Stack, calibration: Calibration) -> None:
+    """Put a calibration on a layer and on those that belong to it.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        The viewer of the layer.
+    layer : napari.layers.Image
+        The layer.
+    stack : Stack
+        What `stack_of` says of the layer; `calibration` names its axes in this order.
+    calibration : Calibration
+        The new names and lengths.
+    """
+    new_name = dict(zip(stack.axes, calibration.axes, strict=True))
+    heights = calibration.z_positions_um
+    z_um = calibration.z_um
+    if heights is not None and len(heights) > 1:
+        z_um = abs(heights[-1] - heights[0]) / (len(heights) - 1) or None
+    um = {"Y": calibration.y_um, "X": calibration.x_um, "Z": z_um}
+    old, _ = name_axes(layer.axis_labels)
+    steps = {a: um.get(new_name[a]) or 1.0 for a in old}
+    factors = {a: steps[a] / abs(layer.scale[i] or 1.0) for i, a in enumerate(old)}
+    for other in _belonging(viewer, layer):
+        letters, _ = name_axes(other.axis_labels)
+        # A map of patches has steps of its own: everything is stretched, nothing set.
+        factor = np.array([factors.get(a, 1.0) for a in letters])
+        translate = np.asarray(other.translate) * factor
+        if heights is not None and other.ndim == layer.ndim and "Z" in calibration.axes:
+            translate[[new_name.get(a, a) for a in letters].index("Z")] = heights[0]
+        other.units = ["um" if um.get(new_name.get(a, a)) else "pixel" for a in letters]
+        other.scale = np.asarray(other.scale) * factor
+        other.translate = translate
+        other.axis_labels = tuple(new_name.get(a, a).lower() for a in letters)
+        known = {**other.metadata.get(METADATA, {})}
+        if other is layer or known.get("group"):
+            known.pop("z_positions_um", None)
+            if heights is not None:
+                known["z_positions_um"] = list(heights)
+            if calibration.channels:
+                known["channels"] = list(calibration.channels)
+            other.metadata[METADATA] = known
+    if layer.ndim == viewer.dims.ndim:
+        viewer.dims.axis_labels = tuple(layer.axis_labels)
+
+
+def _belonging(viewer: Any, layer: Any) -> list[Any]:
+    """The layer, its other channels, and the results that were made from it."""
+    group = layer.metadata.get(METADATA, {}).get("group")
+    names = {layer.name}
+    found = [layer]
+    if group:
+        found += [o for o in viewer.layers if o is not layer and o.metadata.get(METADATA, {}).get("group") == group]
+        names |= {o.name for o in found}
+    found += [o for o in viewer.layers if o not in found and o.metadata.get(METADATA, {}).get("layer") in names]
+    return found

@@ -1,0 +1,187 @@
+"""Scoring: what *Score slices* and *Cancel* do, and what becomes of a layer that is deleted meanwhile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from napari.utils.notifications import show_info, show_warning
+from numpy.typing import NDArray
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_focusstack.core.errors import InputError
+from napari_focusstack.core.progress import Progress
+from napari_focusstack.core.scoring import SliceScored
+from napari_focusstack.widgets.desk import Desk
+from napari_focusstack.widgets.focus_jobs import SeriesScored, reweigh, score_places
+from napari_focusstack.widgets.focus_state import Basis, Scored, ScoredSeries, Target
+from napari_focusstack.widgets.job import JobBar, JobRunner
+from napari_focusstack.widgets.layers import stack_of
+
+REDRAW_MS = 40
+"""While slices are scored the curve is drawn this often at most."""
+
+
+@dataclass
+class Run:
+    """The scoring that is under way.
+
+    Attributes
+    ----------
+    layer : napari layer
+        What is scored.
+    first : Target
+        The first series; the others are other time points and positions of it.
+    places : list of (int, int)
+        (time point, position) of each series.
+    scorer : str
+        Name of the scorer.
+    basis : Basis
+        What decided when it began.
+    values : (Z,) float64
+        Values of the series at work; NaN where not scored yet.
+    finished : int
+        Series that are done.
+    """
+
+    layer: Any
+    first: Target
+    places: list[tuple[int, int]]
+    scorer: str
+    basis: Basis
+    values: NDArray[np.float64]
+    finished: int = 0
+
+    @property
+    def target(self) -> Target:
+        """The series at work."""
+        time, position = self.places[min(self.finished, len(self.places) - 1)]
+        return Target(self.first.layer, self.first.data, self.first.channel, time, position)
+
+
+class ScoreFlow(QObject):
+    """Scores, decides anew, and remembers what was found.
+
+    Signals
+    -------
+    grew()
+        The curve of the running series has new values (at most every `REDRAW_MS`).
+    changed()
+        Something was found, or decided anew, or forgotten.
+    said(str)
+        A sentence for the place under the curve.
+    """
+
+    grew = Signal()
+    changed = Signal()
+    said = Signal(str)
+
+    def __init__(self, bar: JobBar, desk: Desk, parent: QObject) -> None:
+        super().__init__(parent)
+        self._bar = bar
+        self._desk = desk
+        self.series = ScoredSeries()
+        self.run: Run | None = None
+        self._reweighing: Target | None = None
+        self._reweigher = JobRunner(self)
+        self._redraw = QTimer(self)
+        self._redraw.setSingleShot(True)
+        self._redraw.setInterval(REDRAW_MS)
+        self._redraw.timeout.connect(self.grew)
+        runner = bar.runner
+        runner.stepped.connect(self._on_step)
+        runner.succeeded.connect(self._on_done)
+        runner.failed.connect(self._on_failed)
+        runner.cancelled.connect(self._on_cancelled)
+        self._reweigher.succeeded.connect(self._on_reweighed)
+
+    def start(self, *, everywhere: bool) -> None:
+        """Score the series that is shown, or every time point and position of its layer."""
+        layer, target = self._desk.layer, self._desk.target
+        if layer is None or target is None:
+            self._refuse("There is no image to score: open a stack first.")
+            return
+        try:
+            stack = stack_of(layer)
+            stack.require_slices("score its focus")
+        except InputError as error:
+            self._refuse(str(error))
+            return
+        places = [(target.time, target.position)]
+        if everywhere:
+            places = [(t, p) for p in range(stack.n_positions) for t in range(stack.n_times)]
+        basis, scorer = self._desk.basis, self._desk.scorer
+        self.run = Run(layer, target, places, scorer, basis, np.full(stack.n_slices, np.nan))
+        self._bar.runner.start(partial(score_places, stack, places, channel=target.channel, scorer=scorer, basis=basis))
+        self.changed.emit()
+
+    def reweigh(self, target: Target, basis: Basis) -> None:
+        """Decide anew what is known of a series; `changed` tells when it is done."""
+        self._reweighing = target
+        self._reweigher.start(partial(reweigh, self.series.of(target), basis))
+
+    def layer_deleted(self, layer: Any) -> None:
+        """Stop scoring a layer that was deleted, and forget what was found there."""
+        if self.run is not None and self.run.layer is layer:
+            self._bar.runner.cancel()
+            self._refuse(f"'{layer.name}' was deleted while it was scored: scoring has stopped.")
+        self.series.drop(id(layer))
+
+    def layer_changed(self, layer: Any) -> None:
+        """Forget what was found in pixels that are no longer there."""
+        if self.run is not None and self.run.layer is layer:
+            self._bar.runner.cancel()
+            self._refuse(f"The pixels of '{layer.name}' changed while it was scored: score it again.")
+        self.series.drop(id(layer))
+
+    def stop(self) -> None:
+        """Give up every job."""
+        self._bar.runner.cancel()
+        self._reweigher.cancel()
+
+    def _refuse(self, sentence: str) -> None:
+        show_warning(sentence)
+        self.said.emit(sentence)
+
+    def _on_step(self, step: Progress) -> None:
+        if self.run is None:
+            return
+        if isinstance(step.partial, SliceScored):
+            self.run.values[step.partial.z] = step.partial.value
+            if not self._redraw.isActive():
+                self._redraw.start()
+        elif isinstance(step.partial, SeriesScored):
+            found = step.partial
+            done = self.run.target
+            self.series.put(Target(done.layer, done.data, done.channel, found.time, found.position), found.scored)
+            self.run.finished += 1
+            self.run.values = np.full_like(self.run.values, np.nan)
+            self.changed.emit()
+
+    def _on_done(self, count: int) -> None:
+        name = self.run.layer.name if self.run else ""
+        self.run = None
+        self.changed.emit()
+        if count > 1:
+            show_info(f"{count} stacks of '{name}' are scored.")
+
+    def _on_failed(self, sentence: str) -> None:
+        self.run = None
+        self.changed.emit()
+        self.said.emit(sentence)
+
+    def _on_cancelled(self) -> None:
+        if self.run is None:
+            return
+        done, n = int(np.isfinite(self.run.values).sum()), len(self.run.values)
+        self.run = None
+        self.changed.emit()
+        self.said.emit(f"Cancelled after {done} of {n} slices.")
+
+    def _on_reweighed(self, found: dict[str, Scored]) -> None:
+        if self._reweighing is not None:
+            for scored in found.values():
+                self.series.put(self._reweighing, scored)
+        self.changed.emit()

@@ -1,0 +1,68 @@
+"""Shared fixtures. Real windows come from napari's `make_napari_viewer`; nothing may be left behind by a test."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("NAPARI_STRICT_QT", "1")
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+"""Real images for development; tests that need them skip where they are absent."""
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    if not SHARED.is_dir():
+        pytest.skip("needs ../shared/data")
+    return SHARED
+
+
+@pytest.fixture(autouse=True)
+def no_leaks() -> Iterator[None]:
+    """Fail a test that leaves a worker running or one of our widgets alive."""
+    yield
+    # Tests without a window must not load Qt by this check.
+    if "superqt.utils._qthreading" not in sys.modules or "qtpy.QtWidgets" not in sys.modules:
+        return
+    from qtpy.QtCore import QCoreApplication, QEvent
+    from qtpy.QtWidgets import QApplication
+    from superqt.utils import WorkerBase
+
+    app = QApplication.instance()
+    if app is None:
+        return
+    WorkerBase.await_workers(10_000)
+    for _ in range(3):
+        QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+        app.processEvents()
+    assert not WorkerBase._worker_set, f"workers left running: {WorkerBase._worker_set}"
+    left = _our_widgets(app)
+    if left:
+        gc.collect()
+        left = _our_widgets(app)
+    assert not left, f"widgets left alive: {left}"
+
+
+def _our_widgets(app: object) -> list[object]:
+    return [w for w in app.topLevelWidgets() if type(w).__module__.startswith("napari_focusstack")]  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def notes() -> Iterator[list[str]]:
+    """What napari told the user while the test ran."""
+    from napari.utils.notifications import notification_manager
+
+    said: list[str] = []
+
+    def keep(event: object) -> None:
+        said.append(str(event.message))  # type: ignore[attr-defined]
+
+    notification_manager.notification_ready.connect(keep)
+    yield said
+    notification_manager.notification_ready.disconnect(keep)

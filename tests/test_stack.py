@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_focusstack.core.errors import InputError
+from napari_focusstack.core.stack import Stack, from_array
+
+
+def test_planes_are_read_by_position_time_channel_and_slice() -> None:
+    data = np.arange(2 * 3 * 2 * 4 * 5 * 6, dtype=np.uint16).reshape(2, 3, 2, 4, 5, 6)
+    stack = from_array(data)
+    assert stack.axes == "PTCZYX"
+    np.testing.assert_array_equal(stack.plane(3, c=1, t=2, p=1), data[1, 2, 1, 3])
+    np.testing.assert_array_equal(stack.series(t=2, p=1).only_channel(1).plane(3), data[1, 2, 1, 3])
+
+
+def test_an_array_of_colour_planes_is_rgb_and_its_alpha_is_dropped() -> None:
+    stack = from_array(np.zeros((4, 8, 9, 4), np.uint8))
+    assert stack.axes == "ZYXS"
+    assert stack.plane(0).shape == (8, 9, 3)
+
+
+def test_only_the_plane_asked_for_is_read() -> None:
+    class Counting:
+        shape, dtype = (5, 8, 8), np.dtype(np.uint8)
+        reads: list[object] = []  # noqa: RUF012
+
+        def __getitem__(self, key: tuple[object, ...]) -> np.ndarray:
+            self.reads.append(key)
+            return np.zeros((8, 8), np.uint8)
+
+    stack = Stack(Counting(), "ZYX")
+    stack.plane(3)
+    assert Counting.reads == [(3,)]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_plane_that_is_not_finite_is_refused_in_a_sentence(bad: float) -> None:
+    data = np.zeros((3, 8, 8), np.float32)
+    data[1, 2, 3] = bad
+    with pytest.raises(InputError, match=r"Slice 1 of 'array' holds 1 pixels that are NaN or infinite"):
+        from_array(data).plane(1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "message"),
+    [((4, 8, 8), "ZYXS", "3 axes"), ((8, 8), "XY", "can't name the axes"), ((0, 8, 8), "ZYX", "is empty")],
+)
+def test_axes_that_do_not_fit_are_refused(shape: tuple[int, ...], axes: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Stack(np.zeros(shape, np.uint8), axes)
+
+
+def test_complex_pixels_are_refused() -> None:
+    with pytest.raises(InputError, match="complex64 pixels"):
+        from_array(np.zeros((3, 8, 8), np.complex64))
+
+
+def test_uneven_heights_are_kept_and_must_fit() -> None:
+    stack = from_array(np.zeros((3, 8, 8), np.uint8), z_positions_um=(0, 1, 4))
+    assert stack.heights_um is not None
+    np.testing.assert_allclose(stack.heights_um, [0, 1, 4])
+    with pytest.raises(InputError, match="2 z positions were given for the 3 slices"):
+        from_array(np.zeros((3, 8, 8), np.uint8), z_positions_um=(0, 1))
+
+
+def test_a_channel_is_found_by_name_or_index_and_an_unknown_one_lists_the_known() -> None:
+    stack = from_array(np.zeros((2, 3, 8, 8), np.uint8), channels=("DAPI", "GFP"))
+    assert stack.find_channel("GFP") == stack.find_channel(1) == stack.find_channel("1") == 1
+    with pytest.raises(InputError, match=r"no channel 'RFP'.*DAPI.*GFP"):
+        stack.find_channel("RFP")
+
+
+def test_a_time_series_without_z_is_named_as_such() -> None:
+    with pytest.raises(InputError, match="a time series without a z axis"):
+        from_array(np.zeros((5, 8, 8), np.uint8), axes="TYX").require_slices("fuse it")
+    with pytest.raises(InputError, match="a single slice"):
+        from_array(np.zeros((8, 8), np.uint8)).require_slices("fuse it")
