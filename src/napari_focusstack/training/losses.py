@@ -37,7 +37,8 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 def signed_defocus(output: Tensor, waves: Tensor, asymmetry: Tensor, *, scale: float) -> Tensor:
     """Loss of a network that tells magnitude and side of defocus.
 
-    Squared error of the magnitude, ``(m - |W|/scale)²`` (the paper's MSE on normalised labels), plus the binary
+    Squared error of the magnitude, ``((m - |W|/scale) / (1 + |W|/4))²`` (the paper's MSE on normalised labels, with errors far
+    out counting less: there nobody needs a tenth of a wave), plus the binary
     cross-entropy of the side, weighted by how much the optics tell the sides apart and by how far out of focus it is: a
     symmetric objective can't teach a sign, nor can an image in focus.
 
@@ -52,7 +53,7 @@ def signed_defocus(output: Tensor, waves: Tensor, asymmetry: Tensor, *, scale: f
     scale : float
         Waves in one unit of the output.
     """
-    magnitude = functional.mse_loss(output[:, 0], waves.abs() / scale)
-    known = (asymmetry / 0.3).clamp(max=1.0) * (waves.abs() / 0.5).clamp(max=1.0)
+    magnitude = (((output[:, 0] - waves.abs() / scale) / (1 + waves.abs() / 4)) ** 2).mean()
+    known = asymmetry.clamp(max=1.0) * (waves.abs() / 0.5).clamp(max=1.0)
     side = functional.binary_cross_entropy_with_logits(output[:, 1], (waves > 0).float(), weight=known)
-    return magnitude + 0.1 * side
+    return magnitude + 0.01 * side

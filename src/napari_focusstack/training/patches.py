@@ -22,7 +22,7 @@ from napari_focusstack.training.library import Sharp
 from napari_focusstack.training.optics import TransferTable, gaussian_transfer, spread
 
 FLUORESCENCE, ABSORBING, PHASE, GAUSSIAN = range(4)
-COHERENCES = (0.3, 0.6, 0.9)
+COHERENCES = (0.5, 0.7, 0.9)
 
 
 class PatchSettings(BaseModel):
@@ -36,15 +36,17 @@ class PatchSettings(BaseModel):
         (0.0, 1.5, 3.0, 4.5, 6.0, 9.0, 12.0, 18.0, 27.0, 42.0, 84.0),
         description="Edges of the bands of blur (radius of the geometrical disc); each band is drawn equally often.",
     )
-    max_waves: float | None = Field(None, description="Largest defocus in waves; drawn evenly then, not by bands.")
+    max_waves: float | None = Field(
+        None, description="Largest defocus in waves (or the last of `blur_px`); drawn evenly then, not by bands."
+    )
     sampling: tuple[float, float] = Field((0.25, 1.6), description="Range of pixel size · NA/λ (log-uniform).")
-    spherical_waves: tuple[float, float] = Field((-0.6, 0.6), description="Range of spherical aberration in waves.")
+    spherical_waves: tuple[float, float] = Field((-0.3, 0.3), description="Range of spherical aberration in waves.")
     modes: tuple[float, float, float, float] = Field(
         (0.4, 0.35, 0.1, 0.15), description="Shares of fluorescence, absorption, phase and Gaussian blur."
     )
     blank: float = Field(0.1, ge=0, le=1, description="Share of crops without specimen.")
     dirt: float = Field(0.1, ge=0, le=1, description="Share of patches with sharp dirt over a defocused specimen.")
-    haze: float = Field(0.3, ge=0, le=1, description="Share of patches under light from far out of focus.")
+    haze: float = Field(0.25, ge=0, le=1, description="Share of patches under light from far out of focus.")
     views: int = Field(4, ge=1, description="Amounts of defocus that each crop is shown at.")
 
 
@@ -57,16 +59,17 @@ class Batch:
     image : (K, 1, T, T) float32
         Whole tiles as the camera gave them, 0 … 1; the labelled patch is the middle.
     dof : (K,) float32
-        |defocus| in depths of field.
+        |defocus| in depths of field (of the condenser's cone in brightfield).
     blur_px : (K,) float32
-        Radius of the geometrical blur disc, ``2·|waves|/sampling`` pixels.
+        Radius of the geometrical blur disc in pixels: ``2·|waves|/sampling``, times condenser over objective aperture in
+        brightfield.
     waves : (K,) float32
         Signed defocus in waves at the pupil's edge.
     sampling : (K,) float32
         Pixel size · NA/λ.
     asymmetry : (K,) float32
-        How much the optics tell the two sides of focus apart: |spherical aberration| in waves, 1 for phase objects,
-        0 where nothing does.
+        How much the optics tell the two sides of focus apart: |spherical aberration| in fifths of a wave, 1 for phase
+        objects, 0 where nothing does.
     evidence : (K,) bool
         False where there is nothing to judge by: empty, or drowned in noise.
     dirty : (K,) bool
@@ -130,16 +133,22 @@ class Patches:
         sampling = torch.from_numpy(np.exp(self.rng.uniform(*np.log(s.sampling), g))).float()
         spherical = torch.from_numpy(self.rng.uniform(*s.spherical_waves, g)).float()
         mode, sampling, spherical = (t.repeat_interleave(v) for t in (mode, sampling, spherical))
-        dof, waves = self._defocus(sampling)
+        cone = self.rng.integers(1, len(COHERENCES) + 1, g)
+        condenser = torch.where(mode == FLUORESCENCE, 0, torch.from_numpy(cone).repeat_interleave(v))
+        # A narrow condenser blurs less: the light cone through the specimen is that of the condenser.
+        opening = torch.tensor((1.0, *COHERENCES))[condenser]
+        opening = torch.where(mode == GAUSSIAN, 1.0, opening)
+        blur, waves = self._defocus(sampling, opening)
+        dof = waves.abs() * opening / ((1 + sampling) / 2)
         spherical = torch.where(mode == GAUSSIAN, 0.0, spherical)
-        light, signal = self._image(crops, mode, sampling, spherical, waves)
+        light, signal = self._image(crops, mode, condenser, sampling, spherical, waves)
         light, dirty = self._dirt(light, dof)
         image, noise = self._photograph(light)
-        asymmetry = torch.where(mode == PHASE, 1.0, spherical.abs())
+        asymmetry = torch.where(mode == PHASE, 1.0, spherical.abs() / 0.2)
         return Batch(
             image=image[:, None],
             dof=dof,
-            blur_px=2 * waves.abs() / sampling,
+            blur_px=blur,
             waves=waves,
             sampling=sampling,
             asymmetry=torch.where(mode == GAUSSIAN, 0.0, asymmetry),
@@ -154,35 +163,34 @@ class Patches:
             return np.zeros((t, t), np.float32)
         best, best_contrast = np.zeros((t, t), np.float32), -1.0
         image = self.images[int(self.rng.choice(self._order, p=self._share))]
-        level = int(self.rng.choice(len(image.levels), p=(0.1, 0.25, 0.35, 0.3)))
-        plane = image.levels[level]
+        plane = image.levels[int(self.rng.integers(len(image.levels)))]
         margin = (t - self.settings.patch_px) // 2
-        for _ in range(4):
+        for _ in range(6):
             crop = _cut(plane, t, self.rng)
             middle = crop[margin : t - margin, margin : t - margin]
             contrast = float(middle.std())
             if contrast > best_contrast:
                 best, best_contrast = crop, contrast
-            if contrast > 0.08:
+            if contrast > 0.1:
                 break
         crop = np.rot90(best, int(self.rng.integers(4)))
         return np.ascontiguousarray(crop[:, ::-1] if self.rng.random() < 0.5 else crop)
 
-    def _defocus(self, sampling: Tensor) -> tuple[Tensor, Tensor]:
-        """|defocus| in depths of field, and signed in waves: one depth of field is (1 + sampling)/2 waves."""
+    def _defocus(self, sampling: Tensor, opening: Tensor) -> tuple[Tensor, Tensor]:
+        """Radius of the blur disc in pixels, ``2·|waves|·opening/sampling``, and signed waves."""
         s, k = self.settings, len(sampling)
-        sign = np.where(self.rng.random(k) < 0.5, -1.0, 1.0)
+        sign = torch.from_numpy(np.where(self.rng.random(k) < 0.5, -1.0, 1.0)).float()
         if s.max_waves is not None:
-            waves = self.rng.uniform(0, s.max_waves, k)
-        else:
-            edges = np.asarray(s.blur_px)
-            band = self.rng.integers(len(edges) - 1, size=k)
-            waves = (edges[band] + self.rng.random(k) * (edges[band + 1] - edges[band])) * sampling.numpy() / 2
-        dof = waves / ((1 + sampling.numpy()) / 2)
-        return torch.from_numpy(dof).float(), torch.from_numpy(waves * sign).float()
+            most = (s.blur_px[-1] * sampling / (2 * opening)).clamp(max=s.max_waves)
+            waves = torch.from_numpy(self.rng.uniform(0, 1, k)).float() * most
+            return 2 * waves * opening / sampling, waves * sign
+        edges = np.asarray(s.blur_px)
+        band = self.rng.integers(len(edges) - 1, size=k)
+        blur = torch.from_numpy(edges[band] + self.rng.random(k) * (edges[band + 1] - edges[band])).float()
+        return blur, blur * sampling / (2 * opening) * sign
 
     def _image(
-        self, crops: Tensor, mode: Tensor, sampling: Tensor, spherical: Tensor, waves: Tensor
+        self, crops: Tensor, mode: Tensor, condenser: Tensor, sampling: Tensor, spherical: Tensor, waves: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Light on the camera, 0 … 1, and the part of it that is specimen."""
         s, t = self.settings, self.settings.tile_px
@@ -190,8 +198,6 @@ class Patches:
         tables = _tables()
         spectrum = torch.fft.rfft2(crops).repeat_interleave(v, dim=0)
         profile = torch.zeros((k, tables[0].n_nu), dtype=torch.complex64)
-        condenser = torch.from_numpy(self.rng.integers(1, len(tables), len(crops))).repeat_interleave(v)
-        condenser = torch.where(mode == FLUORESCENCE, 0, condenser)
         for c, table in enumerate(tables):
             here = condenser == c
             if bool(here.any()):
@@ -208,7 +214,7 @@ class Patches:
             sigma = torch.hypot(waves[flat].abs() / sampling[flat], torch.tensor(0.4))
             transfer[flat] = gaussian_transfer(sigma, shape=(t, t))
         signal = torch.fft.irfft2(spectrum * transfer, s=(t, t))
-        hazy = torch.from_numpy((self.rng.random(k) < s.haze) * self.rng.uniform(0.1, 0.8, k)).float()
+        hazy = torch.from_numpy((self.rng.random(k) < s.haze) * self.rng.uniform(0.1, 0.5, k)).float()
         far = gaussian_transfer(torch.full((1,), t / 10), shape=(t, t))
         veil = torch.fft.irfft2(spectrum.roll(v, dims=0) * far, s=(t, t))
         # Fluorescence lies on a dark ground, brightfield takes away from bright light; one in five the other way round.
