@@ -257,7 +257,9 @@ class _Specimen:
         self.margin = int(min(max(16.0, disc), min(self.shape) - 1, 256))
         self.padded = _fast(self.shape[0] + 2 * self.margin), _fast(self.shape[1] + 2 * self.margin)
         self.where = lookup(sampling=m.sampling, shape=self.padded)
-        self.heights, weights = depth_planes(depth_um, spacing_um=m.depth_of_field_um / 2)
+        heights, weights = depth_planes(depth_um, spacing_um=m.depth_of_field_um / 2)
+        filled = weights.any(axis=(1, 2))
+        self.heights, weights = heights[filled], weights[filled]
         bright = float(light.median()) > float(light.max()) / 2
         self.ground = torch.quantile(light.flatten(1)[:, ::7], 0.95 if bright else 0.0, dim=1)[:, None, None]
         if s.blur != "brightfield":
