@@ -81,7 +81,7 @@ def test_the_in_focus_transfer_is_the_diffraction_limit():
     np.testing.assert_allclose(profile, ideal, atol=2e-3)
 
 
-@pytest.mark.parametrize("na, index, tolerance", [(0.2, 1.0, 0.003), (0.75, 1.0, 0.015), (1.2, 1.33, 0.06)])
+@pytest.mark.parametrize(("na", "index", "tolerance"), [(0.2, 1.0, 0.003), (0.75, 1.0, 0.015), (1.2, 1.33, 0.06)])
 def test_the_table_agrees_with_the_exact_transfer(table, na, index, tolerance):
     m = Microscope(na=na, wavelength_um=0.55, index=index, pixel_um=0.1, spherical_waves=0.2)
     z = torch.tensor([0.0, 0.5, -1.5, 4.0]) * m.depth_of_field_um

@@ -104,7 +104,8 @@ def test_a_higher_opaque_layer_hides_what_lies_under_it():
     settings = SimulationSettings(**{**CLEAN, "slices": 3, "z_um": 10.0, "na": 0.3, "occlusion": True})
     data = simulate(image, settings, depth_um=depth).stack.data / 65535
     assert data[:, 40:56, 130:150].min() > 0.97 * 0.9
-    assert data[:, 40:56, 10:30].max() < 1.03 * 0.18
+    # Beside it, the ground keeps its own light but for the far wing of the diffraction pattern, some 1/(pi² q x).
+    assert data[:, 40:56, 30:50].max() < 1.1 * 0.18
 
 
 def test_dirt_on_the_camera_stays_sharp_and_counts_as_out_of_focus():
@@ -139,7 +140,7 @@ def test_noise_comes_after_the_blur():
     assert abs(neighbours) < 0.1
 
 
-@pytest.mark.parametrize("bits, dtype, top", [(8, np.uint8, 255), (12, np.uint16, 4095), (16, np.uint16, 65535)])
+@pytest.mark.parametrize(("bits", "dtype", "top"), [(8, np.uint8, 255), (12, np.uint16, 4095), (16, np.uint16, 65535)])
 def test_pixels_come_in_the_cameras_bits(bits, dtype, top):
     data = run(bits=bits).stack.data
     assert data.dtype == dtype
@@ -229,7 +230,7 @@ def test_uneven_light_is_smooth():
 
 
 def test_real_beads_fall_off_like_simulated_ones(shared_data):
-    """The focus curve of real beads (20×/0.75, 5 µm steps) against simulated discs of their size: same best slice, same rank."""
+    """The focus curve of real beads (20×/0.75, 5 µm steps) against simulated ones: same peak, same course."""
     tifffile = pytest.importorskip("tifffile")
     real = tifffile.imread(shared_data / "stacks" / "beads_s1.ome.tif").astype(float)
     focused = real[4]

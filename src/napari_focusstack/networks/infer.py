@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -35,7 +35,9 @@ def prepare(network: nn.Module, *, device: torch.device | None = None) -> nn.Mod
     """
     ready = copy.deepcopy(network).eval().requires_grad_(False)
     _fold(ready)
-    return ready.to(device or best_device(), memory_format=torch.channels_last)
+    ready.to(device or best_device())
+    # channels_last alone is not in the typed signature of `to`.
+    return cast(nn.Module, ready.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
 
 
 def _fold(module: nn.Module) -> None:
@@ -90,7 +92,7 @@ def in_batches(run: Callable[..., Tensor], *inputs: Tensor, bytes_each: int) -> 
 def in_strips(
     run: Callable[[Tensor], Tensor], image: Tensor, *, field_px: int, stride_px: int, bytes_per_px: int
 ) -> Iterator[Tensor]:
-    """Evaluate an unpadded ("valid") dense network on strips of rows; joined along y they are exactly the whole's result.
+    """Evaluate an unpadded ("valid") dense network on strips of rows: joined along y, exactly the whole's result.
 
     Parameters
     ----------

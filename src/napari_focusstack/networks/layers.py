@@ -12,8 +12,8 @@ CELL_PX = 4
 class LocalNorm(nn.Module):
     """Subtract the local mean and divide by the local standard deviation: no shading, no contrast, no brightness.
 
-    Means and deviations are taken over a square window. They vary slowly, so they are computed on cells of 4×4 pixels and
-    interpolated bilinearly: the cost is that of a few passes over the image, whatever the window.
+    Means and deviations are taken over a square window. They vary slowly, so they are computed on cells of 4×4 pixels
+    and interpolated bilinearly: the cost is that of a few passes over the image, whatever the window.
 
     Parameters
     ----------

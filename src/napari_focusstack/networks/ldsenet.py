@@ -1,14 +1,14 @@
 """LDSE-NET (Jiang et al. 2023, Front. Neurosci. 17:1213176): defocus of a 224 px tile by a small dense network.
 
 7×7 convolution with stride 2, 3×3 max-pooling with stride 2, dense blocks with transitions (batch norm, Tanh, 1×1
-convolution, 2×2 average pooling) down to 7×7, squeeze-and-excitation that ends in Tanh, global average pooling. The paper
-prints neither layer counts nor which activations within the blocks are Tanh: 2, 3, 4 and 4 layers of 12 channels hold it at the
-"KB level", and the last layer of the two coarse blocks takes Tanh, where that costs little time.
+convolution, 2×2 average pooling) down to 7×7, squeeze-and-excitation that ends in Tanh, global average pooling. The
+paper prints neither layer counts nor which activations within the blocks are Tanh: 2, 3, 4 and 4 layers of 12 channels
+hold it at the "KB level", and the last layer of the two coarse blocks takes Tanh, where that costs little time.
 
-Two things differ from the paper, for reasons of physics. It predicts defocus in *waves at the pupil's edge*, not µm, and is told
-``pixel · NA/λ`` (the channels after its first convolution are scaled and shifted by it), so one set of weights serves every
-objective. And it gives magnitude and side apart: the side can only be known where the optics are asymmetric, and a single
-number would be pulled to zero where it can't.
+Two things differ from the paper, for reasons of physics. It predicts defocus in *waves at the pupil's edge*, not µm,
+and is told ``pixel · NA/λ`` (the channels after its first convolution are scaled and shifted by it), so one set of
+weights serves every objective. And it gives magnitude and side apart: the side can only be known where the optics are
+asymmetric, and a single number would be pulled to zero where it can't.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def ldsenet(*, width: float = 1.0, layers: Sequence[int] = (2, 3, 4, 4)) -> Cond
 
 
 class Bottleneck(nn.Module):
-    """Residual block 1×1, 3×3 (or self-attention), 1×1 of ResNet50 (He et al. 2016) and BotNet (Srinivas et al. 2021)."""
+    """Block 1×1, 3×3 (or self-attention), 1×1 of ResNet50 (He et al. 2016) and BotNet (Srinivas et al. 2021)."""
 
     def __init__(self, channels: int, middle: int, *, stride: int = 1, attention_side: int | None = None) -> None:
         super().__init__()

@@ -23,8 +23,9 @@ FOCUSED_CLASSES = 2
 CLASS_EDGES_PX = (0.0, 1.5, 3.0, 4.5, 6.0, 9.0, 12.0, 18.0, 27.0, 42.0)
 """Lower edge of each class: radius of the blur disc in pixels.
 
-A patch shows its blur in pixels and nothing else, so that is what classes are made of. At half Nyquist's sampling (pixel ·
-NA/λ = 0.5, where most microscopes are used) a depth of field is 3 px: classes 0 and 1 reach to one depth of field.
+A patch shows its blur in pixels and nothing else, so that is what classes are made of. At half Nyquist's sampling
+(pixel · NA/λ = 0.5, where most microscopes are used) a depth of field is 3 px: classes 0 and 1 reach to one depth of
+field.
 """
 
 

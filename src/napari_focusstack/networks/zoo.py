@@ -1,7 +1,7 @@
 """The zoo: trained weights by name. A model is a folder ``NAME/`` with ``card.json`` beside ``weights.safetensors``.
 
-Bundled models lie in the package, users' own in their data folder (``FOCUSSTACK_MODELS`` overrides where). A user's model of
-a bundled one's name takes its place.
+Bundled models lie in the package, users' own in their data folder (``FOCUSSTACK_MODELS`` overrides where). A user's
+model of a bundled one's name takes its place.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class ModelCard(BaseModel):
     architecture: str = Field(description="Name in `ARCHITECTURES`.")
     arguments: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of the architecture.")
     input_px: tuple[int, int] = Field(description="Height and width of what it judges.")
-    input_channels: int = Field(1, description="1: grey (mean of the colours); 3: RGB.")
+    input_channels: int = Field(default=1, description="1: grey (mean of the colours); 3: RGB.")
     normalisation: str = Field(description="What is done to the grey values first.")
     outputs: str = Field(description="What the numbers mean, with units and range.")
     training_data: dict[str, str] = Field(default_factory=dict, description="Folder → licence and source.")
@@ -78,7 +78,9 @@ def find_model(name: str) -> Path:
     if (Path(name) / CARD).is_file():
         return Path(name)
     known = ", ".join(models) or "none is installed"
-    raise ModelError(f"There is no model '{name}' (there are: {known}): choose one, or give a folder that holds {CARD}.")
+    raise ModelError(
+        f"There is no model '{name}' (there are: {known}): choose one, or give a folder that holds {CARD}."
+    )
 
 
 def read_card(folder: Path) -> ModelCard:
@@ -95,9 +97,11 @@ def read_card(folder: Path) -> ModelCard:
     except FileNotFoundError:
         raise ModelError(f"'{folder}' holds no {CARD}: give the folder of a model.") from None
     except (ValidationError, UnicodeDecodeError) as error:
-        where = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()) if isinstance(
-            error, ValidationError
-        ) else str(error)
+        where = (
+            "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            if isinstance(error, ValidationError)
+            else str(error)
+        )
         raise ModelError(f"The model card '{path}' is not valid ({where}): train or copy the model anew.") from None
 
 
@@ -135,7 +139,9 @@ def load_model(name: str, *, architectures: Mapping[str, Callable[..., Any]] | N
     try:
         content = (folder / WEIGHTS).read_bytes()
     except FileNotFoundError:
-        raise ModelError(f"The weights of '{card.name}' are missing ('{folder / WEIGHTS}'): copy the model anew.") from None
+        raise ModelError(
+            f"The weights of '{card.name}' are missing ('{folder / WEIGHTS}'): copy the model anew."
+        ) from None
     if hashlib.sha256(content).hexdigest() != card.sha256:
         raise ModelError(
             f"The weights of '{card.name}' are not the ones that its card describes (sha256 differs): "
@@ -168,7 +174,8 @@ def save_model(network: Any, card: Mapping[str, Any], folder: Path, *, half: boo
     from safetensors.torch import save as write_safetensors
 
     state = {
-        k: (v.half() if half and v.dtype == torch.float32 else v).contiguous().cpu() for k, v in network.state_dict().items()
+        k: (v.half() if half and v.dtype == torch.float32 else v).contiguous().cpu()
+        for k, v in network.state_dict().items()
     }
     content = write_safetensors(state)
     full = ModelCard(**card, sha256=hashlib.sha256(content).hexdigest())
@@ -176,7 +183,7 @@ def save_model(network: Any, card: Mapping[str, Any], folder: Path, *, half: boo
     for name, data in ((WEIGHTS, content), (CARD, (json.dumps(full.model_dump(), indent=2) + "\n").encode())):
         beside = folder / f"{name}.part"
         beside.write_bytes(data)
-        os.replace(beside, folder / name)
+        beside.replace(folder / name)
     return full
 
 

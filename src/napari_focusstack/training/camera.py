@@ -112,7 +112,7 @@ def draw_dirt(rng: np.random.Generator, shape: tuple[int, int], *, pieces: int) 
         elif kind == 1:
             heading = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.12, 24))
             step = rng.uniform(0.02, 0.08) * size
-            path = np.cumsum(np.stack([np.cos(heading), np.sin(heading)], axis=1) * step, axis=0) + (x, y)
+            path = np.cumsum(np.stack([np.cos(heading), np.sin(heading)], axis=1) * step, axis=0) + np.array([x, y])
             thick = int(rng.integers(1, max(2, size // 40) + 1))
             cv2.polylines(layer, [np.round(path * 16).astype(np.int32)], False, 255, thick, cv2.LINE_AA, 4)
         else:

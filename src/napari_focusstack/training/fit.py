@@ -1,14 +1,13 @@
 """The training loop: plain torch, a generator of `Progress` with an `EpochRecord` at the end of each epoch.
 
-Every epoch has its own seed, so a resumed training goes on exactly as one that was never stopped. Checkpoints, log and loss
-curve go to a folder of the user's choice; nothing is written anywhere else.
+Every epoch has its own seed, so a resumed training goes on exactly as one that was never stopped. Checkpoints, log and
+loss curve go to a folder of the user's choice; nothing is written anywhere else.
 """
 
 from __future__ import annotations
 
 import csv
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -30,15 +29,17 @@ class FitSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    epochs: int = Field(40, ge=1)
-    steps: int = Field(400, ge=1, description="Batches in an epoch.")
-    batch: int = Field(64, ge=1, description="Patches in a batch.")
-    learning_rate: float = Field(1e-3, gt=0)
-    schedule: Literal["cosine", "step"] = Field("cosine", description="Down to 0, or a tenth at 60 % and at 85 %.")
-    weight_decay: float = Field(1e-4, ge=0)
-    valid_steps: int = Field(24, ge=1, description="Batches of the validation, the same in every epoch.")
-    patience: int = Field(15, ge=1, description="Epochs without a better validation loss after which to stop.")
-    seed: int = Field(0, ge=0)
+    epochs: int = Field(default=40, ge=1)
+    steps: int = Field(default=400, ge=1, description="Batches in an epoch.")
+    batch: int = Field(default=64, ge=1, description="Patches in a batch.")
+    learning_rate: float = Field(default=1e-3, gt=0)
+    schedule: Literal["cosine", "step"] = Field(
+        default="cosine", description="Down to 0, or a tenth at 60 % and at 85 %."
+    )
+    weight_decay: float = Field(default=1e-4, ge=0)
+    valid_steps: int = Field(default=24, ge=1, description="Batches of the validation, the same in every epoch.")
+    patience: int = Field(default=15, ge=1, description="Epochs without a better validation loss after which to stop.")
+    seed: int = Field(default=0, ge=0)
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def fit(network: nn.Module, task: Task, settings: FitSettings, *, folder: Path, device: torch.device) -> Job[Fitted]:
-    """Train a network; it ends with the weights of its best epoch. Goes on from ``folder/checkpoint.pt`` if there is one.
+    """Train a network; it ends with its best epoch's weights. Goes on from ``folder/checkpoint.pt`` if there is one.
 
     Parameters
     ----------
@@ -157,7 +158,8 @@ def fit(network: nn.Module, task: Task, settings: FitSettings, *, folder: Path, 
         For each batch; ``partial`` holds the `EpochRecord` where an epoch has ended.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    network.to(device, memory_format=torch.channels_last)
+    network.to(device)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     total = settings.epochs * settings.steps
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(settings.schedule, step / total))
@@ -250,7 +252,7 @@ class _Run:
         }
         beside = folder / "checkpoint.pt.part"
         torch.save(content, beside)
-        os.replace(beside, folder / "checkpoint.pt")
+        beside.replace(folder / "checkpoint.pt")
         write_log(self.history, folder / "log.csv")
         draw_curve(self.history, folder / "loss.png")
 
@@ -290,7 +292,13 @@ def write_log(history: list[EpochRecord], path: Path) -> None:
         table = csv.writer(file)
         table.writerow(["epoch", "train_loss", "valid_loss", "learning_rate", "seconds", *names])
         for r in history:
-            values = (r.train_loss, r.valid_loss, r.learning_rate, r.seconds, *(r.metrics.get(n, math.nan) for n in names))
+            values = (
+                r.train_loss,
+                r.valid_loss,
+                r.learning_rate,
+                r.seconds,
+                *(r.metrics.get(n, math.nan) for n in names),
+            )
             table.writerow([r.epoch, *(f"{v:.6g}" for v in values)])
 
 

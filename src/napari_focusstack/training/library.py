@@ -1,4 +1,4 @@
-"""In-focus images to defocus: read once, turned into amounts of specimen on an empty background, kept at a few scales."""
+"""In-focus images to defocus: read once, turned into amounts of specimen on an empty background, at a few scales."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Sharp:
     name : str
         File name.
     levels : tuple of (Y, X) float16 arrays
-        Amount of specimen, about 0 (background) … 1, at those of `SCALES` that are sharp to the pixel; the least blurred one
-        where none is.
+        Amount of specimen, about 0 (background) … 1, at those of `SCALES` that are sharp to the pixel; the least
+        blurred one where none is.
     """
 
     source: str
@@ -89,14 +89,17 @@ def noise_level(image: Image) -> float:
 
 
 def amount_of_specimen(grey: Image) -> Image:
-    """How much specimen there is at each pixel: 0 at the background, 1 at the most, whichever of the two is brighter."""
+    """How much specimen there is at each pixel: 0 at the background, 1 at the most; either may be the brighter."""
     low, middle, high = (float(v) for v in np.percentile(grey, [1, 50, 99.7]))
     if high - low <= 0:
         return np.zeros_like(grey)
     bright_background = middle - low > high - middle
     background = float(np.percentile(grey, 90 if bright_background else 10))
-    amount = (background - grey) / (background - low) if bright_background else (grey - background) / (high - background)
-    return np.clip(amount, -0.2, 1.5).astype(np.float32)
+    amount = (
+        (background - grey) / (background - low) if bright_background else (grey - background) / (high - background)
+    )
+    clipped: Image = np.clip(amount, -0.2, 1.5).astype(np.float32)
+    return clipped
 
 
 def without_noise(image: Image, noise: float) -> Image:
@@ -142,7 +145,8 @@ def read_sharp(path: Path, *, source: str) -> Sharp:
         dh, dw = int(h * (1 - keep) / 2), int(w * (1 - keep) / 2)
         amount = np.ascontiguousarray(amount[dh : h - dh, dw : w - dw])
         h, w = amount.shape
-    levels, widths = [], []
+    levels: list[NDArray[np.float16]] = []
+    widths: list[float] = []
     for scale in SCALES:
         if levels and min(h, w) * scale < _SMALLEST_PX:
             break

@@ -10,8 +10,8 @@ from torch.nn import functional
 def ranked_probability_score(logits: Tensor, target: Tensor) -> Tensor:
     """Distance between cumulative distributions over ordered classes (Epstein 1969, J. Appl. Meteorol. 8:985).
 
-    ``RPS = 1/(C - 1) · sum_k (sum_{j<=k} p_j - sum_{j<=k} t_j)²``, the mean over the batch: a near miss costs less than a
-    far one, unlike cross-entropy.
+    ``RPS = 1/(C - 1) · sum_k (sum_{j<=k} p_j - sum_{j<=k} t_j)²``, the mean over the batch: a near miss costs less
+    than a far one, unlike cross-entropy.
 
     Parameters
     ----------
@@ -37,8 +37,8 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 def signed_defocus(output: Tensor, waves: Tensor, asymmetry: Tensor, *, scale: float) -> Tensor:
     """Loss of a network that tells magnitude and side of defocus.
 
-    Squared error of the magnitude, ``((m - |W|/scale) / (1 + |W|/4))²`` (the paper's MSE on normalised labels, with errors far
-    out counting less: there nobody needs a tenth of a wave), plus the binary
+    Squared error of the magnitude, ``((m - |W|/scale) / (1 + |W|/4))²`` (the paper's MSE on normalised labels, with
+    errors far out counting less: there nobody needs a tenth of a wave), plus the binary
     cross-entropy of the side, weighted by how much the optics tell the sides apart and by how far out of focus it is: a
     symmetric objective can't teach a sign, nor can an image in focus.
 

@@ -73,7 +73,7 @@ class Microscope:
             )
         if min(self.wavelength_um, self.pixel_um) <= 0:
             raise InputError(
-                f"Wavelength {self.wavelength_um} µm and pixel size {self.pixel_um} µm were given: give lengths above 0."
+                f"Wavelength {self.wavelength_um} µm and pixels of {self.pixel_um} µm were given: give lengths above 0."
             )
         if not 0.05 <= self.coherence <= 1:
             raise InputError(f"A condenser ratio of {self.coherence} was given: give one from 0.05 to 1.")
@@ -85,7 +85,7 @@ class Microscope:
 
     @property
     def depth_of_field_um(self) -> float:
-        """Total depth of field ``n·λ/NA² + n·pixel/NA``: the diffraction's part and the pixel's (Inoué & Spring 1997)."""
+        """Total depth of field ``n·λ/NA² + n·pixel/NA``: diffraction's part and the pixel's (Inoué & Spring 1997)."""
         return self.index * (self.wavelength_um / self.na**2 + self.pixel_um / self.na)
 
     @property
@@ -133,7 +133,9 @@ def psf(microscope: Microscope, *, defocus_um: float, size: int = 129) -> Tensor
     """
     m = microscope
     if size % 2 == 0:
-        raise InputError(f"A point spread function of {size} pixels was asked for: give an odd size, it needs a middle.")
+        raise InputError(
+            f"A point spread function of {size} pixels was asked for: give an odd size, it needs a middle."
+        )
     fine = max(3, math.ceil(4 * m.sampling))
     fine += 1 - fine % 2  # odd: the middle pixel has a middle
     n = size * fine
@@ -170,8 +172,8 @@ def bessel_psf(microscope: Microscope, *, defocus_um: float, size: int = 129) ->
     distinct, where = torch.unique(radius, return_inverse=True)
     bessel = torch.special.bessel_j0(2 * torch.pi * distinct[:, None] * rho[None, :])
     values = (bessel.to(pupil.dtype) @ pupil).abs() ** 2
-    h = values[where]
-    return h / h.sum()
+    kernel_2d: Tensor = values[where]
+    return kernel_2d / kernel_2d.sum()
 
 
 @lru_cache(maxsize=8)
@@ -285,7 +287,7 @@ class TransferTable:
 
 
 def as_table_waves(defocus_um: Tensor, microscope: Microscope) -> tuple[Tensor, Tensor]:
-    """Split defocus into the ρ² and the spherical part that `TransferTable` takes (least squares over the pupil's area).
+    """Split defocus into the ρ² and the spherical part of `TransferTable` (least squares over the pupil's area).
 
     Parameters
     ----------
@@ -355,7 +357,7 @@ def lookup(*, sampling: float, shape: tuple[int, int], n_nu: int = 192, fine: in
 
 
 def refine(profiles: Tensor, *, fine: int = 16) -> Tensor:
-    """(K, n) profiles, interpolated linearly to (K, (n - 1)·fine + 2); the last value is 0, the transfer beyond the end."""
+    """(K, n) profiles, interpolated linearly to (K, (n - 1)·fine + 2); the last is 0, the transfer beyond the end."""
     n = profiles.shape[1]
     position = torch.arange((n - 1) * fine + 1) / fine
     i = position.floor().clamp(max=n - 2).long()

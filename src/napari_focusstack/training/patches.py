@@ -7,6 +7,7 @@ random; then haze, dirt, uneven light and a camera drawn at random. Optics come 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,24 +31,31 @@ class PatchSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    patch_px: int = Field(84, ge=16, description="Side of the patch that carries the label.")
-    tile_px: int = Field(128, ge=16, description="Side of the tile it is cut from the middle of; the rest is margin.")
+    patch_px: int = Field(default=84, ge=16, description="Side of the patch that carries the label.")
+    tile_px: int = Field(
+        default=128, ge=16, description="Side of the tile it is cut from the middle of; the rest is margin."
+    )
     blur_px: tuple[float, ...] = Field(
-        (0.0, 1.5, 3.0, 4.5, 6.0, 9.0, 12.0, 18.0, 27.0, 42.0, 84.0),
+        default=(0.0, 1.5, 3.0, 4.5, 6.0, 9.0, 12.0, 18.0, 27.0, 42.0, 84.0),
         description="Edges of the bands of blur (radius of the geometrical disc); each band is drawn equally often.",
     )
     max_waves: float | None = Field(
-        None, description="Largest defocus in waves (or the last of `blur_px`); drawn evenly then, not by bands."
+        default=None,
+        description="Largest defocus in waves (or the last of `blur_px`); drawn evenly then, not by bands.",
     )
-    sampling: tuple[float, float] = Field((0.25, 1.6), description="Range of pixel size · NA/λ (log-uniform).")
-    spherical_waves: tuple[float, float] = Field((-0.3, 0.3), description="Range of spherical aberration in waves.")
+    sampling: tuple[float, float] = Field(default=(0.25, 1.6), description="Range of pixel size · NA/λ (log-uniform).")
+    spherical_waves: tuple[float, float] = Field(
+        default=(-0.3, 0.3), description="Range of spherical aberration in waves."
+    )
     modes: tuple[float, float, float, float] = Field(
-        (0.4, 0.35, 0.1, 0.15), description="Shares of fluorescence, absorption, phase and Gaussian blur."
+        default=(0.4, 0.35, 0.1, 0.15), description="Shares of fluorescence, absorption, phase and Gaussian blur."
     )
-    blank: float = Field(0.1, ge=0, le=1, description="Share of crops without specimen.")
-    dirt: float = Field(0.1, ge=0, le=1, description="Share of patches with sharp dirt over a defocused specimen.")
-    haze: float = Field(0.25, ge=0, le=1, description="Share of patches under light from far out of focus.")
-    views: int = Field(4, ge=1, description="Amounts of defocus that each crop is shown at.")
+    blank: float = Field(default=0.1, ge=0, le=1, description="Share of crops without specimen.")
+    dirt: float = Field(
+        default=0.1, ge=0, le=1, description="Share of patches with sharp dirt over a defocused specimen."
+    )
+    haze: float = Field(default=0.25, ge=0, le=1, description="Share of patches under light from far out of focus.")
+    views: int = Field(default=4, ge=1, description="Amounts of defocus that each crop is shown at.")
 
 
 @dataclass(frozen=True)
@@ -61,8 +69,8 @@ class Batch:
     dof : (K,) float32
         |defocus| in depths of field (of the condenser's cone in brightfield).
     blur_px : (K,) float32
-        Radius of the geometrical blur disc in pixels: ``2·|waves|/sampling``, times condenser over objective aperture in
-        brightfield.
+        Radius of the geometrical blur disc in pixels: ``2·|waves|/sampling``, times condenser over objective aperture
+        in brightfield.
     waves : (K,) float32
         Signed defocus in waves at the pupil's edge.
     sampling : (K,) float32
@@ -130,7 +138,9 @@ class Patches:
         blank = self.rng.random(g) < s.blank
         crops = torch.from_numpy(np.stack([self._crop(bool(b)) for b in blank]))
         mode = torch.from_numpy(self.rng.choice(4, g, p=np.asarray(s.modes) / sum(s.modes)))
-        sampling = torch.from_numpy(np.exp(self.rng.uniform(*np.log(s.sampling), g))).float()
+        sampling = torch.from_numpy(
+            np.exp(self.rng.uniform(math.log(s.sampling[0]), math.log(s.sampling[1]), g))
+        ).float()
         spherical = torch.from_numpy(self.rng.uniform(*s.spherical_waves, g)).float()
         mode, sampling, spherical = (t.repeat_interleave(v) for t in (mode, sampling, spherical))
         cone = self.rng.integers(1, len(COHERENCES) + 1, g)
@@ -228,7 +238,7 @@ class Patches:
         """Lay sharp dirt over specimens that are out of focus themselves (2 depths of field or more)."""
         dirty = torch.from_numpy(self.rng.random(len(light)) < self.settings.dirt) & (dof > 2)
         for k in torch.nonzero(dirty).flatten().tolist():
-            ink = camera.draw_dirt(self.rng, light.shape[1:], pieces=int(self.rng.integers(1, 5)))
+            ink = camera.draw_dirt(self.rng, (light.shape[1], light.shape[2]), pieces=int(self.rng.integers(1, 5)))
             ink = cv2.GaussianBlur(ink, (0, 0), float(self.rng.uniform(0.4, 1.2)))
             light[k] *= torch.from_numpy(1 - ink)
         return light.clamp(0, 1), dirty

@@ -85,8 +85,8 @@ class Trained:
 def class_targets(batch: Batch) -> Tensor:
     """(K, 10) true distributions over MMDF's classes.
 
-    One class by defocus; all alike where there is no evidence ("can't say" must not read as a middling blur); all unfocused
-    classes alike where there is nothing but dirt.
+    One class by defocus; all alike where there is no evidence ("can't say" must not read as a middling blur); all
+    unfocused classes alike where there is nothing but dirt.
     """
     edges = torch.tensor(mmdf.CLASS_EDGES_PX)
     index = torch.searchsorted(edges, batch.blur_px, right=True) - 1
@@ -134,7 +134,7 @@ def _ldse_loss(network: nn.Module, batch: Batch, device: torch.device) -> Tensor
 
 
 def _ldse_metrics(network: nn.Module, batches: list[Batch], device: torch.device) -> Mapping[str, float]:
-    """Median error of |defocus| in waves, near focus and in all, and the share of right sides where they can be told."""
+    """Median error of |defocus| in waves, near focus and in all; share of right sides where they can be told."""
     out = torch.cat([network(_middle(b.image).to(device), b.sampling.to(device)).cpu() for b in batches])
     keep = torch.cat([b.evidence for b in batches])
     waves, asymmetry = (torch.cat([getattr(b, n) for b in batches]) for n in ("waves", "asymmetry"))
@@ -216,7 +216,7 @@ def train(
     settings: FitSettings | None = None,
     width: float | None = None,
     limit: int | None = None,
-    device: torch.device = torch.device("cpu"),
+    device: torch.device | None = None,
 ) -> Job[Trained]:
     """Train a recipe's network on a folder of sharp images.
 
@@ -237,14 +237,14 @@ def train(
     limit : int, optional
         At most so many images of each source.
     device : torch.device
-        Where the network computes; the simulation runs on the CPU.
+        Where the network computes, the CPU where not given; the simulation runs on the CPU.
 
     Raises
     ------
     InputError
         If there are fewer than two images.
     """
-    settings = settings or recipe.fit
+    settings, device = settings or recipe.fit, device or torch.device("cpu")
     width = recipe.width if width is None else width
     sharp = yield from relay(library.load(images, sources=sources, limit=limit), done=0, total=20)
     if len(sharp) < 2:

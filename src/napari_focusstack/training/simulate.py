@@ -38,42 +38,51 @@ class SimulationSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    slices: int = Field(11, ge=1, description="Number of slices.")
-    z_um: float = Field(2.0, gt=0, description="Step between slices.")
-    blur: Blur = Field("fluorescence", description="How defocus blurs: the optics, or a paper's own blur.")
-    na: float = Field(0.75, gt=0, description="Numerical aperture.")
-    wavelength_um: float = Field(0.55, gt=0, description="Wavelength in vacuum.")
-    index: float = Field(1.0, gt=0, description="Refractive index between objective and specimen.")
-    pixel_um: float = Field(0.325, gt=0, description="Pixel size.")
-    spherical_waves: float = Field(0.0, ge=-1, le=1, description="Spherical aberration; tells the sides of focus apart.")
-    coherence: float = Field(0.7, ge=0.05, le=1, description="Brightfield: condenser over objective aperture.")
-    phase_rad: float = Field(0.0, description="Brightfield: phase of the densest specimen; contrast inverts in focus.")
-    relief: Relief = Field("smooth", description="Shape of the specimen.")
-    relief_um: float = Field(10.0, ge=0, description="From its lowest to its highest point.")
-    occlusion: bool = Field(False, description="Higher layers hide lower ones (opaque), instead of adding light.")
-    electrons: float = Field(20_000.0, gt=0, description="Full well: fewer means more shot noise.")
-    read_noise: float = Field(3.0, ge=0, description="Camera noise in electrons.")
-    offset: float = Field(0.01, ge=0, lt=1, description="Signal without light, share of full scale.")
-    bits: Literal[8, 12, 16] = Field(16, description="Bits of the camera; 12 come in 16.")
-    jpeg: int | None = Field(None, ge=1, le=100, description="JPEG quality; none for no compression. 8 bit only.")
-    shading: float = Field(0.0, ge=0, description="Uneven light (standard deviation, log units).")
-    flicker: float = Field(0.0, ge=0, description="Change of brightness between slices (standard deviation).")
-    drift_px: float = Field(0.0, ge=0, description="Shift from slice to slice (standard deviation in pixels).")
-    dirt: int = Field(0, ge=0, description="Pieces of dirt and drops.")
-    dirt_um: float | None = Field(None, description="Height of the dirt; none for the camera's own: sharp everywhere.")
-    seed: int = Field(0, ge=0)
+    slices: int = Field(default=11, ge=1, description="Number of slices.")
+    z_um: float = Field(default=2.0, gt=0, description="Step between slices.")
+    blur: Blur = Field(default="fluorescence", description="How defocus blurs: the optics, or a paper's own blur.")
+    na: float = Field(default=0.75, gt=0, description="Numerical aperture.")
+    wavelength_um: float = Field(default=0.55, gt=0, description="Wavelength in vacuum.")
+    index: float = Field(default=1.0, gt=0, description="Refractive index between objective and specimen.")
+    pixel_um: float = Field(default=0.325, gt=0, description="Pixel size.")
+    spherical_waves: float = Field(
+        default=0.0, ge=-1, le=1, description="Spherical aberration; tells the sides of focus apart."
+    )
+    coherence: float = Field(default=0.7, ge=0.05, le=1, description="Brightfield: condenser over objective aperture.")
+    phase_rad: float = Field(
+        default=0.0, description="Brightfield: phase of the densest specimen; contrast inverts in focus."
+    )
+    relief: Relief = Field(default="smooth", description="Shape of the specimen.")
+    relief_um: float = Field(default=10.0, ge=0, description="From its lowest to its highest point.")
+    occlusion: bool = Field(
+        default=False, description="Higher layers hide lower ones (opaque), instead of adding light."
+    )
+    electrons: float = Field(default=20_000.0, gt=0, description="Full well: fewer means more shot noise.")
+    read_noise: float = Field(default=3.0, ge=0, description="Camera noise in electrons.")
+    offset: float = Field(default=0.01, ge=0, lt=1, description="Signal without light, share of full scale.")
+    bits: Literal[8, 12, 16] = Field(default=16, description="Bits of the camera; 12 come in 16.")
+    jpeg: int | None = Field(
+        default=None, ge=1, le=100, description="JPEG quality; none for no compression. 8 bit only."
+    )
+    shading: float = Field(default=0.0, ge=0, description="Uneven light (standard deviation, log units).")
+    flicker: float = Field(default=0.0, ge=0, description="Change of brightness between slices (standard deviation).")
+    drift_px: float = Field(default=0.0, ge=0, description="Shift from slice to slice (standard deviation in pixels).")
+    dirt: int = Field(default=0, ge=0, description="Pieces of dirt and drops.")
+    dirt_um: float | None = Field(
+        default=None, description="Height of the dirt; none for the camera's own: sharp everywhere."
+    )
+    seed: int = Field(default=0, ge=0)
 
     @property
     def microscope(self) -> Microscope:
         """The optics."""
-        return Microscope(
-            self.na, self.wavelength_um, self.index, self.pixel_um, self.spherical_waves, self.coherence
-        )
+        return Microscope(self.na, self.wavelength_um, self.index, self.pixel_um, self.spherical_waves, self.coherence)
 
     @property
     def heights_um(self) -> NDArray[np.float64]:
         """(Z,) height of each slice; the middle of the stack is 0."""
-        return (np.arange(self.slices) - (self.slices - 1) / 2) * self.z_um
+        heights = np.arange(self.slices, dtype=np.float64) - (self.slices - 1) / 2
+        return heights * self.z_um
 
 
 @dataclass(frozen=True)
@@ -115,18 +124,19 @@ class Simulated:
     @property
     def best_slice(self) -> NDArray[np.intp]:
         """(Y, X) slice nearest to the specimen's height."""
-        return np.abs(self.defocus_um).argmin(axis=0)
+        nearest: NDArray[np.intp] = np.abs(self.defocus_um).argmin(axis=0)
+        return nearest
 
 
 def simulate(
-    image: NDArray[Any], settings: SimulationSettings = SimulationSettings(), *, depth_um: Map | None = None
+    image: NDArray[Any], settings: SimulationSettings | None = None, *, depth_um: Map | None = None
 ) -> Simulated:
     """Run `simulation` to its end."""
     return drain(simulation(image, settings, depth_um=depth_um))
 
 
 def simulation(
-    image: NDArray[Any], settings: SimulationSettings = SimulationSettings(), *, depth_um: Map | None = None
+    image: NDArray[Any], settings: SimulationSettings | None = None, *, depth_um: Map | None = None
 ) -> Job[Simulated]:
     """Turn a sharp image into a through-focus stack.
 
@@ -136,7 +146,7 @@ def simulation(
     ----------
     image : (Y, X) or (Y, X, 3) array
         In focus all over. Dark or bright background.
-    settings : SimulationSettings
+    settings : SimulationSettings, optional
         Microscope, specimen, camera.
     depth_um : (Y, X) array, optional
         Height of the specimen; drawn at random as the settings say where not given.
@@ -146,6 +156,7 @@ def simulation(
     InputError
         If the image is no plane or `depth_um` has another shape.
     """
+    settings = settings or SimulationSettings()
     rng = np.random.default_rng(settings.seed)
     light = _as_light(image)
     shape = light.shape[1], light.shape[2]
@@ -230,7 +241,7 @@ def _shifted(image: Tensor, dy: float, dx: float) -> Tensor:
     return torch.from_numpy(np.stack(moved))
 
 
-def _stored(image: Tensor, s: SimulationSettings) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def _stored(image: Tensor, s: SimulationSettings) -> NDArray[Any]:
     """Rounded to the camera's bits, as the file holds it."""
     if s.jpeg is not None:
         image = torch.stack([camera.compress(c, quality=s.jpeg) for c in image])
@@ -278,15 +289,16 @@ class _Specimen:
         m, (h, w) = self.margin, self.padded
         below, right = h - m - self.shape[0], w - m - self.shape[1]
         wide = np.pad(image.numpy(), ((0, 0), (m, below), (m, right)), mode="symmetric")
-        return torch.fft.rfft2(torch.from_numpy(wide))
+        spectrum: Tensor = torch.fft.rfft2(torch.from_numpy(wide))
+        return spectrum
 
     def _back(self, spectrum: Tensor) -> Tensor:
         m = self.margin
-        image = torch.fft.irfft2(spectrum, s=self.padded)
+        image: Tensor = torch.fft.irfft2(spectrum, s=self.padded)
         return image[..., m : m + self.shape[0], m : m + self.shape[1]]
 
     def _transfer(self, defocus_um: Tensor) -> Tensor:
-        """(K,) µm → (K, Y, X/2 + 1) transfer; complex for brightfield (its imaginary part transfers phase) and Bessel."""
+        """(K,) µm → (K, Y, X/2 + 1) transfer; complex for brightfield (imaginary: of phase) and Bessel."""
         s, m, shape = self.s, self.s.microscope, self.padded
         if s.blur == "gaussian":
             sigma = defocus_um.abs() * m.na / (m.index * m.pixel_um) / 2
