@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from npe2 import PluginManager, PluginManifest
 
@@ -83,7 +84,11 @@ def test_the_menus_of_a_real_window_show_the_entries(make_napari_viewer):
 
     menus = {
         title: "\n".join(entries(menu))
-        for title, menu in (("file", window.file_menu), ("layers", window.layers_menu), ("plugins", window.plugins_menu))
+        for title, menu in (
+            ("file", window.file_menu),
+            ("layers", window.layers_menu),
+            ("plugins", window.plugins_menu),
+        )
     }
     assert "Open z-stack…" in menus["file"]
     assert "Organoids" in menus["file"]
@@ -91,3 +96,25 @@ def test_the_menus_of_a_real_window_show_the_entries(make_napari_viewer):
         assert entry in menus["layers"]
     for entry in ("Focus Stack", "Focus", "Fuse"):
         assert entry in menus["plugins"]
+
+
+def test_the_layer_menu_docks_the_widgets_once_with_the_layer_chosen(make_napari_viewer):
+    from napari_focusstack.widgets import commands
+
+    viewer = make_napari_viewer()
+    first = viewer.add_image(np.random.default_rng(0).random((4, 32, 32)), name="A01")
+    viewer.add_image(np.random.default_rng(0).random((4, 32, 32)), name="A02")
+    viewer.layers.selection.active = first
+    for command in (commands.score_layer, commands.fuse_layer):
+        widget = command()
+        assert widget.layer is first
+        assert command() is widget
+    assert sorted(viewer.window.dock_widgets) == ["Focus (Focus Stack)", "Fuse (Focus Stack)"]
+
+
+def test_a_calibration_without_a_layer_is_refused_in_a_sentence(make_napari_viewer, notes):
+    from napari_focusstack.widgets import commands
+
+    make_napari_viewer()
+    assert commands.set_calibration() is None
+    assert any("select" in note for note in notes)

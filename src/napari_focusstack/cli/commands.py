@@ -137,6 +137,10 @@ def fuse(
     slices: Annotated[
         str | None, typer.Option(help="First and last slice to fuse, like 3-12.", show_default=False)
     ] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(help="Settings saved by the Fuse widget (JSON); other options go before it.", show_default=False),
+    ] = None,
     drive: Annotated[
         str | None, typer.Option(help="Channel whose sharpness chooses for all channels.", show_default=False)
     ] = None,
@@ -170,8 +174,9 @@ def fuse(
     if depth is not None and series.heights_um is None:
         raise InputError(f"The z step of '{series.name}' is not known, so there is no depth in µm: give --z-step.")
     first, last = opt.slice_range(slices)
-    given = {"method": method, "drive": drive, "first": first, "last": last, "align": align}
-    settings = settings_from(FuseSettings, {key: value for key, value in given.items() if value is not None})
+    given = {"method": method, "drive": drive, "first": first, "last": last, "align": align or None}
+    options = {} if recipe is None else opt.read_recipe(recipe)
+    settings = settings_from(FuseSettings, options | {key: value for key, value in given.items() if value is not None})
     fused = run(fuse_job(series, settings, time=chosen.time, position=chosen.position), verbose=verbose)
     more = chosen.more | ({} if channel is None else {"Channel": channel})
     said = fused_provenance(fused, series, more=more)

@@ -30,7 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # consoles that can't print µ
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what matters of it we say ourselves, in one line
+    parser = logging.getLogger("tifffile")  # what matters of its complaints we say ourselves, in one line
+    parser.propagate = False
+    parser.addHandler(logging.NullHandler())
     signal.signal(signal.SIGTERM, _stop)
     sys.exit(_run(arguments))
 
@@ -44,6 +46,8 @@ def _run(arguments: list[str]) -> int:
     try:
         code = app(arguments, prog_name="focusstack", standalone_mode=False)
         sys.stdout.flush()
+        if code == STOPPED:  # typer has caught Ctrl-C itself
+            raise KeyboardInterrupt
     except UsageError as error:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
         return _complain(f"{message} See focusstack --help.", BAD_INPUT)
@@ -51,9 +55,9 @@ def _run(arguments: list[str]) -> int:
         return _complain(str(error), BAD_INPUT)
     except (KeyboardInterrupt, typer.Abort):
         return _complain("stopped", STOPPED)
-    except BrokenPipeError:  # the reader of our output (head, less) has enough
+    except BrokenPipeError:  # the reader of our output (head, less) has enough: nothing to say
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
+        return FAILED
     except Exception as error:
         if {"-v", "--verbose"} & set(arguments):
             traceback.print_exc()

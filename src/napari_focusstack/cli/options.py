@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -103,3 +104,22 @@ def slice_range(text: str | None) -> tuple[int | None, int | None]:
     if not match:
         raise InputError(f"'{text}' is no range of slices: give the first and the last, 0-based, like 3-12.")
     return (int(match[1]) if match[1] else None), (int(match[2]) if match[2] else None)
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """Settings that a widget saved as JSON.
+
+    Raises
+    ------
+    InputError
+        If the file can't be read or is no recipe.
+    """
+    try:
+        options: Any = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"The recipe '{path}' can't be read ({error.strerror}): check the path.") from error
+    except ValueError as error:
+        raise InputError(f"'{path}' is no recipe ({error}): give a JSON file that Save recipe… wrote.") from error
+    if not isinstance(options, dict):
+        raise InputError(f"'{path}' is no recipe: give a JSON file that Save recipe… wrote.")
+    return dict(options)

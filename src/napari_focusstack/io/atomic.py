@@ -78,7 +78,8 @@ def _beside(path: Path) -> Path:
 
 
 def _refusal(path: Path, error: OSError) -> InputError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    # NumPy's tofile tells a short write without a number.
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "requested and" in str(error):
         return InputError(
             f"There is no room on the disk for '{path}': make room or choose another; nothing is written."
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import struct
 import threading
 from collections.abc import Iterator
@@ -42,8 +44,9 @@ def read_tiff(path: Path) -> list[Found]:
     from tifffile import TiffFile
 
     try:
-        with TiffFile(path) as tif:
+        with _said_by_parser() as said, TiffFile(path) as tif:
             _check_chain(tif, path)
+            _check_tags(said, path)
             found = [_found(tif, series, path) for series in tif.series]
             found = _calibrated(tif, found, path)
     except InputError:
@@ -73,8 +76,29 @@ def _check_chain(tif: Any, path: Path) -> None:
         raise _cut_off(path)
 
 
+@contextmanager
+def _said_by_parser() -> Iterator[list[str]]:
+    """What tifffile logs meanwhile: it passes over damaged tags, the axes and sizes among them, with a log message."""
+    said: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("tifffile")
+    logger.addHandler(handler)
+    try:
+        yield said
+    finally:
+        logger.removeHandler(handler)
+
+
+def _check_tags(said: list[str], path: Path) -> None:
+    """Refuse a file that holds the values of its baseline tags (their numbers end at 347) behind its end."""
+    codes = [int(n) for text in said for n in re.findall(r"TiffTag (\d+) @\d+> invalid value offset", text)]
+    if any(code <= 347 for code in codes):
+        raise _cut_off(path)
+
+
 def _cut_off(path: Path) -> InputError:
-    return InputError(f"'{path.name}' is cut off, planes are missing at its end: copy or export it again.")
+    return InputError(f"'{path.name}' is cut off, its end is missing: copy or export it again.")
 
 
 def _found(tif: Any, series: Any, path: Path) -> Found:
@@ -91,6 +115,9 @@ def _found(tif: Any, series: Any, path: Path) -> Found:
     before = letters.index("Y")
     lead, lead_shape = letters[:before], shape[:before]
     planar = key.photometric in _COLOUR and separate in (3, 4) and lead.endswith("S")
+    if planar and series.kind in ("shaped", "uniform") and key.dtype != np.uint8:
+        # tifffile calls three or four slices colours where nobody told it; nobody stores colours like this otherwise.
+        planar, lead = False, lead[:-1] + "Q"
     packed = key.photometric in _COLOUR and together in (3, 4) and letters.endswith("S")
     if planar:
         lead, lead_shape = lead[:-1], lead_shape[:-1]

@@ -136,13 +136,14 @@ def write_fused(
     data = {"image": fused.image, "index": fused.index, "depth": fused.depth_um, "confidence": fused.confidence}[part]
     assert data is not None
     axes = fused.axes if part == "image" else "YX" if data.ndim == 2 else "CYX"
+    n_channels = data.shape[0] if "C" in axes else 1
     flat = Stack(
         data,
         axes,
         name=f"{stack.name} {part}",
         y_um=stack.y_um,
         x_um=stack.x_um,
-        channels=stack.channels if "C" in axes else (),
+        channels=stack.channels if len(stack.channels) == n_channels else (),
         source=stack.source,
         metadata=stack.metadata,
     )

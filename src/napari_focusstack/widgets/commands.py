@@ -9,7 +9,7 @@ from napari.utils.notifications import show_warning
 
 from napari_focusstack.core.errors import InputError
 
-PLUGIN = "napari-focusstack"
+DISPLAY_NAME = "Focus Stack"
 
 
 def open_stack() -> Any:
@@ -42,18 +42,28 @@ def set_calibration() -> Any:
 
 def score_layer() -> Any:
     """Dock *Focus* with the selected layer chosen."""
-    return _dock("Focus")
+    from napari_focusstack.widgets.focus import FocusWidget
+
+    return _dock("Focus", FocusWidget)
 
 
 def fuse_layer() -> Any:
     """Dock *Fuse* with the selected layer chosen."""
-    return _dock("Fuse")
+    from napari_focusstack.widgets.fuse import FuseWidget
+
+    return _dock("Fuse", FuseWidget)
 
 
-def _dock(name: str) -> Any:
+def _dock(title: str, kind: type[Any]) -> Any:
     viewer = _viewer()
     layer = viewer.layers.selection.active
-    dock, widget = viewer.window.add_plugin_dock_widget(PLUGIN, name)
+    # The name that napari's Plugins menu gives it: there is one dock, whichever way it was opened.
+    name = f"{title} ({DISPLAY_NAME})"
+    widget = viewer.window.dock_widgets.get(name)
+    if widget is None:
+        widget = kind(viewer)
+        viewer.window.add_dock_widget(widget, name=name)
+    dock = widget.parent()
     dock.show()
     dock.raise_()
     if layer is not None:

@@ -66,7 +66,7 @@ class _HeightAxis(pg.AxisItem):
         return [f"{np.interp(v, slices, self.heights):.{digits}f}" for v in values]
 
 
-class CurvePlot(pg.PlotWidget):
+class CurvePlot(pg.GraphicsView):
     """Plots a `CurveView`. A click, or dragging the line, asks for a slice.
 
     Signals
@@ -78,35 +78,48 @@ class CurvePlot(pg.PlotWidget):
     slice_asked = Signal(int)
 
     def __init__(self) -> None:
-        self._heights = _HeightAxis()
-        super().__init__(axisItems={"top": self._heights})
+        super().__init__()
         self.setMinimumHeight(150)
-        self.setMenuEnabled(False)
-        self.setMouseEnabled(x=False, y=False)
-        self.hideButtons()
         self.setFrameShape(self.Shape.NoFrame)
         self.setToolTip("Click to go to a slice")
         self._view = CurveView()
         self._shown: int | None = None
         self._text = "#ffffff"
         self._earlier: list[Any] = []
+        self._lay_out()
         self._band = pg.LinearRegionItem(movable=False, brush=GOOD, pen=pg.mkPen(None))
         self._curve = pg.PlotDataItem(pen=pg.mkPen(CURVE, width=2), symbol="o", symbolSize=5, symbolPen=None)
         self._curve.setSymbolBrush(CURVE)
         self._ring = pg.ScatterPlotItem(size=15, symbol="o", pen=pg.mkPen(BEST, width=2.5), brush=None)
         self._line = pg.InfiniteLine(angle=90, movable=True, pen=pg.mkPen(SHOWN, width=2))
         self._line.setCursor(Qt.CursorShape.SizeHorCursor)
-        # Whether it is shown says nothing of its place: autoscale by the curve alone.
         for item, depth in ((self._band, -10), (self._curve, 5), (self._ring, 10), (self._line, 1)):
             item.setZValue(depth)
-            self.addItem(item, ignoreBounds=True)
+            self.box.addItem(item, ignoreBounds=True)
             item.setVisible(False)
-        self._legend = self.addLegend(offset=(-4, 2), labelTextSize="8pt", verSpacing=-6)
-        self._legend.setVisible(False)
-        self.setLabel("bottom", "slice")
         self._line.sigPositionChanged.connect(self._on_dragged)
         self.scene().sigMouseClicked.connect(self._on_clicked)
         self.set_view(CurveView())
+
+    def _lay_out(self) -> None:
+        """Axes around a view box. pyqtgraph's own PlotItem would come with menus and forms that nobody sees."""
+        self.box = pg.ViewBox(enableMenu=False, enableMouse=False)
+        self._heights = _HeightAxis()
+        self._left, self._bottom = pg.AxisItem("left"), pg.AxisItem("bottom")
+        self._axes = (self._heights, self._left, self._bottom)
+        grid = pg.GraphicsLayout()
+        grid.setContentsMargins(0, 0, 6, 0)
+        grid.setSpacing(0)
+        for axis, (row, column) in zip(self._axes, ((0, 1), (1, 0), (2, 1)), strict=True):
+            axis.linkToView(self.box)
+            grid.addItem(axis, row, column)
+        grid.addItem(self.box, 1, 1)
+        self.setCentralItem(grid)
+        self._bottom.setLabel("slice")
+        self._left.enableAutoSIPrefix(False)
+        self._legend = pg.LegendItem(offset=(-4, 2), labelTextSize="8pt", verSpacing=-6)
+        self._legend.setParentItem(self.box)
+        self._legend.setVisible(False)
 
     def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
         """Small: pyqtgraph's 640×480 would squeeze the canvas."""
@@ -130,8 +143,7 @@ class CurvePlot(pg.PlotWidget):
         """Follow the window's theme."""
         self._text = text
         self.setBackground(background)
-        for name in ("bottom", "left", "top"):
-            axis = self.getAxis(name)
+        for axis in self._axes:
             axis.setPen(text)
             axis.setTextPen(text)
         self._legend.setLabelTextColor(text)
@@ -166,15 +178,18 @@ class CurvePlot(pg.PlotWidget):
         self.set_shown(self._shown)
 
     def _draw_axes(self, view: CurveView) -> None:
-        self.getAxis("bottom").setTickSpacing(*_spacing(view.n_slices))
+        self._bottom.setTickSpacing(*_spacing(view.n_slices))
         self._heights.heights = view.heights_um
         self._heights.setTickSpacing(*_spacing(view.n_slices, labels=5))
         self._heights.picture = None
-        self.showAxis("top", view.heights_um is not None)
-        if view.heights_um is not None:
-            self.setLabel("top", "z (µm)")
-        self.setLabel("left", view.label)
-        self.getAxis("left").enableAutoSIPrefix(False)
+        if view.heights_um is None:
+            self._heights.hide()
+        else:
+            self._heights.show()
+            self._heights.setLabel("z (µm)")
+        self._left.setLabel(view.label)
+        scored = view.values is not None and bool(np.isfinite(view.values).any())
+        self._left.setStyle(showValues=scored)
 
     def _fit(self, view: CurveView, scored: NDArray[np.intp]) -> tuple[float, float]:
         """Set the ranges; returns the curve's own."""
@@ -184,13 +199,13 @@ class CurvePlot(pg.PlotWidget):
         if high - low <= 1e-9 * max(abs(low), abs(high)):
             half = 0.5 * abs(high) or 0.5
             low, high = low - half, high + half
-        self.setXRange(-0.5, max(view.n_slices, 2) - 0.5, padding=0.01)
-        self.setYRange(low, high, padding=0.12)
+        self.box.setXRange(-0.5, max(view.n_slices, 2) - 0.5, padding=0.01)
+        self.box.setYRange(low, high, padding=0.12)
         return low, high
 
     def _draw_earlier(self, view: CurveView, low: float, high: float) -> None:
         for item in self._earlier:
-            self.removeItem(item)
+            self.box.removeItem(item)
         self._earlier = []
         self._legend.clear()
         styles = (Qt.PenStyle.DashLine, Qt.PenStyle.DotLine, Qt.PenStyle.DashDotLine)
@@ -198,9 +213,10 @@ class CurvePlot(pg.PlotWidget):
             span = float(np.ptp(values)) or 1.0
             pen = pg.mkPen(pg.mkColor(self._text), width=1, style=styles[i % len(styles)])
             stretched = low + (values - values.min()) * (high - low) / span
-            item = pg.PlotDataItem(np.arange(len(values)), stretched, pen=pen, name=name)
+            item = pg.PlotDataItem(np.arange(len(values)), stretched, pen=pen)
             item.setOpacity(0.6)
-            self.addItem(item, ignoreBounds=True)
+            self.box.addItem(item, ignoreBounds=True)
+            self._legend.addItem(item, name)
             self._earlier.append(item)
         self._legend.setVisible(bool(self._earlier))
 
@@ -210,7 +226,7 @@ class CurvePlot(pg.PlotWidget):
 
     def _on_clicked(self, event: Any) -> None:
         if event.button() == Qt.MouseButton.LeftButton:
-            self._ask(self.getPlotItem().vb.mapSceneToView(event.scenePos()).x())
+            self._ask(self.box.mapSceneToView(event.scenePos()).x())
 
     def _on_dragged(self, line: Any) -> None:
         self._ask(line.value())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from napari.utils.notifications import show_info
@@ -85,11 +86,20 @@ def part_stack(result: FuseResult, part: str) -> Stack:
 class ExportJob:
     """Makes the job that writes the parts of a result, each file whole or not at all; returns the files' paths."""
 
-    def __init__(self, result: FuseResult, path: Path, *, parts: tuple[str, ...], overwrite: bool) -> None:
+    def __init__(
+        self,
+        result: FuseResult,
+        path: Path,
+        *,
+        parts: tuple[str, ...],
+        overwrite: bool,
+        retouched: Mapping[str, int] | None = None,
+    ) -> None:
         self.result = result
         self.path = path
         self.parts = parts
         self.overwrite = overwrite
+        self.retouched = retouched or {}
 
     def __call__(self) -> Job[list[Path]]:
         """Make the job; called in the thread that runs it."""
@@ -98,6 +108,8 @@ class ExportJob:
         more |= {
             {"T": "Time point", "P": "Position"}[a]: f"from {n}" for a, n in result.at.items() if stack.size(a) > 1
         }
+        if self.retouched:
+            more["Retouched"] = ", ".join(f"{n} pixels from {name}" for name, n in self.retouched.items())
         yield Progress(0, len(self.parts) + 1, "Hashing the source")
         said = fused_provenance(result.fused, stack, more=more)
         jobs = [(part_path(self.path, part), flat, part) for part in self.parts for flat in [part_stack(result, part)]]
@@ -119,11 +131,16 @@ class ExportDialog(QDialog):
     ----------
     result : FuseResult
         What to write.
+    retouched : mapping of str to int, optional
+        How many pixels were painted by hand, by the slice they were taken from; goes into the files.
     """
 
-    def __init__(self, result: FuseResult, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, result: FuseResult, *, retouched: Mapping[str, int] | None = None, parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
         self._result = result
+        self._retouched = retouched
         self.setWindowTitle("Export")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.path_edit = QLineEdit(str(propose_path(result)))
@@ -211,7 +228,9 @@ class ExportDialog(QDialog):
         if there and not self._may_overwrite(there):
             return
         self.problem.hide()
-        self.bar.runner.start(ExportJob(self._result, self.path, parts=self.parts, overwrite=bool(there)))
+        self.bar.runner.start(
+            ExportJob(self._result, self.path, parts=self.parts, overwrite=bool(there), retouched=self._retouched)
+        )
 
     def _may_overwrite(self, names: list[str]) -> bool:
         answer = QMessageBox.question(

@@ -21,7 +21,7 @@ from napari_focusstack.widgets.dock import DockedWidget
 from napari_focusstack.widgets.extract_flow import ExtractFlow
 from napari_focusstack.widgets.focus_form import REGION, SPECIMEN, FocusForm
 from napari_focusstack.widgets.focus_state import Basis, Scored, Target, View
-from napari_focusstack.widgets.layers import UNLABELLED, frame_of, name_axes, show, shown_at
+from napari_focusstack.widgets.layers import METADATA, UNLABELLED, frame_of, name_axes, show, shown_at
 from napari_focusstack.widgets.overlays import FocusMap, Overlays
 from napari_focusstack.widgets.pick_flow import PickFlow, save_table
 from napari_focusstack.widgets.picks_table import proposed_file
@@ -48,7 +48,7 @@ class FocusWidget(DockedWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.form)
-        self.overlays = Overlays(napari_viewer)
+        self.overlays = Overlays(napari_viewer, self)
         self.scoring = ScoreFlow(self.form.job_bar, self, self)
         self.regions = RegionTool(napari_viewer, self)
         self.picking = PickFlow(self.form.picks, self, self)
@@ -117,8 +117,9 @@ class FocusWidget(DockedWidget):
             return {}
 
     def candidates(self) -> list[Any]:
-        """Image layers that can be scored."""
-        return [x for x in self.viewer.layers if isinstance(x, Image) and not isinstance(x, FocusMap)]
+        """Image layers that can be scored: those that are no results."""
+        images = [x for x in self.viewer.layers if isinstance(x, Image)]
+        return [x for x in images if "role" not in x.metadata.get(METADATA, {})]
 
     # Choosing ---------------------------------------------------------------------------------------------------
 
@@ -148,6 +149,7 @@ class FocusWidget(DockedWidget):
         box.setCurrentIndex(self._layers.index(chosen) if chosen is not None else -1)
         box.blockSignals(False)
         self._take(chosen)
+        self.refresh()
 
     def _default_layer(self) -> Any:
         active = self.viewer.layers.selection.active
@@ -263,7 +265,7 @@ class FocusWidget(DockedWidget):
         elif n < 2:
             self.form.say("", f"'{self._layer.name}' has no slices along z: choose a layer with two or more.")
         else:
-            self.form.say("", "Not scored yet.")
+            self.form.say("", "Press Score slices to see where the stack is sharp.")
 
     def _show_overlays(self) -> None:
         form, scored, target = self.form, self._scored, self.target

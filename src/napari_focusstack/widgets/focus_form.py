@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import (
     QButtonGroup,
     QCheckBox,
@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QPushButton,
     QScrollArea,
     QSizePolicy,
+    QStyle,
     QTabWidget,
     QVBoxLayout,
     QWidget,
@@ -70,6 +71,15 @@ class FocusForm(QScrollArea):
         text = f"<b>{escape(sentence)}</b>" if sentence else ""
         self.verdict.setText(f"{text}<br><small>{escape(more)}</small>" if more else text)
 
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
+        """As wide as the content: it scrolls up and down, never sideways."""
+        bar = self.style().pixelMetric(QStyle.PixelMetric.PM_ScrollBarExtent)
+        return QSize(self.widget().minimumSizeHint().width() + bar, 240)
+
+    def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
+        """Room for the content where the window has it."""
+        return QSize(self.minimumSizeHint().width(), self.widget().sizeHint().height())
+
     def _lay_out(self) -> None:
         content = QWidget()
         column = QVBoxLayout(content)
@@ -102,7 +112,6 @@ class FocusForm(QScrollArea):
         tabs.setDocumentMode(True)
         column.addWidget(tabs, 2)
         self.setWidget(content)
-        self.setMinimumWidth(330)
         for box in (self.z_box, self.channel_box, self.all_box):
             self.show_row(box, False)
 
@@ -116,12 +125,12 @@ class FocusForm(QScrollArea):
     def _basis_row(self) -> QHBoxLayout:
         row = QHBoxLayout()
         row.setSpacing(2)
-        row.addWidget(QLabel("Decided by"))
+        row.addWidget(QLabel("Look at"))
         for number, (text, tooltip) in enumerate(
             (
                 ("Specimen", "Only what stands out from the background counts: dirt beside it can't win"),
                 ("Whole image", "Every part of the image counts alike"),
-                ("Drawn region", "Only what you draw around counts: press the mouse on the image and drag"),
+                ("Region", "Only what you draw around counts: press the mouse on the image and drag"),
             )
         ):
             button = QPushButton(text)
@@ -129,6 +138,7 @@ class FocusForm(QScrollArea):
             button.setCheckable(True)
             button.setChecked(number == SPECIMEN)
             self.basis.addButton(button, number)
+            button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
             row.addWidget(button, 1)
         return row
 

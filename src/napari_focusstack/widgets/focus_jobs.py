@@ -68,7 +68,7 @@ def reweigh(known: Mapping[str, Scored], basis: Basis) -> Job[dict[str, Scored]]
 def for_display(report: FocusReport, basis: Basis) -> Scored:
     """Work out, beside the report, what its display needs."""
     low, high = np.quantile(report.maps, (0.02, 0.995))
-    return Scored(report, basis, _small(report.specimen), (float(low), float(max(high, np.nextafter(low, np.inf)))))
+    return Scored(report, basis, _contour(report.specimen), (float(low), float(max(high, np.nextafter(low, np.inf)))))
 
 
 def region_mask(region: Polygons, plane_shape: tuple[int, int]) -> NDArray[np.bool_] | None:
@@ -93,12 +93,15 @@ def region_mask(region: Polygons, plane_shape: tuple[int, int]) -> NDArray[np.bo
     return mask.astype(bool)
 
 
-def _small(mask: NDArray[np.bool_] | None) -> NDArray[np.uint8] | None:
+def _contour(mask: NDArray[np.bool_] | None) -> NDArray[np.uint8] | None:
+    """The rim of a mask in small: 1 on it, 0 elsewhere."""
     if mask is None:
         return None
     import cv2
 
     scale = min(1.0, OUTLINE_PX / max(mask.shape))
     size = max(1, round(mask.shape[1] * scale)), max(1, round(mask.shape[0] * scale))
-    small: NDArray[np.uint8] = cv2.resize(mask.astype(np.uint8) * 255, size, interpolation=cv2.INTER_AREA)
-    return (small.reshape(size[::-1]) > 127).astype(np.uint8)
+    small = cv2.resize(mask.astype(np.uint8) * 255, size, interpolation=cv2.INTER_AREA).reshape(size[::-1])
+    inside = (small > 127).astype(np.uint8)
+    rim: NDArray[np.uint8] = inside - cv2.erode(inside, np.ones((3, 3), np.uint8), borderValue=1).reshape(inside.shape)
+    return rim

@@ -56,7 +56,7 @@ class Scored:
     basis : Basis or None
         What decided; None where it must be decided anew.
     outline : (y, x) uint8 array or None
-        The specimen in small, for display: 1 inside.
+        The rim of the specimen in small, for display: 1 on it.
     limits : (float, float)
         Contrast limits for the focus map.
     """

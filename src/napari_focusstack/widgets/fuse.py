@@ -43,7 +43,8 @@ class FuseWidget(DockedWidget):
 
     def __init__(self, napari_viewer: Any, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._viewer = napari_viewer
+        # napari hands out a proxy; the layers it gives are new objects each time, and we tell layers by identity.
+        self._viewer = viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self._watched: Any = None
         self._previewed: Any = None
         self.layer_box = QComboBox()
@@ -51,7 +52,7 @@ class FuseWidget(DockedWidget):
         self.layer_box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.layer_box.setMinimumContentsLength(12)
         self.layer_box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.hint = CalibrationHint(napari_viewer)
+        self.hint = CalibrationHint(viewer)
         self.problem = QLabel()
         self.problem.setWordWrap(True)
         self.form = FuseForm()
@@ -59,7 +60,7 @@ class FuseWidget(DockedWidget):
         self.preview_runner = JobRunner(self)
         self.preview_button = QPushButton("Preview")
         self.preview_button.setToolTip("Fuse what is on screen, at a size that takes about a second")
-        self.results = ResultPanel(napari_viewer)
+        self.results = ResultPanel(viewer)
 
         self.form.form.insertRow(0, "Layer", self.layer_box)
         self.form.form.insertRow(1, self.hint)

@@ -136,7 +136,7 @@ class ResultPanel(QWidget):
         self.retouch_note.setVisible(retouching)
         self.look_box.setVisible(retouching)
         if made is not None:
-            self.title.setText(f"<b>{escape(made.of_role('fused')[-1].name)}</b>")
+            self.title.setText(f"<b>{escape(made.name)}</b>")
             single = is_single(made.result)
             self.retouch_button.setEnabled(single or retouching)
             self.retouch_button.setToolTip(
@@ -148,7 +148,7 @@ class ResultPanel(QWidget):
     def _on_export(self) -> None:
         made = self.current
         if made is not None:
-            self.export_dialog = ExportDialog(made.result, self.window())
+            self.export_dialog = ExportDialog(made.result, retouched=made.retouched, parent=self.window())
             self.export_dialog.destroyed.connect(self._on_export_closed)
             self.export_dialog.open()
 

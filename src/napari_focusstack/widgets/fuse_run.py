@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from napari_focusstack.core.fusion.fused import Fused
 from napari_focusstack.core.progress import Job, relay
 from napari_focusstack.core.stack import AXES, Stack
-from napari_focusstack.widgets.layers import Frame, Placed, place
+from napari_focusstack.widgets.layers import METADATA, Frame, Placed, place
 
 NOT_FOR_QUANTIFICATION = (
     "Intensities of a fused image are not for quantification: they mix slices. "
@@ -183,6 +183,18 @@ class Made:
     def of_role(self, role: str) -> list[Any]:
         """The layers of one role."""
         return [layer for new, layer in self.layers if new.role == role]
+
+    @property
+    def name(self) -> str:
+        """What to call it: the name of the fused image, or that of the stack where its channels are several."""
+        source = self.result.source
+        return f"{source.stack.name if source.split else source.looks[0].name} fused ({self.result.label})"
+
+    @property
+    def retouched(self) -> dict[str, int]:
+        """How many pixels were painted by hand, by the slice they were taken from."""
+        known = self.of_role("fused")[0].metadata.get(METADATA, {})
+        return dict(known.get("retouched", {}))
 
 
 def provenance_of(result: FuseResult) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from napari.utils.notifications import show_error, show_warning
-from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QSizePolicy, QStackedLayout, QVBoxLayout, QWidget
 from superqt.utils import GeneratorWorker, create_worker
 
@@ -200,6 +200,10 @@ class JobRunner(QObject):
             self.succeeded.emit(outcome.result)
 
 
+REDRAW_MS = 100
+"""The bar is drawn this often at most: Qt draws it at once, and the whole window with it where that holds a canvas."""
+
+
 class JobBar(QWidget):
     """One prominent button; while its job runs, a progress bar with *Cancel* in its place.
 
@@ -226,6 +230,7 @@ class JobBar(QWidget):
         self.run_button = QPushButton(label)
         self.run_button.setToolTip(tooltip)
         self.run_button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.run_button.setMinimumHeight(30)
         font = self.run_button.font()
         font.setBold(True)
         self.run_button.setFont(font)
@@ -248,6 +253,11 @@ class JobBar(QWidget):
         self._pages.addWidget(running)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
+        self._step: Progress | None = None
+        self._redraw = QTimer(self)
+        self._redraw.setSingleShot(True)
+        self._redraw.setInterval(REDRAW_MS)
+        self._redraw.timeout.connect(self._draw)
         self.run_button.clicked.connect(self._on_clicked)
         self.cancel_button.clicked.connect(self.runner.cancel)
         self.runner.busy_changed.connect(self._on_busy)
@@ -257,11 +267,19 @@ class JobBar(QWidget):
         self.requested.emit()
 
     def _on_busy(self, busy: bool) -> None:
+        self._step = None
+        self._redraw.stop()
         self.progress_bar.setRange(0, 0)  # a moving stripe until the first step tells how many there are
         self.progress_bar.setFormat("")
         self._pages.setCurrentIndex(int(busy))
 
     def _on_step(self, step: Progress) -> None:
-        self.progress_bar.setRange(0, step.total)
-        self.progress_bar.setValue(step.done)
-        self.progress_bar.setFormat(step.message or "%p %")
+        self._step = step
+        if not self._redraw.isActive():
+            self._redraw.start()
+
+    def _draw(self) -> None:
+        if self._step is not None:
+            self.progress_bar.setFormat(self._step.message or "%p %")
+            self.progress_bar.setRange(0, self._step.total)
+            self.progress_bar.setValue(self._step.done)

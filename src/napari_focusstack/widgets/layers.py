@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from napari.layers import Image
 from numpy.typing import NDArray
 
 from napari_focusstack import __version__
@@ -146,7 +147,7 @@ def stack_of(layer: Any) -> Stack:
     InputError
         If the layer is not an image or its axes can't be named.
     """
-    if getattr(layer, "_type_string", "") != "image":
+    if not isinstance(layer, Image):
         raise InputError(f"'{layer.name}' is not an image layer: choose an image.")
     frame = frame_of(layer)
     data = layer.data[0] if layer.multiscale else layer.data
@@ -178,7 +179,9 @@ def stack_of(layer: Any) -> Stack:
 def shown_at(layer: Any, dims: Any) -> dict[str, int]:
     """Index of the layer's data that the sliders show, by axis letter; within the layer's extent."""
     axes, _ = name_axes(layer.axis_labels)
-    point = np.asarray(dims.point, float)[-layer.ndim :] * _world_to_layer_units(layer, dims)
+    point = np.asarray(dims.point, float)[-layer.ndim :]
+    # While layers come and go, the viewer may have fewer axes than a layer for a moment.
+    point = np.concatenate([np.zeros(layer.ndim - len(point)), point]) * _world_to_layer_units(layer, dims)
     index = np.asarray(layer.world_to_data(point))
     shape = layer.data[0].shape if layer.multiscale else layer.data.shape
     return {a: int(np.clip(np.round(i), 0, n - 1)) for a, i, n in zip(axes, index, shape, strict=False)}
@@ -193,6 +196,8 @@ def show(layer: Any, dims: Any, **where: int) -> None:
         return
     world = np.asarray(layer.data_to_world([{**index, **wanted}[a] for a in axes])) / _world_to_layer_units(layer, dims)
     first = dims.ndim - layer.ndim
+    if first < 0:
+        return
     places = [axes.index(a) for a in wanted]
     dims.set_point([first + i for i in places], [float(world[i]) for i in places])
 

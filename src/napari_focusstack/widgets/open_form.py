@@ -98,6 +98,7 @@ class StackForm(QWidget):
         super().__init__(parent)
         self._said_by = said_by
         self._stack: Stack | None = None
+        self._square = True
         self._axis_boxes: list[tuple[int, QComboBox]] = []
         self.summary = QLabel()
         self.summary.setWordWrap(True)
@@ -157,7 +158,7 @@ class StackForm(QWidget):
         self._square = stack.x_um is None or stack.y_um is None or abs(stack.x_um - stack.y_um) < 1e-6 * stack.x_um
         self.z_step.fill(stack.z_um, guess.z_um, guess.z_from, said_by=self._said_by)
         self.uneven.setChecked(stack.z_positions_um is not None)
-        self.heights.setPlainText(", ".join(f"{h:g}" for h in stack.z_positions_um or ()))
+        self.heights.setPlainText(", ".join(f"{h:.10g}" for h in stack.z_positions_um or ()))
         self.channels.setText(", ".join(stack.channels))
         self._on_edited()
 
@@ -260,7 +261,7 @@ class StackForm(QWidget):
             return
         name = self._choose_column(list(columns))
         if name is not None:
-            self.heights.setPlainText(", ".join(f"{h:g}" for h in columns[name]))
+            self.heights.setPlainText(", ".join(f"{h:.10g}" for h in columns[name]))
 
     def _choose_column(self, names: Sequence[str]) -> str | None:
         if len(names) == 1:

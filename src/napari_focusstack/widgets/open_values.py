@@ -128,7 +128,7 @@ def parse_heights(text: str, *, n: int) -> tuple[float, ...]:
         If there are not `n` finite numbers.
     """
     words = [w for w in re.split(r"[\s;]+", text.strip()) if w]
-    if len(words) == n and all(w.count(",") <= 1 for w in words):
+    if len(words) == n and all(re.fullmatch(r"[+-]?\d+(,\d+)?", w) for w in words):
         words = [w.replace(",", ".") for w in words]
     else:
         words = [w for w in re.split(r"[\s;,]+", text.strip()) if w]

@@ -6,16 +6,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from napari.layers import Image, Labels
-from napari.utils.colormaps import DirectLabelColormap
+from napari.layers import Image
+from napari.utils.colormaps import Colormap
 from numpy.typing import NDArray
+from qtpy.QtCore import QObject, QTimer
 
 from napari_focusstack.core.report import FocusReport, Grid
 from napari_focusstack.widgets.focus_state import Scored, Target, patch_text
 from napari_focusstack.widgets.layers import Frame, Placed, place
 
-OUTLINE_COLOUR = "#e69f00"
+OUTLINE_COLOURS = Colormap([[0.9, 0.62, 0.0, 0.0], [0.9, 0.62, 0.0, 1.0]], name="outline")
 MAP_OPACITY = 0.45
+
+REMOVAL_MS = 60
+"""Pause between removing two layers. napari 0.9 crashes in OpenGL if two go without being drawn between (with Mesa's
+software renderer every time; compare napari issue 7345)."""
 
 
 class FocusMap(Image):
@@ -54,7 +59,7 @@ class Shown:
     basis: Any
 
 
-class Overlays:
+class Overlays(QObject):
     """Adds, updates and removes the two layers; each exists once.
 
     Parameters
@@ -63,12 +68,18 @@ class Overlays:
         Where they are shown.
     """
 
-    def __init__(self, viewer: Any) -> None:
+    def __init__(self, viewer: Any, parent: QObject | None = None) -> None:
+        super().__init__(parent)
         self._viewer = viewer
         self.map: FocusMap | None = None
-        self.outline: Labels | None = None
+        self.outline: Image | None = None
         self._map_shown: Shown | None = None
         self._outline_shown: Target | None = None
+        self._doomed: list[Any] = []
+        self._removal = QTimer(self)
+        self._removal.setSingleShot(True)
+        self._removal.setInterval(REMOVAL_MS)
+        self._removal.timeout.connect(self._remove_next)
 
     def owns(self, layer: Any) -> bool:
         """Whether a layer is one of these two."""
@@ -91,21 +102,31 @@ class Overlays:
         shown = Shown(target, report.scorer, scored.basis)
         if shown == self._map_shown:
             return
-        placed = _at(target, frame, report.maps, "ZYX", report.grid, {"what": "focus map", "scorer": report.scorer})
-        look = self.map
-        kwargs = {
-            "name": f"{frame.name} focus map ({report.scorer})",
-            "contrast_limits": scored.limits,
-            "colormap": look.colormap if look else "viridis",
-            "opacity": look.opacity if look else MAP_OPACITY,
-            "visible": look.visible if look else True,
-            "blending": "translucent",
-            "interpolation2d": "nearest",
-        }
+        placed = _at(target, frame, report.maps, "ZYX", report.grid, {"role": "focus map", "scorer": report.scorer})
+        name = f"{frame.name} focus map ({report.scorer})"
         axes = "".join(a.upper() for a in placed.kwargs["axis_labels"])
-        new = FocusMap(placed.data, report=report, axes=axes, **kwargs, **placed.kwargs)
-        self._exchange(look, new)
-        self.map, self._map_shown = new, shown
+        old = self.map
+        if old is not None and _update(old, placed, name):
+            old.report, old.axes = report, axes
+            old.contrast_limits_range = old.contrast_limits = scored.limits
+        else:
+            self.hide_map()
+            self.map = FocusMap(
+                placed.data,
+                report=report,
+                axes=axes,
+                name=name,
+                contrast_limits=scored.limits,
+                colormap=old.colormap if old else "viridis",
+                opacity=old.opacity if old else MAP_OPACITY,
+                blending="translucent",
+                interpolation2d="nearest",
+                **placed.kwargs,
+            )
+            # The outline stays on top: a map would hide it.
+            layers = self._viewer.layers
+            self._insert(self.map, layers.index(self.outline) if self.outline in layers else len(layers))
+        self._map_shown = shown
 
     def show_outline(self, scored: Scored, frame: Frame, target: Target) -> None:
         """Show where the specimen was found; nothing where none was."""
@@ -117,46 +138,72 @@ class Overlays:
         height, width = scored.report.plane_shape
         rows, columns = scored.outline.shape
         grid = Grid((rows, columns), (height / rows, width / columns))
-        placed = _at(target, frame, scored.outline, "YX", grid, {"what": "specimen"})
+        placed = _at(target, frame, scored.outline, "YX", grid, {"role": "specimen"})
+        name = f"{frame.name} specimen outline"
         old = self.outline
-        new = Labels(
-            placed.data,
-            name=f"{frame.name} specimen",
-            colormap=DirectLabelColormap(color_dict={1: OUTLINE_COLOUR, None: "transparent"}),
-            opacity=old.opacity if old else 1.0,
-            visible=old.visible if old else True,
-            **placed.kwargs,
-        )
-        new.contour = 1
-        new.editable = False
-        self._exchange(old, new)
-        self.outline, self._outline_shown = new, target
+        if old is None or not _update(old, placed, name):
+            self.hide_outline()
+            # An image: napari takes four times as long to add its first labels layer.
+            self.outline = Image(
+                placed.data,
+                name=name,
+                colormap=OUTLINE_COLOURS,
+                contrast_limits=(0, 1),
+                opacity=old.opacity if old else 1.0,
+                blending="translucent",
+                interpolation2d="nearest",
+                **placed.kwargs,
+            )
+            self._insert(self.outline, len(self._viewer.layers))
+        self._outline_shown = target
 
     def hide_map(self) -> None:
         """Remove the focus map."""
-        self._exchange(self.map, None)
-        self.map, self._map_shown = None, None
+        layer, self.map, self._map_shown = self.map, None, None
+        self._remove(layer)
 
     def hide_outline(self) -> None:
         """Remove the outline."""
-        self._exchange(self.outline, None)
-        self.outline, self._outline_shown = None, None
+        layer, self.outline, self._outline_shown = self.outline, None, None
+        self._remove(layer)
 
-    def _exchange(self, old: Any, new: Any) -> None:
-        """Put a layer in another's place, and keep what the user has selected."""
+    def _insert(self, layer: Any, at: int) -> None:
+        """Insert a layer, and leave selected what the user has selected."""
         layers = self._viewer.layers
         active = layers.selection.active
-        at = layers.index(old) if old is not None and old in layers else None
-        self.map = None if old is self.map else self.map
-        self.outline = None if old is self.outline else self.outline
-        if at is not None:
-            layers.remove(old)
-        if new is not None:
-            layers.insert(len(layers) if at is None else at, new)
-        if active is old:
-            active = new
+        layers.insert(at, layer)
         if active is not None and active in layers:
             layers.selection.active = active
+
+    def _remove(self, layer: Any) -> None:
+        if layer is not None:
+            layer.visible = False
+            self._doomed.append(layer)
+            if not self._removal.isActive():
+                self._removal.start()
+
+    def _remove_next(self) -> None:
+        layer = self._doomed.pop(0)
+        if layer in self._viewer.layers:
+            self._viewer.layers.remove(layer)
+        if self._doomed:
+            self._removal.start()
+
+
+def _update(layer: Any, placed: Placed, name: str) -> bool:
+    """Put another result into a layer; False where it needs a new one."""
+    kwargs = placed.kwargs
+    if layer.axis_labels != kwargs["axis_labels"] or "affine" in kwargs or not _is_plain(layer):
+        return False
+    layer.data = placed.data
+    layer.name = name
+    layer.scale, layer.translate, layer.units = kwargs["scale"], kwargs["translate"], kwargs["units"]
+    layer.metadata = kwargs["metadata"]
+    return True
+
+
+def _is_plain(layer: Any) -> bool:
+    return bool(np.array_equal(layer.affine.affine_matrix, np.eye(layer.ndim + 1)))
 
 
 def _at(target: Target, frame: Frame, data: NDArray[Any], axes: str, grid: Grid, provenance: dict[str, Any]) -> Placed:

@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
 
 from napari_focusstack.core.picks import Pick, PickList
 
-COLUMNS = ("Stack", "Position", "Time", "Slice", "z µm", "Picked")
+COLUMNS = ("Stack", "Position", "Time", "Slice", "z µm", "By")
 POSITION, TIME, Z_UM = 1, 2, 4
 
 
@@ -108,14 +108,14 @@ class PicksPanel(QWidget):
         picks = self.picks.picks
         self.table.setRowCount(len(picks))
         for row, pick in enumerate(picks):
-            by = "by hand" if pick.by == "hand" else f"proposed ({pick.by})"
+            by = "hand" if pick.by == "hand" else "proposal"
             height = "" if pick.z_um is None else f"{pick.z_um:g}"
             cells = (pick.stack, str(pick.position), str(pick.time), str(pick.slice), height, by)
             for column, text in enumerate(cells):
                 item = QTableWidgetItem(text)
                 item.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable)
-                item.setToolTip(text)
-                if column not in (0, len(COLUMNS) - 1):
+                item.setToolTip(_explain(pick))
+                if column:
                     item.setTextAlignment(Qt.AlignmentFlag.AlignCenter)
                 self.table.setItem(row, column, item)
         self.table.setColumnHidden(POSITION, not any(p.position for p in picks))
@@ -146,6 +146,12 @@ class PicksPanel(QWidget):
 
     def _on_cell(self, row: int, _column: int) -> None:
         self.visit_asked.emit(self.picks.picks[row])
+
+
+def _explain(pick: Pick) -> str:
+    by = "picked by hand" if pick.by == "hand" else f"proposed by {pick.by} and accepted"
+    other = "" if pick.proposed in (None, pick.slice) else f" (proposed was slice {pick.proposed})"
+    return f"{pick.stack}, position {pick.position}, time {pick.time}: slice {pick.slice}, {by}{other}"
 
 
 def proposed_file(source: Path | None, name: str) -> str:

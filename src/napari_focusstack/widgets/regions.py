@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_focusstack.widgets.focus_state import Polygons
-from napari_focusstack.widgets.layers import METADATA, Frame, frame_of, place
+from napari_focusstack.widgets.layers import METADATA, Frame, frame_of, place, stack_of
 
 AREAS = ("rectangle", "ellipse", "polygon")
 """Shapes that hold an area; lines and paths don't."""
@@ -17,15 +17,15 @@ AREAS = ("rectangle", "ellipse", "polygon")
 ELLIPSE_POINTS = 64
 
 
-def add_region_layer(viewer: Any, frame: Frame) -> Any:
+def add_region_layer(viewer: Any, frame: Frame, *, edge_px: float = 2.0) -> Any:
     """Add an empty shapes layer in the image's pixels, ready to draw an outline with the mouse."""
-    placed = place(np.empty((0, 0)), "YX", like=frame, provenance={"what": "region"})
+    placed = place(np.empty((0, 0)), "YX", like=frame, provenance={"role": "region"})
     layer = viewer.add_shapes(
         name=f"{frame.name} region",
         ndim=2,
         edge_color="#cc79a7",
         face_color="#cc79a722",
-        edge_width=2,
+        edge_width=edge_px,
         opacity=1.0,
         **placed.kwargs,
     )
@@ -35,7 +35,7 @@ def add_region_layer(viewer: Any, frame: Frame) -> Any:
 
 def is_region_layer(layer: Any) -> bool:
     """Whether `add_region_layer` made it."""
-    return bool(layer.metadata.get(METADATA, {}).get("what") == "region")
+    return bool(layer.metadata.get(METADATA, {}).get("role") == "region")
 
 
 def outlines(shapes: Any, frame: Frame) -> Polygons:
@@ -110,7 +110,8 @@ class RegionTool(QObject):
         if self._source is None:
             return
         if self._shapes is None:
-            self._take(add_region_layer(self._viewer, frame_of(self._source)))
+            edge_px = max(1.0, max(stack_of(self._source).plane_shape) / 600)
+            self._take(add_region_layer(self._viewer, frame_of(self._source), edge_px=edge_px))
         self._viewer.layers.selection.active = self._shapes
         if not self._region:
             self._shapes.mode = "add_polygon_lasso"

@@ -124,8 +124,11 @@ class Retoucher(QObject):
         kind = np.uint8 if series.n_slices < 255 else np.uint16
         self._painted = np.zeros(shape, kind)
         placed = lay(np.zeros(shape, kind), "YX", result=made.result, role="retouch")
-        top = made.of_role("fused")[-1]
-        self.labels = viewer.add_labels(placed.data, **placed.kwargs, name=f"{top.name} retouch", opacity=0.8)
+        known = made.of_role("fused")[-1].metadata.get(METADATA, {})
+        self._retouched: Mapping[str, int] = known.get("retouched", {})
+        self.labels = viewer.add_labels(
+            placed.data, **placed.kwargs, name=f"{made.result.source.frame.name} retouch", opacity=0.8
+        )
         # Outlines only: the image beneath is what matters.
         self.labels.contour = 1
         self.labels.brush_size = BRUSH_PX
@@ -188,14 +191,18 @@ class Retoucher(QObject):
         where = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
         self._canvas.paint(labels, where)
         self._painted[where] = labels[where]
-        said = retouched(self._painted)
+        said = retouched(self._painted, before=self._retouched)
         for new, layer in self.made.layers:
             layer.metadata[METADATA] = {**layer.metadata.get(METADATA, {}), "retouched": said}
             if layer.visible or new.role == "fused":
                 layer.refresh()
 
 
-def retouched(labels: NDArray[Any]) -> Mapping[str, int]:
-    """How many pixels were painted from each slice."""
+def retouched(labels: NDArray[Any], *, before: Mapping[str, int]) -> dict[str, int]:
+    """How many pixels were painted from each slice, now and before."""
     values, counts = np.unique(labels[labels > 0], return_counts=True)
-    return {f"slice {int(v) - 1}": int(n) for v, n in zip(values, counts, strict=True)}
+    said = dict(before)
+    for value, count in zip(values, counts, strict=True):
+        name = f"slice {int(value) - 1}"
+        said[name] = said.get(name, 0) + int(count)
+    return said

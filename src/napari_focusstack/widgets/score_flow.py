@@ -20,7 +20,7 @@ from napari_focusstack.widgets.focus_state import Basis, Scored, ScoredSeries, T
 from napari_focusstack.widgets.job import JobBar, JobRunner
 from napari_focusstack.widgets.layers import stack_of
 
-REDRAW_MS = 40
+REDRAW_MS = 100
 """While slices are scored the curve is drawn this often at most."""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
 from napari_focusstack.core.filters import Plane32, area_mean
@@ -20,6 +19,8 @@ DEFAULT_SUPPORT_PER_PX = 0.25
 
 def _cosines(n: int) -> NDArray[np.float64]:
     """(n, n) orthonormal DCT-II basis, one frequency a row."""
+    import scipy.fft  # slow to load, and most commands do without
+
     basis: NDArray[np.float64] = scipy.fft.dct(np.eye(n), axis=0, norm="ortho")
     return basis
 
@@ -84,6 +85,8 @@ def dct_entropy(plane: Plane32, info: PlaneInfo) -> Map:
     the index of the support: ``2 · n · cut-off`` for n pixels, the cut-off from NA, wavelength and pixel size, or a
     quarter of a cycle per pixel.
     """
+    import scipy.fft  # slow to load, and most commands do without
+
     cut = blocks(plane, info.grid)
     coefficients = np.abs(scipy.fft.dctn(cut, axes=(2, 3), norm="ortho", overwrite_x=True))
     norm = np.sqrt(np.square(coefficients).sum(axis=(2, 3), keepdims=True))

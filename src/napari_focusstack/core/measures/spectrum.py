@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import scipy.fft
 
 from napari_focusstack.core.filters import Plane32, area_mean
 from napari_focusstack.core.measures.base import Measure, PlaneInfo
@@ -33,6 +32,8 @@ def midband_power(plane: Plane32, info: PlaneInfo) -> Map:
     band of 8 to 16 pixels a cycle). The band is cut out of the cosine transform, whose mirrored borders, unlike the
     Fourier transform's periodic ones, add no jump. By Parseval's theorem the mean of the map is the power in the band.
     """
+    import scipy.fft  # slow to load, and most commands do without
+
     cutoff = cutoff_per_px(info)
     fy, fx = (np.arange(n, dtype=np.float32) / np.float32(2 * n) for n in plane.shape)
     frequency = np.sqrt(np.square(fy)[:, None] + np.square(fx)[None, :])

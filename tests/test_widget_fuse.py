@@ -1,0 +1,533 @@
+"""The Fuse widget: what it offers, what it makes, and how it takes bad input."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+from pathlib import Path
+
+import dask.array as da
+import numpy as np
+import pytest
+import tifffile
+from napari.components import ViewerModel
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFileDialog, QMessageBox
+
+from napari_focusstack.core.by_index import copy_by_index
+from napari_focusstack.core.errors import InputError
+from napari_focusstack.core.progress import drain
+from napari_focusstack.core.settings import FuseSettings
+from napari_focusstack.core.stack import Stack, from_array
+from napari_focusstack.widgets.export import ExportDialog, ExportJob, part_path, propose_path
+from napari_focusstack.widgets.fuse import FuseWidget
+from napari_focusstack.widgets.fuse_channels import channel_layers, joined_stack
+from napari_focusstack.widgets.fuse_preview import PreviewJob, Region, visible_region
+from napari_focusstack.widgets.fuse_results import recipe
+from napari_focusstack.widgets.fuse_run import FuseJob, FuseResult, Look, Made, Source, layers_of_result
+from napari_focusstack.widgets.fuse_values import ValuesJob
+from napari_focusstack.widgets.layers import METADATA, frame_of, stack_of
+from napari_focusstack.widgets.open_stack import add_layers
+from napari_focusstack.widgets.reader import layers_of
+from napari_focusstack.widgets.retouch import Retoucher
+
+SLICES = 5
+
+
+def scene(*, slices: int = SLICES, height: int = 64, width: int = 96, dtype: str = "uint16") -> np.ndarray:
+    """Texture in vertical stripes, stripe i sharp in slice i and flat elsewhere."""
+    texture = np.random.default_rng(1).integers(50, 200, (height, width))
+    planes = np.full((slices, height, width), 125)
+    edges = np.linspace(0, width, slices + 1).astype(int)
+    for z, (x0, x1) in enumerate(itertools.pairwise(edges)):
+        planes[z, :, x0:x1] = texture[:, x0:x1]
+    return planes.astype(dtype)
+
+
+def named(data: object, **options: object) -> Stack:
+    return from_array(data, **{"name": "A01", "z_um": 2.0, "y_um": 0.5, "x_um": 0.25, **options})
+
+
+def open_in(viewer: object, stack: Stack) -> list:
+    return add_layers(viewer, layers_of(stack))
+
+
+def source_of(*layers: object) -> Source:
+    return Source(joined_stack(layers), frame_of(layers[0]), tuple(map(Look.of, layers)))
+
+
+def fuse(*layers: object, times: tuple[int, ...] = (0,), **options: object) -> FuseResult:
+    return drain(FuseJob(source_of(*layers), FuseSettings(**options), times=times, positions=(0,))())
+
+
+def click(qtbot, button) -> None:
+    assert button.isEnabled()
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+@pytest.fixture
+def model() -> ViewerModel:
+    return ViewerModel()
+
+
+# Results as layers --------------------------------------------------------------------------------------------------
+
+
+def test_the_fused_image_lies_on_its_source_and_looks_like_it(model):
+    (layer,) = open_in(model, named(scene()))
+    layer.contrast_limits, layer.colormap, layer.translate = (10, 90), "magma", (0, 7, 3)
+    fused = layers_of_result(fuse(layer))[0]
+    image = model.add_image(fused.data, **fused.kwargs)
+    assert tuple(image.scale) == (0.5, 0.25)
+    assert tuple(image.translate) == (7, 3)
+    assert image.units == layer.units[1:]
+    assert image.axis_labels == ("y", "x")
+    assert tuple(image.contrast_limits) == (10, 90)
+    assert image.colormap.name == "magma"
+    assert image.name == "A01 fused (pyramid)"
+    assert image.dtype == np.uint16
+
+
+def test_index_and_height_are_hidden_until_they_are_wanted(model):
+    (layer,) = open_in(model, named(scene()))
+    _, index, height = layers_of_result(fuse(layer))
+    assert (index.role, height.role) == ("index", "depth")
+    assert not index.kwargs["visible"]
+    assert not height.kwargs["visible"]
+    assert index.kwargs["contrast_limits"] == (0, SLICES - 1)
+
+
+def test_the_index_names_the_slice_that_is_sharp(model):
+    (layer,) = open_in(model, named(scene()))
+    result = fuse(layer, method="select")
+    inside = result.fused.index[:, np.linspace(0, 96, SLICES + 1).astype(int)[:-1] + 9]
+    assert (inside == np.arange(SLICES)).mean() > 0.95
+
+
+def test_without_z_step_there_is_no_height_map(model):
+    (layer,) = open_in(model, named(scene(), z_um=None))
+    assert [new.role for new in layers_of_result(fuse(layer))] == ["fused", "index"]
+
+
+def test_the_name_tells_what_is_not_the_default(model):
+    (layer,) = open_in(model, named(scene()))
+    assert fuse(layer, first=1, last=3).label == "pyramid, slices 1–3"
+
+
+def test_provenance_tells_method_slices_and_settings(model):
+    (layer,) = open_in(model, named(scene()))
+    known = layers_of_result(fuse(layer, first=1))[0].kwargs["metadata"][METADATA]
+    assert known["method"] == "pyramid"
+    assert known["slices"] == [1, 2, 3, 4]
+    assert FuseSettings(**known["settings"]).first == 1
+
+
+def test_colours_stay_three(model):
+    rgb = np.stack([scene(dtype="uint8")] * 3, axis=-1)
+    (layer,) = open_in(model, named(rgb, axes="ZYXS"))
+    new = layers_of_result(fuse(layer))[0]
+    image = model.add_image(new.data, **new.kwargs)
+    assert image.rgb
+    assert image.data.shape == (64, 96, 3)
+
+
+# Channels and time --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_channels() -> Stack:
+    first = scene()
+    return named(np.stack([first, first[::-1]]), axes="CZYX", channels=("DAPI", "GFP"))
+
+
+def test_channels_that_are_layers_are_found_and_joined(model, two_channels):
+    layers = open_in(model, two_channels)
+    assert channel_layers(layers[0], model.layers) == layers
+    joined = joined_stack(layers)
+    assert joined.axes == "CZYX"
+    assert joined.channels == ("DAPI", "GFP")
+    assert np.array_equal(joined.plane(2, c=1), two_channels.plane(2, c=1))
+
+
+def test_a_second_stack_is_no_channel_of_the_first(model, two_channels):
+    layers = open_in(model, two_channels)
+    open_in(model, two_channels)
+    assert channel_layers(layers[0], model.layers) == layers
+
+
+def test_the_driving_channel_chooses_the_slices_of_all(model, two_channels):
+    layers = open_in(model, two_channels)
+    result = fuse(*layers, method="select", drive=0)
+    assert result.fused.index.shape == (64, 96)
+    assert [new.kwargs["name"] for new in layers_of_result(result)][:2] == [
+        "A01 DAPI fused (select, by DAPI)",
+        "A01 GFP fused (select, by DAPI)",
+    ]
+
+
+def test_each_channel_by_itself_has_an_index_of_its_own(model, two_channels):
+    layers = open_in(model, two_channels)
+    roles = [new.role for new in layers_of_result(fuse(*layers))]
+    assert roles.count("index") == 2
+
+
+def test_the_new_channels_hide_the_old_ones(model, two_channels):
+    layers = open_in(model, two_channels)
+    blendings = [new.kwargs["blending"] for new in layers_of_result(fuse(*layers)) if new.role == "fused"]
+    assert blendings == ["opaque", "additive"]
+
+
+def test_all_time_points_become_a_series_that_lies_on_the_source(model):
+    series = np.stack([scene(), scene()[::-1], scene()])
+    (layer,) = open_in(model, named(series, axes="TZYX"))
+    new = layers_of_result(fuse(layer, times=(0, 1, 2)))[0]
+    image = model.add_image(new.data, **new.kwargs)
+    assert image.data.shape == (3, 1, 64, 96)
+    for z in range(SLICES):
+        at = image.world_to_data(layer.data_to_world((2, z, 10, 20)))
+        assert tuple(np.round(at).astype(int)) == (2, 0, 10, 20)
+
+
+def test_one_time_point_of_several_shows_at_that_one_only(model):
+    (layer,) = open_in(model, named(np.stack([scene(), scene()]), axes="TZYX"))
+    result = fuse(layer, times=(1,))
+    new = layers_of_result(result)[0]
+    image = model.add_image(new.data, **new.kwargs)
+    assert round(image.world_to_data(layer.data_to_world((1, 0, 0, 0)))[0]) == 0
+    assert "t 1" in image.name
+
+
+# By index, preview, retouch -----------------------------------------------------------------------------------------
+
+
+def test_values_by_index_are_those_of_the_source(model):
+    (layer,) = open_in(model, named(scene()))
+    result = fuse(layer)
+    values = drain(ValuesJob(result)())
+    rows, columns = np.indices((64, 96))
+    assert np.array_equal(values, layer.data[result.fused.index, rows, columns])
+
+
+def test_an_index_that_does_not_fit_is_refused():
+    with pytest.raises(InputError, match="slices 0 to 4"):
+        drain(copy_by_index(from_array(scene()), np.full((64, 96), 9)))
+
+
+def test_a_preview_lies_on_the_region_it_shows(model):
+    (layer,) = open_in(model, named(scene()))
+    job = PreviewJob(source_of(layer), FuseSettings(), Region(8, 40, 16, 80), time=0, position=0)
+    placed = drain(job())
+    assert placed.data.shape == (32, 64)
+    assert placed.kwargs["translate"] == pytest.approx((8 * 0.5, 16 * 0.25))
+
+
+def test_a_region_off_the_screen_means_all_of_the_image(model):
+    (layer,) = open_in(model, named(scene()))
+    layer.corner_pixels = np.zeros((2, 3), int)
+    assert visible_region(layer) == Region(0, 64, 0, 96)
+
+
+@pytest.fixture
+def retoucher(model, qtbot) -> Retoucher:
+    (layer,) = open_in(model, named(scene()))
+    result = fuse(layer)
+    made = Made(result, [(new, model.add_image(new.data, **new.kwargs)) for new in layers_of_result(result)])
+    return Retoucher(model, made, stack_of(layer))
+
+
+def test_the_fused_image_follows_the_brush_and_its_undo(retoucher, model):
+    fused = retoucher.made.of_role("fused")[0]
+    before = fused.data.copy()
+    model.dims.set_current_step(0, 3)
+    assert retoucher.slice == 3
+    retoucher.labels.data_setitem((np.array([5, 6]), np.array([7, 7])), retoucher.labels.selected_label)
+    retoucher._follow()
+    assert fused.data[5, 7] == model.layers["A01"].data[3, 5, 7]
+    assert retoucher.made.of_role("index")[0].data[6, 7] == 3
+    assert retoucher.made.of_role("depth")[0].data[6, 7] == 3 * 2.0
+    assert fused.metadata[METADATA]["retouched"] == {"slice 3": 2}
+    retoucher.labels.undo()
+    retoucher._follow()
+    assert np.array_equal(fused.data, before)
+
+
+def test_what_was_painted_stays_when_the_brush_is_put_down(retoucher, model):
+    retoucher.labels.data_setitem((np.array([5]), np.array([90])), 1)
+    retoucher.finish()
+    assert retoucher.made.of_role("fused")[0].data[5, 90] == model.layers["A01"].data[0, 5, 90]
+    assert retoucher.labels not in model.layers
+
+
+# Export -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def result(model, tmp_path) -> FuseResult:
+    path = tmp_path / "A01 für Öl.ome.tif"
+    tifffile.imwrite(path, scene(), ome=True, metadata={"axes": "ZYX"})
+    (layer,) = open_in(model, named(scene()))
+    layer.metadata[METADATA] |= {"source": str(path), "files": [str(path)]}
+    return fuse(layer)
+
+
+def test_the_proposal_lies_beside_the_source_under_another_name(result, tmp_path):
+    assert propose_path(result) == tmp_path / "A01 für Öl_fused.ome.tif"
+
+
+def test_parts_are_named_after_the_fused_image(tmp_path):
+    assert part_path(tmp_path / "A.b_fused.ome.tif", "index").name == "A.b_index.ome.tif"
+    assert part_path(tmp_path / "mine.tif", "height").name == "mine_height.tif"
+
+
+def test_an_export_has_scale_method_and_the_source_s_hash(result, tmp_path):
+    from napari_focusstack.io.provenance import read_provenance
+    from napari_focusstack.io.read import read_stack
+
+    job = ExportJob(result, propose_path(result), parts=("fused", "index", "height"), overwrite=False)
+    paths = drain(job())
+    assert len(paths) == 3
+    again = read_stack(paths[0])
+    assert (again.y_um, again.x_um) == pytest.approx((0.5, 0.25))
+    assert np.array_equal(again.plane(), result.fused.image)
+    said = read_provenance(paths[0])
+    assert said["Method"] == "pyramid"
+    assert len(said["Source SHA-256"]) == 64
+
+
+def test_the_recipe_is_the_settings(result):
+    assert FuseSettings(**json.loads(recipe(result))) == result.settings
+
+
+def test_the_recipe_names_the_channel(model, two_channels):
+    assert json.loads(recipe(fuse(*open_in(model, two_channels), drive=1)))["drive"] == "GFP"
+
+
+# The window ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def viewer(make_napari_viewer):
+    return make_napari_viewer()
+
+
+@pytest.fixture
+def widget(viewer, qtbot) -> FuseWidget:
+    _, widget = viewer.window.add_plugin_dock_widget("napari-focusstack", "Fuse")
+    widget.show()
+    return widget
+
+
+def run(widget: FuseWidget, qtbot) -> None:
+    click(qtbot, widget.bar.run_button)
+    qtbot.waitUntil(lambda: not widget.bar.runner.busy, timeout=20_000)
+
+
+def test_the_stack_is_chosen_already_and_one_click_fuses_it(viewer, widget, qtbot):
+    assert not widget.bar.run_button.isEnabled()
+    (layer,) = open_in(viewer, named(scene()))
+    assert widget.layer is layer
+    run(widget, qtbot)
+    assert [x.name for x in viewer.layers] == [
+        "A01",
+        "A01 fused (pyramid)",
+        "A01 index (pyramid)",
+        "A01 height µm (pyramid)",
+    ]
+    assert viewer.layers.selection.active.name == "A01 fused (pyramid)"
+    assert widget.layer is layer
+    assert "quantification" in widget.results.note.text()
+
+
+def test_fusing_again_replaces_the_layers_of_the_same_name(viewer, widget, qtbot):
+    open_in(viewer, named(scene()))
+    run(widget, qtbot)
+    run(widget, qtbot)
+    assert len(viewer.layers) == 4
+
+
+def test_channels_are_asked_for_only_where_there_are_several(viewer, widget, two_channels):
+    open_in(viewer, named(scene()))
+    assert widget.form.channel_box.isHidden()
+    layers = open_in(viewer, two_channels)
+    widget.choose_layer(layers[0])
+    assert not widget.form.channel_box.isHidden()
+    assert "GFP" in widget.form.channel_box.itemText(widget.form.channel_box.count() - 1)
+
+
+def test_a_range_of_slices_is_fused(viewer, widget, qtbot):
+    open_in(viewer, named(scene()))
+    widget.form.slices.setValue((1, 3))
+    run(widget, qtbot)
+    assert viewer.layers["A01 index (pyramid, slices 1–3)"].data.min() >= 1
+
+
+def test_the_hint_goes_when_the_lengths_are_set(viewer, widget, qtbot):
+    (layer,) = open_in(viewer, named(scene(), z_um=None))
+    assert "z step" in widget.hint.label.text()
+    click(qtbot, widget.hint.button)
+    widget.hint.dialog.form.z_step.spin.setValue(3.0)
+    click(qtbot, widget.hint.dialog.ok_button)
+    assert stack_of(layer).z_um == 3.0
+    assert widget.hint.isHidden()
+
+
+@pytest.mark.parametrize(
+    ("data", "axes", "said"),
+    [(scene()[0], "YX", "single slice"), (scene(), "TYX", "time series without a z axis")],
+)
+def test_what_can_t_be_fused_says_why(viewer, widget, data, axes, said):
+    open_in(viewer, from_array(data, axes=axes, name="flat"))
+    assert said in widget.problem.text()
+    assert not widget.bar.run_button.isEnabled()
+
+
+def test_a_constant_stack_is_fused_to_the_constant(viewer, widget, qtbot):
+    open_in(viewer, named(np.full((4, 32, 32), 7, np.uint8)))
+    run(widget, qtbot)
+    assert (viewer.layers["A01 fused (pyramid)"].data == 7).all()
+
+
+def test_nan_is_told_in_a_sentence(viewer, widget, qtbot, notes):
+    data = scene(dtype="float32")
+    data[2, 3, 4] = np.nan
+    open_in(viewer, named(data))
+    run(widget, qtbot)
+    assert len(viewer.layers) == 1
+    assert any("NaN" in note for note in notes)
+
+
+class Gate:
+    """Planes that wait until they are let through."""
+
+    def __init__(self, data: np.ndarray) -> None:
+        self.data = data
+        self.open = threading.Event()
+        self.asked = threading.Event()
+
+    def block(self, block: np.ndarray) -> np.ndarray:
+        self.asked.set()
+        assert self.open.wait(10)
+        return block
+
+    def lazy(self) -> da.Array:
+        return da.from_array(self.data, chunks=(1, *self.data.shape[1:])).map_blocks(self.block, meta=self.data[:0])
+
+
+@pytest.fixture
+def slow(viewer) -> Gate:
+    gate = Gate(scene())
+    gate.open.set()
+    um = {"scale": (2.0, 0.5, 0.25), "units": "um", "axis_labels": ("z", "y", "x")}
+    viewer.add_image(gate.lazy(), name="A01", contrast_limits=(0, 255), visible=False, **um)
+    gate.open.clear()
+    gate.asked.clear()
+    yield gate
+    gate.open.set()
+
+
+def test_cancel_in_the_middle_adds_nothing_and_answers_at_once(viewer, widget, qtbot, slow):
+    click(qtbot, widget.bar.run_button)
+    qtbot.waitUntil(slow.asked.is_set, timeout=10_000)
+    click(qtbot, widget.bar.cancel_button)
+    assert not widget.bar.runner.busy
+    slow.open.set()
+    qtbot.wait(50)
+    assert len(viewer.layers) == 1
+
+
+def test_a_layer_deleted_while_it_is_fused_still_gives_its_result(viewer, widget, qtbot, slow):
+    click(qtbot, widget.bar.run_button)
+    qtbot.waitUntil(slow.asked.is_set, timeout=10_000)
+    viewer.layers.clear()
+    slow.open.set()
+    qtbot.waitUntil(lambda: not widget.bar.runner.busy, timeout=20_000)
+    assert "A01 fused (pyramid)" in viewer.layers
+    assert tuple(viewer.layers["A01 fused (pyramid)"].scale) == (0.5, 0.25)
+
+
+def test_the_preview_shows_and_goes_when_all_is_fused(viewer, widget, qtbot):
+    open_in(viewer, named(scene()))
+    click(qtbot, widget.preview_button)
+    qtbot.waitUntil(lambda: "A01 preview" in viewer.layers, timeout=20_000)
+    run(widget, qtbot)
+    assert "A01 preview" not in viewer.layers
+
+
+def test_retouching_starts_and_ends_with_its_button(viewer, widget, qtbot):
+    open_in(viewer, named(scene()))
+    run(widget, qtbot)
+    results = widget.results
+    click(qtbot, results.retouch_button)
+    qtbot.waitUntil(lambda: results.retoucher is not None, timeout=10_000)
+    labels = results.retoucher.labels
+    assert viewer.layers.selection.active is labels
+    assert labels.mode == "paint"
+    labels.paint((30, 90), labels.selected_label)
+    qtbot.waitUntil(lambda: "retouched" in viewer.layers["A01 fused (pyramid)"].metadata[METADATA], timeout=5_000)
+    click(qtbot, results.retouch_button)
+    assert labels not in viewer.layers
+
+
+def test_deleting_the_painted_layer_ends_the_retouching(viewer, widget, qtbot):
+    open_in(viewer, named(scene()))
+    run(widget, qtbot)
+    click(qtbot, widget.results.retouch_button)
+    qtbot.waitUntil(lambda: widget.results.retoucher is not None, timeout=10_000)
+    viewer.layers.remove(widget.results.retoucher.labels)
+    assert widget.results.retoucher is None
+
+
+def test_an_export_asks_before_it_overwrites(viewer, qtbot, monkeypatch, result, tmp_path):
+    target = propose_path(result)
+    target.write_bytes(b"mine")
+    monkeypatch.setattr(QMessageBox, "question", staticmethod(lambda *_: QMessageBox.StandardButton.No))
+    dialog = ExportDialog(result, parent=viewer.window._qt_window)
+    dialog.show()
+    click(qtbot, dialog.bar.run_button)
+    assert target.read_bytes() == b"mine"
+    dialog.reject()
+
+
+def test_a_read_only_folder_is_told_in_one_sentence_and_nothing_is_lost(
+    viewer, qtbot, monkeypatch, result, tmp_path, notes
+):
+    import napari_focusstack.io.atomic as atomic
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    # Root may write anywhere: the refusal comes from where the probe is made.
+    monkeypatch.setattr(atomic.Path, "touch", refuse)
+    dialog = ExportDialog(result, parent=viewer.window._qt_window)
+    dialog.show()
+    with qtbot.waitSignal(dialog.bar.runner.failed, timeout=10_000):
+        click(qtbot, dialog.bar.run_button)
+    assert "may not be written" in dialog.problem.text()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["A01 für Öl.ome.tif"]
+    dialog.reject()
+
+
+def test_the_source_can_t_be_chosen_as_target(viewer, qtbot, monkeypatch, result, tmp_path, notes):
+    source = Path(result.source.stack.source)
+    before = source.read_bytes()
+    monkeypatch.setattr(QMessageBox, "question", staticmethod(lambda *_: QMessageBox.StandardButton.Yes))
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", staticmethod(lambda *_, **__: (str(source), "")))
+    dialog = ExportDialog(result, parent=viewer.window._qt_window)
+    dialog.show()
+    click(qtbot, dialog.browse_button)
+    with qtbot.waitSignal(dialog.bar.runner.failed, timeout=10_000):
+        click(qtbot, dialog.bar.run_button)
+    assert source.read_bytes() == before
+    dialog.reject()
+
+
+def test_closing_the_dock_stops_the_job(viewer, qtbot, slow):
+    # Not by the fixture: pytest would keep the widget alive after napari has let it go.
+    widget = viewer.window.add_plugin_dock_widget("napari-focusstack", "Fuse")[1]
+    click(qtbot, widget.bar.run_button)
+    qtbot.waitUntil(slow.asked.is_set, timeout=10_000)
+    runner = widget.bar.runner
+    viewer.window.remove_dock_widget(widget)
+    assert not runner.busy
+    slow.open.set()
