@@ -15,15 +15,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from napari_focusstack.networks.infer import device_of, in_batches, plane_to_tensor
 from napari_focusstack.networks.layers import LocalNorm
 
 TILE_PX = 224
-SCALE_WAVES = 8.0
-"""Waves of defocus in one unit of the magnitude output."""
+BEND_PX = 1.5
+"""Blur at which the magnitude output turns from linear to logarithmic."""
 
 
 class DenseLayer(nn.Module):
@@ -77,7 +82,7 @@ class Conditioned(nn.Module):
     def __init__(self, stem: nn.Module, stem_channels: int, body: nn.Module, channels: int) -> None:
         super().__init__()
         self.norm = LocalNorm(92)
-        self.stem, self.body = stem, body
+        self.stem, self.body, self.stem_channels = stem, body, stem_channels
         self.condition = nn.Sequential(nn.Linear(1, 16), nn.Tanh(), nn.Linear(16, 2 * stem_channels))
         self.head = nn.Linear(channels, 2)
 
@@ -94,7 +99,8 @@ class Conditioned(nn.Module):
         Returns
         -------
         (N, 2) tensor
-            |defocus| in units of `SCALE_WAVES`, and the logit of "above" (positive defocus).
+            ``asinh(blur / BEND_PX)``, where blur = 2·|waves|/sampling is the radius of the blur disc in pixels: what
+            the image shows, as finely as it shows it; and the logit of "above" (positive defocus).
         """
         return self.judge(self.norm(tile), sampling)
 
@@ -103,15 +109,22 @@ class Conditioned(nn.Module):
         scale, shift = self.condition(torch.log2(sampling / 0.5)[:, None])[:, :, None, None].chunk(2, dim=1)
         features = self.body(self.stem(normalised) * (1 + scale) + shift).mean(dim=(2, 3))
         out: Tensor = self.head(features)
-        # Blur in pixels is 2·waves/sampling: what the image shows, turned into waves.
-        magnitude = nn.functional.softplus(out[:, 0]) * 2 * sampling
-        return torch.stack([magnitude, out[:, 1]], dim=1)
+        return torch.stack([nn.functional.softplus(out[:, 0]), out[:, 1]], dim=1)
 
 
-def signed_waves(output: Tensor) -> tuple[Tensor, Tensor]:
-    """Turn a network's output into signed defocus in waves and how sure the side is (0 … 1): (N, 2) → (N,), (N,)."""
+def blur_code(waves: Tensor, sampling: Tensor) -> Tensor:
+    """The magnitude that a network should give: (N,) waves and (N,) sampling → (N,)."""
+    return torch.asinh(2 * waves.abs() / sampling / BEND_PX)
+
+
+def signed_waves(output: Tensor, sampling: Tensor) -> tuple[Tensor, Tensor]:
+    """Turn a network's output into signed defocus in waves and how sure the side is (0 … 1).
+
+    (N, 2) outputs and (N,) samplings → (N,), (N,): the inverse of `blur_code`.
+    """
     side = torch.tanh(output[:, 1] / 2)
-    return output[:, 0] * SCALE_WAVES * torch.where(side >= 0, 1.0, -1.0), side.abs()
+    waves = torch.sinh(output[:, 0]) * BEND_PX * sampling / 2
+    return waves * torch.where(side >= 0, 1.0, -1.0), side.abs()
 
 
 def ldsenet(*, width: float = 1.0, layers: Sequence[int] = (2, 3, 4, 4)) -> Conditioned:
@@ -222,3 +235,72 @@ def resnet50(*, width: float = 1.0) -> Conditioned:
 def botnet(*, width: float = 1.0) -> Conditioned:
     """The paper's second opponent; width 1 is the published size."""
     return _residual(attention=True, width=width)
+
+
+@dataclass(frozen=True)
+class DefocusMap:
+    """Defocus of the tiles of a plane.
+
+    Attributes
+    ----------
+    waves : (gy, gx) float32
+        Signed, at the pupil's edge.
+    side : (gy, gx) float32
+        How sure the sign is, 0 … 1.
+    blank : (gy, gx) bool
+        Tiles with nothing to judge by: leave them out.
+    """
+
+    waves: NDArray[np.float32]
+    side: NDArray[np.float32]
+    blank: NDArray[np.bool_]
+
+
+def measure_plane(network: Conditioned, plane: NDArray[Any], *, sampling: float) -> DefocusMap:
+    """Defocus of a plane's tiles (paper, eq. 6 and section 4.3).
+
+    Tiles of 224 px are spread evenly over the plane, overlapping by as much as it takes to cover it; a smaller plane is
+    one smaller tile.
+
+    Parameters
+    ----------
+    network : Conditioned
+        Ready for inference.
+    plane : (Y, X) or (Y, X, 3) array
+        Any pixel type.
+    sampling : float
+        Pixel size · NA/λ.
+    """
+    image = plane_to_tensor(plane, device=device_of(network))
+    normalised = network.norm(image)
+    places = [_spread_tiles(size) for size in image.shape[-2:]]
+    size = [min(TILE_PX, n) for n in image.shape[-2:]]
+    where = [(slice(y, y + size[0]), slice(x, x + size[1])) for y in places[0] for x in places[1]]
+    tiles = torch.cat([normalised[:, :, ys, xs] for ys, xs in where])
+    given = torch.full((len(tiles),), float(np.clip(sampling, 0.2, 3.0)), device=tiles.device)
+    widest = 4 * network.stem_channels * tiles[0].numel()
+    output = torch.cat([part.cpu() for part in in_batches(network.judge, tiles, given, bytes_each=widest)])
+    waves, side = signed_waves(output, given.cpu())
+    blank = np.array([_is_blank(image[0, 0, ys, xs]) for ys, xs in where])
+    shape = len(places[0]), len(places[1])
+    return DefocusMap(waves.numpy().reshape(shape), side.numpy().reshape(shape), blank.reshape(shape))
+
+
+def _spread_tiles(size: int) -> list[int]:
+    """First pixels of the tiles along an axis."""
+    n = -(-size // TILE_PX)
+    return [0] if n == 1 else [round(i * (size - TILE_PX) / (n - 1)) for i in range(n)]
+
+
+def _is_blank(tile: Tensor) -> bool:
+    """Whether a tile varies no more than its noise does (eq. 6's sigma).
+
+    Means over 8×8 px vary by an eighth of white noise; three times that is specimen.
+    """
+    if min(tile.shape) < 16:
+        return False
+    second = tile[2:, 2:] + tile[:-2, :-2] + tile[2:, :-2] + tile[:-2, 2:] + 4 * tile[1:-1, 1:-1]
+    second = second - 2 * (tile[1:-1, 2:] + tile[1:-1, :-2] + tile[2:, 1:-1] + tile[:-2, 1:-1])
+    noise = float(second.abs().median()) / 0.6745 / 6
+    means = nn.functional.avg_pool2d(tile[None, None], 8)
+    return float(means.std()) < max(3 * noise / 8, 1e-4)

@@ -8,9 +8,14 @@ not padded, so a whole image can be evaluated as one convolution with exactly th
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from napari_focusstack.networks.infer import device_of, in_strips, plane_to_tensor
 from napari_focusstack.networks.layers import LocalNorm
 
 PATCH_PX = 84
@@ -46,6 +51,7 @@ class FocusClassifier(nn.Module):
         super().__init__()
         a, b, c = (max(1, round(n * width)) for n in (32, 64, 1024))
         self.norm = LocalNorm(2 * MARGIN_PX)
+        self.bytes_per_px = 8 * a
         self.features = nn.Sequential(
             nn.Conv2d(1, a, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(a, b, 5), nn.ReLU(), nn.MaxPool2d(2)
         )
@@ -89,3 +95,51 @@ def certainty(probabilities: Tensor, *, dim: int = 1) -> Tensor:
     p = probabilities.clamp(min=1e-12)
     entropy = -(p * p.log()).sum(dim=dim)
     return 1 - entropy / torch.log(torch.tensor(float(p.shape[dim])))
+
+
+def classify_plane(network: FocusClassifier, plane: NDArray[Any], *, step_px: int = 40) -> NDArray[np.float32]:
+    """Class probabilities all over a plane.
+
+    Parameters
+    ----------
+    network : FocusClassifier
+        Ready for inference.
+    plane : (Y, X) or (Y, X, 3) array
+        Any pixel type.
+    step_px : int
+        Distance between the middles of neighbouring patches, a multiple of 4 (84 px patches overlap below 84).
+
+    Returns
+    -------
+    (ceil(Y/step), ceil(X/step), classes) float32 array
+        Of the patch around the middle of each cell of `step_px`; beyond the border the image is mirrored.
+    """
+    if step_px % STRIDE_PX:
+        raise ValueError(f"a step of {step_px} px is no multiple of {STRIDE_PX}")
+    image = network.norm(plane_to_tensor(plane, device=device_of(network)))
+    h, w = image.shape[-2:]
+    rows, columns = -(-h // step_px), -(-w // step_px)
+    before = PATCH_PX // 2 - step_px // 2
+    after = [(n - 1) * step_px + PATCH_PX - before - size for n, size in ((rows, h), (columns, w))]
+    padded = _mirrored(image, before, *after)
+    parts = in_strips(
+        lambda x: torch.softmax(network.grid(x, step=step_px // STRIDE_PX), dim=1),
+        padded,
+        field_px=PATCH_PX,
+        stride_px=step_px,
+        bytes_per_px=network.bytes_per_px,
+    )
+    p = torch.cat([part.cpu() for part in parts], dim=2)
+    out: NDArray[np.float32] = np.ascontiguousarray(p[0].permute(1, 2, 0).numpy())
+    return out
+
+
+def _mirrored(image: Tensor, before: int, below: int, right: int) -> Tensor:
+    """Extend (or crop, where negative) an image by mirroring, however small it is."""
+
+    def index(size: int, after: int) -> Tensor:
+        i = torch.arange(-before, size + after) % (2 * size)
+        return torch.where(i < size, i, 2 * size - 1 - i).to(image.device)
+
+    h, w = image.shape[-2:]
+    return image[..., index(h, below)[:, None], index(w, right)[None, :]]

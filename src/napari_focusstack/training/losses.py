@@ -34,26 +34,23 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     return -(target * functional.log_softmax(logits, dim=1)).sum(dim=1).mean()
 
 
-def signed_defocus(output: Tensor, waves: Tensor, asymmetry: Tensor, *, scale: float) -> Tensor:
+def signed_defocus(output: Tensor, target: Tensor, *, above: Tensor, sided: Tensor) -> Tensor:
     """Loss of a network that tells magnitude and side of defocus.
 
-    Squared error of the magnitude, ``((m - |W|/scale) / (1 + |W|/4))²`` (the paper's MSE on normalised labels, with
-    errors far out counting less: there nobody needs a tenth of a wave), plus the binary
-    cross-entropy of the side, weighted by how much the optics tell the sides apart and by how far out of focus it is: a
-    symmetric objective can't teach a sign, nor can an image in focus.
+    Mean squared error of the (coded) magnitude, plus the binary cross-entropy of the side where it can be known:
+    symmetric optics can't teach a sign, nor can an image in focus.
 
     Parameters
     ----------
     output : (N, 2) tensor
-        Magnitude in units of `scale`, and logit of "positive side".
-    waves : (N,) tensor
-        True signed defocus.
-    asymmetry : (N,) tensor
-        See `patches.Batch`.
-    scale : float
-        Waves in one unit of the output.
+        Magnitude, and logit of "above".
+    target : (N,) tensor
+        True magnitude.
+    above : (N,) bool tensor
+        True side.
+    sided : (N,) tensor
+        How much the side can be known, 0 … 1.
     """
-    magnitude = (((output[:, 0] - waves.abs() / scale) / (1 + waves.abs() / 4)) ** 2).mean()
-    known = asymmetry.clamp(max=1.0) * (waves.abs() / 0.5).clamp(max=1.0)
-    side = functional.binary_cross_entropy_with_logits(output[:, 1], (waves > 0).float(), weight=known)
-    return magnitude + 0.01 * side
+    magnitude = functional.mse_loss(output[:, 0], target)
+    side = functional.binary_cross_entropy_with_logits(output[:, 1], above.float(), weight=sided)
+    return magnitude + 0.2 * side

@@ -129,8 +129,10 @@ def _ldse_loss(network: nn.Module, batch: Batch, device: torch.device) -> Tensor
     if not bool(keep.any()):
         keep = torch.ones_like(keep)
     out = network(_middle(batch.image[keep]).to(device), batch.sampling[keep].to(device)).float()
-    waves, asymmetry = batch.waves[keep].to(device), batch.asymmetry[keep].to(device)
-    return signed_defocus(out, waves, asymmetry, scale=ldsenet.SCALE_WAVES)
+    waves = batch.waves[keep]
+    target = ldsenet.blur_code(waves, batch.sampling[keep])
+    sided = batch.asymmetry[keep].clamp(max=1.0) * (2 * waves.abs()).clamp(max=1.0)
+    return signed_defocus(out, target.to(device), above=(waves > 0).to(device), sided=sided.to(device))
 
 
 def _ldse_metrics(network: nn.Module, batches: list[Batch], device: torch.device) -> Mapping[str, float]:
@@ -138,7 +140,8 @@ def _ldse_metrics(network: nn.Module, batches: list[Batch], device: torch.device
     out = torch.cat([network(_middle(b.image).to(device), b.sampling.to(device)).cpu() for b in batches])
     keep = torch.cat([b.evidence for b in batches])
     waves, asymmetry = (torch.cat([getattr(b, n) for b in batches]) for n in ("waves", "asymmetry"))
-    error = (out[:, 0] * ldsenet.SCALE_WAVES - waves.abs()).abs()
+    found, _ = ldsenet.signed_waves(out, torch.cat([b.sampling for b in batches]))
+    error = (found.abs() - waves.abs()).abs()
     near, sided = keep & (waves.abs() < 3), keep & (asymmetry > 0.5) & (waves.abs() > 1)
     return {
         "median_waves": float(error[keep].median()),
