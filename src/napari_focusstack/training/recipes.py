@@ -16,6 +16,7 @@ from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.progress import Job, Progress, relay
 from napari_focusstack.core.registry import Registry
 from napari_focusstack.networks import ldsenet, mmdf
+from napari_focusstack.networks.zoo import save_model, user_folder
 from napari_focusstack.training import library
 from napari_focusstack.training.fit import FitSettings, Fitted, Task, fit
 from napari_focusstack.training.losses import cross_entropy, ranked_probability_score, signed_defocus
@@ -45,6 +46,12 @@ class Recipe:
         (network, batches, device) → numbers for the log.
     fit : FitSettings
         The bundled weights' training.
+    architecture : str
+        Its name in the zoo.
+    task, normalisation, outputs : str
+        What the model card says of it.
+    input_px : (int, int)
+        Height and width of what it judges.
     width : float
         Width of the bundled network.
     """
@@ -57,6 +64,11 @@ class Recipe:
     loss: Callable[[nn.Module, Batch, torch.device], Tensor]
     metrics: Callable[[nn.Module, list[Batch], torch.device], Mapping[str, float]]
     fit: FitSettings
+    architecture: str
+    task: str
+    normalisation: str
+    outputs: str
+    input_px: tuple[int, int]
     width: float = 1.0
 
 
@@ -165,6 +177,11 @@ _MMDF = Recipe(
     loss=_mmdf_loss(ranked_probability_score),
     metrics=_mmdf_metrics,
     fit=FitSettings(epochs=40, steps=400, batch=64),
+    architecture="mmdf",
+    task="Focus class of a patch: in focus (0) to wholly blurred (9)",
+    normalisation="grey; local mean and deviation over 44 px",
+    outputs="logits of 10 ordered classes; lower edges of |blur| in px: 0, 1.5, 3, 4.5, 6, 9, 12, 18, 27, 42",
+    input_px=(mmdf.PATCH_PX, mmdf.PATCH_PX),
     width=0.25,
 )
 _LDSE_PATCHES = PatchSettings(
@@ -188,6 +205,11 @@ _LDSE = Recipe(
     loss=_ldse_loss,
     metrics=_ldse_metrics,
     fit=FitSettings(epochs=40, steps=120, batch=48, schedule="step", weight_decay=0.0),
+    architecture="ldsenet",
+    task="Signed defocus of a tile",
+    normalisation="grey; local mean and deviation over 92 px; pixel · NA/λ beside it",
+    outputs="asinh(blur disc radius in px / 1.5), blur = 2·|waves|/(pixel·NA/λ); logit of the side above focus",
+    input_px=(ldsenet.TILE_PX, ldsenet.TILE_PX),
 )
 
 RECIPES: Registry[Recipe] = Registry("recipe")
@@ -203,8 +225,9 @@ RECIPES.add(
 )
 RECIPES.add(_LDSE)
 _WHOLE_TILES = _LDSE_PATCHES.model_copy(update={"patch_px": ldsenet.TILE_PX, "tile_px": ldsenet.TILE_PX + 32})
-RECIPES.add(replace(_LDSE, name="resnet50", title="ResNet50 defocus", build=ldsenet.resnet50, patches=_WHOLE_TILES))
-RECIPES.add(replace(_LDSE, name="botnet", title="BotNet defocus", build=ldsenet.botnet, patches=_WHOLE_TILES))
+for _name, _title, _build in (("resnet50", "ResNet50", ldsenet.resnet50), ("botnet", "BotNet", ldsenet.botnet)):
+    _opponent = replace(_LDSE, name=_name, title=f"{_title} defocus", architecture=_name, build=_build)
+    RECIPES.add(replace(_opponent, patches=_WHOLE_TILES))
 
 TINY = FitSettings(epochs=2, steps=6, batch=16, valid_steps=1)
 """A training of seconds, to see that everything works."""
@@ -280,3 +303,65 @@ def train(
     }
     yield Progress(1000, 1000, "trained")
     return Trained(network.to("cpu"), fitted, counts, told)
+
+
+def save_trained(
+    trained: Trained,
+    recipe: Recipe,
+    *,
+    name: str,
+    root: Path | None = None,
+    licences: Mapping[str, str] | None = None,
+    accuracy: Mapping[str, Any] | None = None,
+    half: bool = False,
+) -> Path:
+    """Put a trained network into the zoo; the user's own where `root` is not given.
+
+    Parameters
+    ----------
+    trained : Trained
+        What `train` returned.
+    recipe : Recipe
+        By which it was trained.
+    name : str
+        By which it will be chosen.
+    root : Path, optional
+        Folder of models.
+    licences : mapping of str to str, optional
+        Licence and origin of each training folder.
+    accuracy : mapping, optional
+        Measured on sources absent from training.
+    half : bool
+        Store 16 bit weights.
+
+    Returns
+    -------
+    Path
+        The model's folder.
+    """
+    best = trained.fitted.history[trained.fitted.best_epoch - 1]
+    counts = {source: f"{n} images" for source, n in trained.images.items()}
+    card = {
+        "name": name,
+        "title": recipe.title,
+        "task": recipe.task,
+        "paper": recipe.paper,
+        "architecture": recipe.architecture,
+        "arguments": {"width": trained.settings["width"]},
+        "input_px": recipe.input_px,
+        "normalisation": recipe.normalisation,
+        "outputs": recipe.outputs,
+        "training_data": {k: f"{v}; {(licences or {}).get(k, 'licence not told')}" for k, v in counts.items()},
+        "training": {
+            **trained.settings,
+            "epochs": len(trained.fitted.history),
+            "best_epoch": best.epoch,
+            "samples": trained.fitted.samples,
+            "seconds": round(trained.fitted.seconds),
+            "validation": {"loss": best.valid_loss, **best.metrics},
+        },
+        "accuracy": dict(accuracy or {}),
+    }
+    folder = (root or user_folder()) / name
+    save_model(trained.network, card, folder, half=half)
+    return folder

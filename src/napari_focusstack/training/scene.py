@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from napari_focusstack.training.settings import Relief
+
 Map = NDArray[np.float32]
-Relief = Literal["flat", "tilt", "smooth", "layers"]
 
 
 def smooth_field(rng: np.random.Generator, shape: tuple[int, int], *, knots: int = 5) -> Map:

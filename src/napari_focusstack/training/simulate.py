@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from napari_focusstack.core.errors import InputError
@@ -28,61 +27,8 @@ from napari_focusstack.training.optics import (
     lookup,
     refine,
 )
-from napari_focusstack.training.scene import Map, Relief, depth_map, depth_planes
-
-Blur = Literal["fluorescence", "brightfield", "gaussian", "bessel"]
-
-
-class SimulationSettings(BaseModel):
-    """Microscope, specimen and camera of a simulated stack. Lengths in µm."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    slices: int = Field(default=11, ge=1, description="Number of slices.")
-    z_um: float = Field(default=2.0, gt=0, description="Step between slices.")
-    blur: Blur = Field(default="fluorescence", description="How defocus blurs: the optics, or a paper's own blur.")
-    na: float = Field(default=0.75, gt=0, description="Numerical aperture.")
-    wavelength_um: float = Field(default=0.55, gt=0, description="Wavelength in vacuum.")
-    index: float = Field(default=1.0, gt=0, description="Refractive index between objective and specimen.")
-    pixel_um: float = Field(default=0.325, gt=0, description="Pixel size.")
-    spherical_waves: float = Field(
-        default=0.0, ge=-1, le=1, description="Spherical aberration; tells the sides of focus apart."
-    )
-    coherence: float = Field(default=0.7, ge=0.05, le=1, description="Brightfield: condenser over objective aperture.")
-    phase_rad: float = Field(
-        default=0.0, description="Brightfield: phase of the densest specimen; contrast inverts in focus."
-    )
-    relief: Relief = Field(default="smooth", description="Shape of the specimen.")
-    relief_um: float = Field(default=10.0, ge=0, description="From its lowest to its highest point.")
-    occlusion: bool = Field(
-        default=False, description="Higher layers hide lower ones (opaque), instead of adding light."
-    )
-    electrons: float = Field(default=20_000.0, gt=0, description="Full well: fewer means more shot noise.")
-    read_noise: float = Field(default=3.0, ge=0, description="Camera noise in electrons.")
-    offset: float = Field(default=0.01, ge=0, lt=1, description="Signal without light, share of full scale.")
-    bits: Literal[8, 12, 16] = Field(default=16, description="Bits of the camera; 12 come in 16.")
-    jpeg: int | None = Field(
-        default=None, ge=1, le=100, description="JPEG quality; none for no compression. 8 bit only."
-    )
-    shading: float = Field(default=0.0, ge=0, description="Uneven light (standard deviation, log units).")
-    flicker: float = Field(default=0.0, ge=0, description="Change of brightness between slices (standard deviation).")
-    drift_px: float = Field(default=0.0, ge=0, description="Shift from slice to slice (standard deviation in pixels).")
-    dirt: int = Field(default=0, ge=0, description="Pieces of dirt and drops.")
-    dirt_um: float | None = Field(
-        default=None, description="Height of the dirt; none for the camera's own: sharp everywhere."
-    )
-    seed: int = Field(default=0, ge=0)
-
-    @property
-    def microscope(self) -> Microscope:
-        """The optics."""
-        return Microscope(self.na, self.wavelength_um, self.index, self.pixel_um, self.spherical_waves, self.coherence)
-
-    @property
-    def heights_um(self) -> NDArray[np.float64]:
-        """(Z,) height of each slice; the middle of the stack is 0."""
-        heights = np.arange(self.slices, dtype=np.float64) - (self.slices - 1) / 2
-        return heights * self.z_um
+from napari_focusstack.training.scene import Map, depth_map, depth_planes
+from napari_focusstack.training.settings import SimulationSettings
 
 
 @dataclass(frozen=True)
@@ -128,6 +74,12 @@ class Simulated:
         return nearest
 
 
+def microscope(settings: SimulationSettings) -> Microscope:
+    """The optics that the settings describe."""
+    s = settings
+    return Microscope(s.na, s.wavelength_um, s.index, s.pixel_um, s.spherical_waves, s.coherence)
+
+
 def simulate(
     image: NDArray[Any], settings: SimulationSettings | None = None, *, depth_um: Map | None = None
 ) -> Simulated:
@@ -158,6 +110,7 @@ def simulation(
     """
     settings = settings or SimulationSettings()
     rng = np.random.default_rng(settings.seed)
+    microscope(settings)  # refuses impossible optics before anything is computed
     light = _as_light(image)
     shape = light.shape[1], light.shape[2]
     if depth_um is None:
@@ -189,7 +142,7 @@ def _run(light: Tensor, depth_um: Map, s: SimulationSettings, rng: np.random.Gen
         yield Progress(z + 1, s.slices, f"slice {z + 1} of {s.slices}")
     defocus = (s.heights_um[:, None, None] - depth_um[None]).astype(np.float32)
     dirty = cv2.dilate((np.abs(ink) > 0.02).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-    half = s.microscope.depth_of_field_um / 2
+    half = microscope(s).depth_of_field_um / 2
     in_focus = (np.abs(defocus) <= half) & _textured(light)[None] & ~dirty[None]
     data = np.stack(planes)
     stack = Stack(
@@ -203,7 +156,7 @@ def _run(light: Tensor, depth_um: Map, s: SimulationSettings, rng: np.random.Gen
         optics=Optics(na=s.na, wavelength_um=s.wavelength_um, immersion_index=s.index),
         metadata={"simulation": s.model_dump()},
     )
-    return Simulated(stack, _channels_last(specimen.sharp()), depth_um, defocus, in_focus, dirty, s.microscope)
+    return Simulated(stack, _channels_last(specimen.sharp()), depth_um, defocus, in_focus, dirty, microscope(s))
 
 
 def _as_light(image: NDArray[Any]) -> Tensor:
@@ -262,7 +215,7 @@ class _Specimen:
         self.s, self.light = s, light
         self.shape = light.shape[1], light.shape[2]
         reach = float(np.abs(s.heights_um).max() + np.abs(depth_um).max())
-        m = s.microscope
+        m = microscope(s)
         disc = reach * m.na / (m.index * m.pixel_um)
         # Mirrored margins keep light from coming in at the opposite border; half the widest blur is plenty.
         self.margin = int(min(max(16.0, disc), min(self.shape) - 1, 256))
@@ -299,7 +252,7 @@ class _Specimen:
 
     def _transfer(self, defocus_um: Tensor) -> Tensor:
         """(K,) µm → (K, Y, X/2 + 1) transfer; complex for brightfield (imaginary: of phase) and Bessel."""
-        s, m, shape = self.s, self.s.microscope, self.padded
+        s, m, shape = self.s, microscope(self.s), self.padded
         if s.blur == "gaussian":
             sigma = defocus_um.abs() * m.na / (m.index * m.pixel_um) / 2
             return gaussian_transfer(sigma, shape=shape)
