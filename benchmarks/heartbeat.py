@@ -210,7 +210,7 @@ def _fuse(bench: Bench) -> None:
         fuse = FuseWidget(viewer)
         viewer.window.add_dock_widget(fuse, name="Fuse", area="right", tabify=True)
         bench.wait(1)
-    fuse.choose(bench.layer)
+    fuse.choose_layer(bench.layer)
     with bench.phase("fusing (the results' layers are added at its end)"):
         fuse.bar.run_button.click()
         bench.wait(300, until=_idle(fuse.bar.runner))

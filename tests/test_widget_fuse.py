@@ -28,7 +28,9 @@ from napari_focusstack.widgets.fuse_results import recipe
 from napari_focusstack.widgets.fuse_run import FuseJob, FuseResult, Look, Made, Source, layers_of_result
 from napari_focusstack.widgets.fuse_values import ValuesJob
 from napari_focusstack.widgets.layers import METADATA, frame_of, stack_of
+from napari_focusstack.widgets.open_layer import set_calibration
 from napari_focusstack.widgets.open_stack import add_layers
+from napari_focusstack.widgets.open_values import Calibration
 from napari_focusstack.widgets.reader import layers_of
 from napari_focusstack.widgets.retouch import Retoucher
 
@@ -321,6 +323,7 @@ def widget(viewer, qtbot) -> FuseWidget:
 def run(widget: FuseWidget, qtbot) -> None:
     click(qtbot, widget.bar.run_button)
     qtbot.waitUntil(lambda: not widget.bar.runner.busy, timeout=20_000)
+    qtbot.waitUntil(lambda: not widget.results.adding, timeout=20_000)
 
 
 def test_the_stack_is_chosen_already_and_one_click_fuses_it(viewer, widget, qtbot):
@@ -370,6 +373,15 @@ def test_the_hint_goes_when_the_lengths_are_set(viewer, widget, qtbot):
     click(qtbot, widget.hint.dialog.ok_button)
     assert stack_of(layer).z_um == 3.0
     assert widget.hint.isHidden()
+
+
+def test_the_focus_widget_gives_the_same_hint(viewer):
+    (layer,) = open_in(viewer, named(scene(), z_um=None))
+    focus = viewer.window.add_plugin_dock_widget("napari-focusstack", "Focus")[1]
+    assert "z step" in focus.hint.label.text()
+    assert not focus.hint.isHidden()
+    set_calibration(viewer, layer, stack_of(layer), Calibration("ZYX", 0.5, 0.25, 2.0))
+    assert focus.hint.isHidden()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -19,8 +20,19 @@ GOOD_DROP = 0.1
 """A slice is about as good as the best if it lost less than this share of the peak's height over the curve's floor."""
 SECOND_PEAK = 0.15
 """A second maximum counts if the dip before it is this share of the curve's height, or deeper."""
+FAINT_PEAK = 0.04
+"""The same where contrast inverts between the two."""
 INVERTED = -0.15
 """Correlation of two slices below which their contrast counts as inverted."""
+FEW_SLICES = 5
+MENTIONED = 0.25
+"""Share of the specimen that is sharpest on other slices, from which on the reason tells."""
+COMPARED_PX = 128
+"""Longest side of the slices in small that are compared, in pixels."""
+LOOKED_AT = 24
+"""Slices that are compared with the best one to see whether contrast inverts."""
+TURN_TRUST = 0.5
+"""Factor on the confidence of a peak to one side of a slice about which contrast inverts."""
 EDGE_TRUST = 0.5
 """Factor on the confidence of a peak on the first or last slice: the true one may lie beyond."""
 
@@ -73,55 +85,75 @@ def decide(values: Curve, *, heights_um: Curve | None = None, evidence: Evidence
     if stands_out < _noise_maximum(n) * scatter:
         reason = "No slice is in focus: the curve rises no further than its own noise does."
         return Decision(None, None, None, 0.0, None, (), reason)
-    peaks = _peaks(values, max(SECOND_PEAK * height, 4 * scatter))
+    peaks = _peaks(values, max(FAINT_PEAK * height, 4 * scatter))
     inverted = False
-    if len(peaks) == 2:
-        a, b = peaks
-        inverted = evidence is not None and _correlation(evidence, a, b) < INVERTED
-        if inverted:
-            best = a + 1 + int(values[a + 1 : b].argmin())
+    if len(peaks) == 2 and evidence is not None:
+        inverted = bool(_correlations(evidence, peaks[0], peaks[1:])[0] < INVERTED)
+    if inverted:
+        best = peaks[0] + 1 + int(values[peaks[0] + 1 : peaks[1]].argmin())
+    else:
+        peaks = _peaks(values, max(SECOND_PEAK * height, 4 * scatter))
     confidence = _agreement(values, best, scatter, evidence, peaks if inverted else None)
+    turn = None if inverted or evidence is None else _turn(evidence, best)
+    if turn is not None:
+        confidence *= TURN_TRUST
     if best in (0, n - 1):
         confidence *= EDGE_TRUST
     signed = -values if inverted else values
-    peak = refine_peak(signed, best)
+    good = _good(signed, best, scatter)
+    reason = _reason(best, n, peaks, inverted, turn, confidence)
+    elsewhere = None if inverted or turn is not None or evidence is None else _elsewhere(evidence, good)
+    if elsewhere is not None:
+        reason += f" {elsewhere[0]:.0%} of what counts is sharpest elsewhere, most of that on slice {elsewhere[1]}."
     return Decision(
         best=best,
-        peak=peak,
+        peak=peak_height(signed, best, np.arange(n, dtype=np.float64)),
         peak_um=None if heights_um is None else peak_height(signed, best, heights_um),
         confidence=round(confidence, 4),
-        good=_good(signed, best, scatter),
+        good=good,
         peaks=peaks,
-        reason=_reason(best, n, peaks, inverted, confidence),
+        reason=reason,
     )
 
 
 def peak_height(values: Curve, best: int, heights: Curve) -> float:
-    """Height of the peak around slice `best`: vertex of the parabola through it and its neighbours.
+    """Height of the peak around slice `best`: that of the Gaussian through it and its neighbours.
 
-    The steps may be uneven. On the first or last slice it is that slice's own height.
+    Parameters
+    ----------
+    values : (Z,)
+        Focus values.
+    best : int
+        A slice with a maximum. On the first or last slice the peak is that slice's own height.
+    heights : (Z,)
+        Height of each slice, in any unit; the steps may be uneven.
+
+    Returns
+    -------
+    float
+        Within half a step of the slice.
 
     Notes
     -----
-    Newton's divided differences: with ``s1 = (v1 - v0) / (h1 - h0)``, ``s2 = (v2 - v1) / (h2 - h1)`` and
-    ``c = (s2 - s1) / (h2 - h0)`` the vertex is ``(h0 + h1) / 2 - s1 / (2 c)``.
+    A Gaussian is a parabola in the logarithm, taken here above a floor a little below the curve's lowest value
+    (a plain parabola errs twice as far at narrow peaks). With Newton's divided differences
+    ``s1 = (v1 - v0) / (h1 - h0)``, ``s2 = (v2 - v1) / (h2 - h1)`` and ``c = (s2 - s1) / (h2 - h0)`` of the logarithms
+    the vertex is ``(h0 + h1) / 2 - s1 / (2 c)``.
     """
     if best in (0, len(values) - 1):
         return float(heights[best])
     h0, h1, h2 = (float(h) for h in heights[best - 1 : best + 2])
-    v0, v1, v2 = (float(v) for v in values[best - 1 : best + 2])
+    floor = float(values.min()) - 0.05 * float(np.ptp(values))
+    v0, v1, v2 = (float(np.log(max(v - floor, 1e-300))) for v in values[best - 1 : best + 2])
+    if len({h0, h1, h2}) < 3:
+        return h1
     s1, s2 = (v1 - v0) / (h1 - h0), (v2 - v1) / (h2 - h1)
     curvature = (s2 - s1) / (h2 - h0)
-    if curvature * (h2 - h0) == 0:
+    if curvature >= 0:
         return h1
     vertex = (h0 + h1) / 2 - s1 / (2 * curvature)
     lo, hi = sorted(((h0 + h1) / 2, (h1 + h2) / 2))
     return float(min(max(vertex, lo), hi))
-
-
-def refine_peak(values: Curve, best: int) -> float:
-    """Position of the peak around slice `best` in slices, see `peak_height`."""
-    return peak_height(values, best, np.arange(len(values), dtype=np.float64))
 
 
 def _noise_maximum(n: int) -> float:
@@ -131,13 +163,28 @@ def _noise_maximum(n: int) -> float:
 
 def _scatter(values: Curve, evidence: Evidence | None) -> float:
     """Standard deviation of a value of the curve by noise that differs from slice to slice."""
-    rough = _roughness(values[:, None])[0]
     if evidence is None:
-        return float(rough)
+        return float(_roughness(values[:, None])[0])
+    if len(values) < FEW_SLICES:
+        return _disagreement(values, evidence)
     weights = evidence.weights.ravel().astype(np.float64)
     used = weights > 0
     each = _roughness(evidence.maps.reshape(len(values), -1)[:, used].astype(np.float64))
     return float(np.sqrt(np.sum((weights[used] * each) ** 2)) / weights[used].sum())
+
+
+def _disagreement(values: Curve, evidence: Evidence) -> float:
+    """Standard error of a value from how much the blocks disagree on the highest and lowest slice's difference.
+
+    Too few slices leave no roughness to see noise by.
+    """
+    sums, weights = _blocks(evidence)
+    if len(weights) < 2:
+        return 0.0
+    high, low = values.argmax(), values.argmin()
+    differences = sums[:, high] - sums[:, low] - weights * (values[high] - values[low])
+    error = np.sqrt(np.sum(differences**2) * len(weights) / (len(weights) - 1)) / weights.sum()
+    return float(error / np.sqrt(2))
 
 
 def _roughness(curves: Curve) -> Curve:
@@ -157,17 +204,36 @@ def _peaks(values: Curve, prominence: float) -> tuple[int, ...]:
     return tuple(sorted(int(z) for z in highest)) or (int(values.argmax()),)
 
 
-def _correlation(evidence: Evidence, a: int, b: int) -> float:
-    """Correlation of the detail of two reduced slices where it counts: negative where contrast inverts."""
+def _correlations(evidence: Evidence, z: int, others: Sequence[int]) -> Curve:
+    """Correlation of the detail of slice `z` with that of `others` where it counts: negative if contrast inverts."""
     if evidence.views is None:
-        return 1.0
-    sigma = max(evidence.views.shape[1:]) / 32
-    small = (evidence.views[z].astype(np.float32) for z in (a, b))
-    first, second = (view - cv2.GaussianBlur(view, (0, 0), sigma) for view in small)
-    height, width = first.shape
-    weights = cv2.resize(evidence.weights, (width, height), interpolation=cv2.INTER_NEAREST)
-    power = float(np.sqrt(np.sum(weights * first**2) * np.sum(weights * second**2)))
-    return float(np.sum(weights * first * second)) / power if power > 0 else 1.0
+        return np.ones(len(others))
+    views = evidence.views
+    side = max(views.shape[1:])
+    scale = min(1.0, COMPARED_PX / side)
+    shape = max(1, round(views.shape[2] * scale)), max(1, round(views.shape[1] * scale))
+    root = np.sqrt(cv2.resize(evidence.weights, shape, interpolation=cv2.INTER_NEAREST)).ravel()
+
+    def detail(k: int) -> NDArray[np.float32]:
+        small = cv2.resize(views[k].astype(np.float32), shape, interpolation=cv2.INTER_AREA)
+        fine = (small - cv2.GaussianBlur(small, (0, 0), max(shape) / 32)).ravel() * root
+        length = float(np.linalg.norm(fine))
+        return np.asarray(fine / length if length > 0 else fine, np.float32)
+
+    reference = detail(z)
+    return np.array([float(reference @ detail(k)) for k in others])
+
+
+def _turn(evidence: Evidence, best: int) -> int | None:
+    """The slice about which contrast inverts against `best`, the nearest there is; None where it does not."""
+    n = len(evidence.maps)
+    others = np.unique(np.linspace(0, n - 1, min(n, LOOKED_AT)).round().astype(int))
+    turned = others[_correlations(evidence, best, others.tolist()) < INVERTED]
+    if not turned.size:
+        return None
+    nearest = int(turned[np.abs(turned - best).argmin()])
+    between = range(min(best, nearest), max(best, nearest) + 1)
+    return between[int(np.abs(_correlations(evidence, best, between)).argmin())]
 
 
 def _blocks(evidence: Evidence) -> tuple[Curve, Curve]:
@@ -201,7 +267,7 @@ def _agreement(
         found = a + 1 + curves[:, a + 1 : b].argmin(axis=1)
     else:
         found = curves.argmax(axis=1)
-    reach = 1 if n >= 5 else 0
+    reach = 1 if n >= FEW_SLICES else 0
     return float(np.mean(np.abs(found - best) <= reach))
 
 
@@ -217,18 +283,40 @@ def _good(values: Curve, best: int, scatter: float) -> tuple[int, int]:
     return first, last
 
 
-def _reason(best: int, n: int, peaks: tuple[int, ...], inverted: bool, confidence: float) -> str:
-    """The decision in a sentence."""
+def _elsewhere(evidence: Evidence, good: tuple[int, int]) -> tuple[float, int] | None:
+    """Share of the weight whose own best slice is off the good ones, and where most of it is; None if little is."""
+    n = len(evidence.maps)
+    if n < FEW_SLICES:
+        return None
+    maps = evidence.maps.reshape(n, -1).astype(np.float64)
+    weights = evidence.weights.ravel() * (np.ptp(maps, axis=0) > _noise_maximum(n) * 2 * _roughness(maps))
+    share = np.bincount(maps.argmax(axis=0), weights=weights, minlength=n)
+    total = share.sum()
+    share[max(0, good[0] - 1) : good[1] + 2] = 0
+    off = float(share.sum() / total) if total > 0 else 0.0
+    return (off, int(share.argmax())) if off >= MENTIONED else None
+
+
+def _reason(best: int, n: int, peaks: tuple[int, ...], inverted: bool, turn: int | None, confidence: float) -> str:
+    """What was found, in a sentence."""
     if inverted:
         return (
             f"Sharpness has two maxima, at slices {peaks[0]} and {peaks[1]}, between which contrast inverts (a phase "
             f"object): focus lies at the minimum between them, slice {best}."
         )
-    if len(peaks) == 2:
-        other = peaks[0] if best == peaks[1] else peaks[1]
-        return f"Objects at two depths: slice {best} is the stronger maximum, slice {other} the other."
+    beyond = ""
     if best in (0, n - 1):
         rises, end = ("falls from", "first") if best == 0 else ("still rises at", "last")
-        return f"Slice {best} is the sharpest, but the curve {rises} the {end} slice: focus may lie beyond."
+        beyond = f", but the curve {rises} the {end} slice: focus may lie beyond"
+    if turn is not None:
+        return (
+            f"Slice {best} is the sharpest{beyond}; contrast inverts about slice {turn} (a phase object): see whether "
+            "focus lies there."
+        )
+    if len(peaks) == 2:
+        other = peaks[0] if best == peaks[1] else peaks[1]
+        return f"Objects at two depths: slice {best} is the stronger maximum, slice {other} the other{beyond}."
+    if beyond:
+        return f"Slice {best} is the sharpest{beyond}."
     trust = "stands out clearly" if confidence >= 0.8 else "stands out" if confidence >= 0.5 else "hardly stands out"
     return f"Slice {best} is the sharpest: its peak {trust}."

@@ -102,11 +102,12 @@ def score_series(
     found = finder.find()
     grid = scores[0].grid
     exposure = _exposure_factor(found.exposure, chosen.gain_exponent)
+    maps = np.stack([s.map / e for s, e in zip(scores, exposure, strict=True)]).astype(np.float32, copy=False)
     blank = FocusReport(
         scorer=scorer,
         units=chosen.units,
         values=np.empty(0),
-        maps=np.stack([s.map / e for s, e in zip(scores, exposure, strict=True)]).astype(np.float32, copy=False),
+        maps=maps,
         weights=np.ones(grid.shape, np.float32),
         grid=grid,
         decision=Decision(None, None, None, 0.0, None, (), ""),
@@ -115,7 +116,7 @@ def score_series(
         plane_values=_plane_values(scores, exposure),
         plane_shape=stack.plane_shape,
         specimen=found.outline,
-        specimen_weights=found.weights(grid, stack.plane_shape),
+        specimen_weights=found.weights(maps, grid, stack.plane_shape),
         views=found.views,
     )
     return reweight(blank, region=region, specimen=specimen)

@@ -32,12 +32,14 @@ from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.report import Grid, Map
 
 Small = NDArray[np.float32]
+Curve = NDArray[np.float64]
 
 SMALL_PX = 256
 """Longest side of the reduced slices in pixels; half of it for stacks of more than `MANY_SLICES`."""
 MANY_SLICES = 256
 SAMPLED_SLICES = 48
 """Statistics that need all slices at once look at this many, evenly spread."""
+FEW_SLICES = 5
 STANDS_OUT = 7.0
 """Distance of the classes, in robust standard deviations of the background, from which on the specimen stands out."""
 RIM = 0.2
@@ -47,6 +49,10 @@ DISTINCT = 1.5
 CLOSING = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
 TEXTURED = 0.3
 """A floor counts as textured if its detail changes over z by this share of what the specimen's does."""
+APART = 0.05
+"""Share of the weights that the floor's likeness has to leave, for it to be told apart."""
+FEW = 0.05
+"""Less than this share of a field is not the specimen, but part of it, if most of the detail lies elsewhere."""
 END = 0.2
 """What is sharpest within this share of the slices from either end may be a passing guest."""
 BLOCKS = 16
@@ -63,6 +69,8 @@ class Specimen:
         The specimen; None where nothing stands out from the field.
     strength : (vy, vx) float32 or None
         How much each place of the reduced slice counts, 0…1; None as `outline`.
+    floor : bool
+        Whether the specimen lies on a floor that has detail of its own.
     views : (Z, vy, vx) float16
         The reduced slices, shifted and scaled alike.
     exposure : (Z,) float64
@@ -71,16 +79,37 @@ class Specimen:
 
     outline: NDArray[np.bool_] | None
     strength: Small | None
+    floor: bool
     views: NDArray[np.float16]
     exposure: NDArray[np.float64]
 
-    def weights(self, grid: Grid, plane_shape: tuple[int, int]) -> Map | None:
-        """(gy, gx) float32, 0…1: how much each patch counts; None where nothing stands out."""
+    def weights(self, maps: Map, grid: Grid, plane_shape: tuple[int, int]) -> Map | None:
+        """How much each patch counts.
+
+        Parameters
+        ----------
+        maps : (Z, gy, gx) float32
+            Focus values: on a textured floor, a patch counts the less, the more its values go through z as those of the
+            floor do (by the square of one minus their correlation).
+        grid : Grid
+            Where the patches lie.
+        plane_shape : (int, int)
+            (Y, X) of a slice in pixels.
+
+        Returns
+        -------
+        (gy, gx) float32 or None
+            0…1; None where nothing stands out.
+        """
         if self.strength is None:
             return None
         full = cv2.resize(self.strength, plane_shape[::-1], interpolation=cv2.INTER_LINEAR).reshape(plane_shape)
         weights = patch_means(full, grid)
-        return weights if weights.max() > 0 else None
+        if self.floor:
+            apart = weights * _unlike(maps, weights == weights.min())
+            # A specimen that goes through z as its floor does lies at the same height: nothing to tell apart then.
+            weights = apart if apart.sum() > APART * weights.sum() else weights
+        return weights / weights.max() if weights.max() > 0 else None
 
 
 class SpecimenFinder:
@@ -133,13 +162,14 @@ class SpecimenFinder:
         brightness = np.abs(cv2.GaussianBlur(mean - background, (0, 0), 2.5 * scale))
         for deviation in (brightness, typical - np.median(typical)):
             inside = _standing_out(deviation, highest, scale)
-            if inside is not None and not self._is_background(inside):
+            if inside is not None and not self._is_background(inside) and not self._is_detail(inside):
                 break
         else:
-            return Specimen(None, None, self._views, exposure)
+            return Specimen(None, None, False, self._views, exposure)
         strength = self._strength(inside, typical, highest, contrast.argmax(axis=0) / max(1, len(contrast) - 1))
         whole = cv2.resize(inside.astype(np.float32), self._shape[::-1], interpolation=cv2.INTER_LINEAR)
-        return Specimen(whole.reshape(self._shape) > 0.5, strength, self._views, exposure)
+        outline, floor = whole.reshape(self._shape) > 0.5, self._is_floor_textured(inside)
+        return Specimen(outline, strength, floor, self._views, exposure)
 
     def _strength(self, inside: NDArray[np.bool_], typical: Small, highest: Small, where: NDArray[np.float64]) -> Small:
         """How much each place inside counts, 0…1, from its contrast and where in the stack (0…1) that is highest."""
@@ -150,25 +180,44 @@ class SpecimenFinder:
         usual = _weighted_median(lasting[inside], typical[inside])
         guest = np.where((where < END) | (where > 1 - END), np.minimum(1, lasting / usual), 1)
         strength = np.where(inside, amount * guest**4, 0).astype(np.float32)
-        if self._change(inside) < 1 / TEXTURED:
+        if self._is_floor_textured(inside):
             depth = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 5)
             reach = cv2.dilate(depth, np.ones((3, 3), np.uint8), iterations=int(depth.max()))
             rim = np.minimum(0.35 * reach, 12.0 * max(self._small) / SMALL_PX)
             strength[depth <= rim] = 0
         return strength
 
+    def _is_floor_textured(self, inside: NDArray[np.bool_]) -> bool:
+        """Whether detail outside goes through focus too: it changes, by much more than noise would change it."""
+        within, without = self._detail_curves(inside)
+        if len(without) < FEW_SLICES:
+            return False
+        second = without[2:] - 2 * without[1:-1] + without[:-2]
+        noise = float(np.median(np.abs(second))) / (0.6745 * np.sqrt(6))
+        change = float(np.ptp(without))
+        return change > 8 * noise and change > TEXTURED * float(np.ptp(within))
+
     def _is_background(self, inside: NDArray[np.bool_]) -> bool:
         """Whether what stands out is the empty rest about a specimen that fills the field: plain, and at the border."""
         border = np.ones(inside.shape, bool)
         border[1:-1, 1:-1] = False
-        return bool(inside[border].mean() > 2 * inside.mean()) and self._change(inside) < TEXTURED
+        within, without = self._detail_curves(inside)
+        plain = float(np.ptp(within)) < TEXTURED * float(np.ptp(without))
+        return plain and bool(inside[border].mean() > 2 * inside.mean())
 
-    def _change(self, inside: NDArray[np.bool_]) -> float:
-        """By how much the detail inside changes over z, relative to that outside."""
+    def _is_detail(self, inside: NDArray[np.bool_]) -> bool:
+        """Whether what stands out is but a few marks in a field that is full of detail: dark nuclei in a tissue."""
         change = np.ptp(np.stack(self._details), axis=0)
+        change = np.maximum(change - 2 * np.quantile(change, 0.1), 0)
         share = _resized(inside.astype(np.float32), change.shape)
-        within, without = share >= min(0.5, float(share.max())), share <= max(0.0, float(share.min()))
-        return float(np.median(change[within])) / max(float(np.median(change[without])), 1e-12)
+        return float(inside.mean()) < FEW and float((share * change).sum()) < 0.5 * float(change.sum())
+
+    def _detail_curves(self, inside: NDArray[np.bool_]) -> tuple[Curve, Curve]:
+        """Typical detail inside and outside, (Z,) each."""
+        details = np.stack(self._details).astype(np.float64)
+        share = _resized(inside.astype(np.float32), details.shape[1:])
+        within, without = share >= min(0.5, float(share.max())), share <= float(share.min())
+        return np.median(details[:, within], axis=1), np.median(details[:, without], axis=1)
 
 
 def _resized(image: NDArray[np.float32], shape: tuple[int, ...]) -> Small:
@@ -204,8 +253,8 @@ def _background(image: Small) -> Small:
     for _ in range(15):
         off = values - surface
         spread = 2 * 1.4826 * np.quantile(np.abs(off), 0.4) + 1e-9
-        root = 1 / (1 + (off / spread) ** 2)
-        surface = basis @ np.linalg.lstsq(basis * root[:, None], values * root, rcond=None)[0]
+        weighted = basis * (1 / (1 + (off / spread) ** 2) ** 2)[:, None]
+        surface = basis @ np.linalg.lstsq(weighted.T @ basis, weighted.T @ values, rcond=None)[0]
     fitted: Small = surface.reshape(h, w).astype(np.float32)
     return fitted
 
@@ -242,6 +291,16 @@ def _standing_out(deviation: Small, highest: Small, scale: float) -> NDArray[np.
     closed = cv2.morphologyEx((inside & (highest > RIM * level[objects])).astype(np.uint8), cv2.MORPH_CLOSE, CLOSING)
     outline: NDArray[np.bool_] = closed.astype(bool)
     return outline
+
+
+def _unlike(maps: Map, floor: NDArray[np.bool_]) -> Map:
+    """(gy, gx) 0…1: how little the values of each patch go through z as the floor's do."""
+    ground = maps[:, floor].mean(axis=1, dtype=np.float64)
+    ground -= ground.mean()
+    centred = maps - maps.mean(axis=0, dtype=np.float64)
+    norm = np.sqrt((centred**2).sum(axis=0) * (ground**2).sum())
+    like = np.tensordot(ground, centred, axes=1) / np.maximum(norm, 1e-300)
+    return np.asarray(np.clip(1 - like, 0, 1) ** 2, np.float32)
 
 
 def _weighted_median(values: NDArray[np.floating[Any]], weights: NDArray[np.floating[Any]]) -> float:

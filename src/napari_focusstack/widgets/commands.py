@@ -62,7 +62,8 @@ def _dock(title: str, kind: type[Any]) -> Any:
     widget = viewer.window.dock_widgets.get(name)
     if widget is None:
         widget = kind(viewer)
-        viewer.window.add_dock_widget(widget, name=name)
+        # Behind each other: half a small window is too low for either.
+        viewer.window.add_dock_widget(widget, name=name, tabify=True)
     dock = widget.parent()
     dock.show()
     dock.raise_()

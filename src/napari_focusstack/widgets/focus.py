@@ -22,6 +22,7 @@ from napari_focusstack.widgets.extract_flow import ExtractFlow
 from napari_focusstack.widgets.focus_form import REGION, SPECIMEN, FocusForm
 from napari_focusstack.widgets.focus_state import Basis, Scored, Target, View
 from napari_focusstack.widgets.layers import METADATA, UNLABELLED, frame_of, name_axes, show, shown_at
+from napari_focusstack.widgets.open_hint import CalibrationHint
 from napari_focusstack.widgets.overlays import FocusMap, Overlays
 from napari_focusstack.widgets.pick_flow import PickFlow, save_table
 from napari_focusstack.widgets.picks_table import proposed_file
@@ -48,6 +49,8 @@ class FocusWidget(DockedWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.form)
+        self.hint = CalibrationHint(napari_viewer)
+        self.form.add_hint(self.hint)
         self.overlays = Overlays(napari_viewer, self)
         self.scoring = ScoreFlow(self.form.job_bar, self, self)
         self.regions = RegionTool(napari_viewer, self)
@@ -216,6 +219,7 @@ class FocusWidget(DockedWidget):
     def _show(self, view: View) -> None:
         known = self.scoring.series.of(view.target)
         self._scored = known.get(view.scorer)
+        self.hint.show_for(self._layer, stack_or_none(self._layer))
         self.form.save_scores_button.setEnabled(self._scored is not None)
         run = self.scoring.run
         if run is not None and (run.target, run.scorer) == (view.target, view.scorer):

@@ -115,6 +115,10 @@ class FocusForm(QScrollArea):
         for box in (self.z_box, self.channel_box, self.all_box):
             self.show_row(box, False)
 
+    def add_hint(self, hint: QWidget) -> None:
+        """Put a hint on the layer below its name."""
+        self._form.insertRow(1, hint)
+
     def show_row(self, widget: QWidget, shown: bool) -> None:
         """Show or hide a row of the form with its label."""
         widget.setVisible(shown)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from napari.utils.notifications import show_info, show_warning
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QCheckBox, QFileDialog, QGridLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_focusstack.core.errors import InputError
@@ -41,6 +42,11 @@ class ResultPanel(QWidget):
         super().__init__(parent)
         self._viewer = viewer
         self._made: list[Made] = []
+        # napari takes a quarter of a second for a large layer: one at a time, and the event loop between them.
+        self._waiting: list[tuple[Made, NewLayer]] = []
+        self._turn = QTimer(self)
+        self._turn.setInterval(0)
+        self._turn.timeout.connect(self._on_turn)
         self._asked: tuple[str, Made] | None = None
         self.retoucher: Retoucher | None = None
         self.export_dialog: ExportDialog | None = None
@@ -101,14 +107,34 @@ class ResultPanel(QWidget):
         """Add the layers of a result; those of an earlier one of the same name are replaced."""
         made = Made(result)
         self.stop_retouching()
-        for new in layers_of_result(result):
-            made.layers.append((new, self._show(new)))
+        new_layers = layers_of_result(result)
+        for new in new_layers:
+            if new.role == "fused":
+                made.layers.append((new, self._show(new)))
         ours = {id(layer) for _, layer in made.layers}
         self._made = [m for m in self._made if not ours & {id(layer) for _, layer in m.layers}]
         self._made.append(made)
         self._viewer.layers.selection.active = made.of_role("fused")[-1]
+        self._waiting += [(made, new) for new in new_layers if new.role != "fused"]
+        self._turn.start()
         self.refresh()
         return made
+
+    @property
+    def adding(self) -> bool:
+        """Whether layers of a result are still to come."""
+        return bool(self._waiting)
+
+    def _on_turn(self) -> None:
+        if not self._waiting:
+            self._turn.stop()
+            return
+        made, new = self._waiting.pop(0)
+        # The user may have deleted the fused image meanwhile: its index would be left alone.
+        if made in self._made:
+            active = self._viewer.layers.selection.active
+            made.layers.append((new, self._show(new)))
+            self._viewer.layers.selection.active = active
 
     def forget_deleted(self) -> None:
         """Drop results whose fused images are no longer in the viewer."""
@@ -125,6 +151,8 @@ class ResultPanel(QWidget):
     def shut_down(self) -> None:
         """Stop what runs and let go of the viewer."""
         self.runner.cancel()
+        self._turn.stop()
+        self._waiting.clear()
         self.stop_retouching()
 
     def refresh(self, _: Any = None) -> None:

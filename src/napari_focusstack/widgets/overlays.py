@@ -19,8 +19,9 @@ OUTLINE_COLOURS = Colormap([[0.9, 0.62, 0.0, 0.0], [0.9, 0.62, 0.0, 1.0]], name=
 MAP_OPACITY = 0.45
 
 REMOVAL_MS = 60
-"""Pause between removing two layers. napari 0.9 crashes in OpenGL if two go without being drawn between (with Mesa's
-software renderer every time; compare napari issue 7345)."""
+"""Pause between removing two layers, and between showing a hidden layer and removing it. napari 0.9 crashes in OpenGL
+if two layers go, or a hidden one goes, without being drawn between (with Mesa's software renderer every time; compare
+napari issue 7345)."""
 
 
 class FocusMap(Image):
@@ -177,17 +178,21 @@ class Overlays(QObject):
 
     def _remove(self, layer: Any) -> None:
         if layer is not None:
-            layer.visible = False
             self._doomed.append(layer)
             if not self._removal.isActive():
-                self._removal.start()
+                self._remove_next()
 
     def _remove_next(self) -> None:
+        if not self._doomed:
+            return
         layer = self._doomed.pop(0)
+        self._removal.start()
         if layer in self._viewer.layers:
-            self._viewer.layers.remove(layer)
-        if self._doomed:
-            self._removal.start()
+            if layer.visible:
+                self._viewer.layers.remove(layer)
+            else:
+                layer.visible = True
+                self._doomed.insert(0, layer)
 
 
 def _update(layer: Any, placed: Placed, name: str) -> bool:

@@ -195,7 +195,7 @@ class Retoucher(QObject):
         for new, layer in self.made.layers:
             layer.metadata[METADATA] = {**layer.metadata.get(METADATA, {}), "retouched": said}
             if layer.visible or new.role == "fused":
-                layer.refresh()
+                layer.refresh(thumbnail=False, extent=False)
 
 
 def retouched(labels: NDArray[Any], *, before: Mapping[str, int]) -> dict[str, int]:

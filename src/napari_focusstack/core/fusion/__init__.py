@@ -18,7 +18,7 @@ METHODS.add(
         "Mixes the slices at every scale by how far their detail stands out over noise; best by truth on most stacks.",
         "Burt & Kolczynski 1993, ICCV, with soft weights",
         fuse_pyramid,
-        {"levels": 6, "noise_constant": 8.0},
+        {"levels": 6, "noise_constant": 10.0, "shrink": 0.8, "boost": 1.5, "boost_limit": 1.6},
     )
 )
 METHODS.add(

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_focusstack.core.fusion.method import Merged, Plane32, Series
-from napari_focusstack.core.fusion.pyramid import Z_SCALE, noise_floor
+from napari_focusstack.core.fusion.noise import measure_noise
+from napari_focusstack.core.fusion.pyramid import Z_SCALE
 from napari_focusstack.core.fusion.sharpness import SharpnessTrack, summarise
 from napari_focusstack.core.progress import Job, Progress
 
@@ -34,7 +35,7 @@ def fuse_dwt(series: Series, *, wavelet: str, levels: int, noise_constant: float
     h, w = series.plane_shape
     levels = max(1, min(levels, int(pywt.dwt_max_level(min(h, w), wavelet))))
     # An orthogonal transform leaves white noise its variance in every band.
-    factor = Z_SCALE / noise_floor(series)
+    factor = Z_SCALE / measure_noise(series).guide
     numerator: Coefficients = []
     weights: list[Plane32] = []
     track = SharpnessTrack(((h + 1) // 2, (w + 1) // 2))

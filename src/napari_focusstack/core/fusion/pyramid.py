@@ -2,25 +2,53 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
-from napari_focusstack.core.filters import noise_sigma
 from napari_focusstack.core.fusion.method import Merged, Plane, Plane32, Series
+from napari_focusstack.core.fusion.noise import Noise, measure_noise
 from napari_focusstack.core.fusion.sharpness import SharpnessTrack, summarise
 from napari_focusstack.core.progress import Job, Progress
 
 NOISE_GAIN = (0.889, 0.0529, 0.0101, 0.00234, 0.00057, 0.000143, 0.000036)
-"""Variance of the coefficients of each level where the image is white noise of variance 1; a quarter further on."""
+"""Variance of the coefficients of each level where the image is white noise of variance 1."""
 STRIP_ROWS = 128
 HALO = 4
 """Rows beside a strip that its pyramid level and its windows reach into."""
 Z_SCALE = 1e-4
 """Factor on z before it is raised to a power: float32 holds (z + 8)⁸ times a coefficient for z up to 1e8."""
+BOOSTED_LEVELS = 3
+"""The finest levels: only there does defocus between two slices take detail away."""
+FULL_SHRINK = (0.15, 0.1)
+"""Amplification less 1, at the finest level and the others, from which on coefficients are not shrunk: they are small
+by defocus, not by noise."""
 
 
-def fuse_pyramid(series: Series, *, levels: int, noise_constant: float) -> Job[Merged]:
+@dataclass(frozen=True)
+class PyramidSettings:
+    """Settings of `fuse_pyramid`, see there."""
+
+    levels: int
+    noise_constant: float
+    shrink: float
+    boost: float
+    boost_limit: float
+
+
+def fuse_pyramid(
+    series: Series, *, levels: int, noise_constant: float, shrink: float, boost: float, boost_limit: float
+) -> Job[Merged]:
     """Fuse by a soft Laplacian pyramid, in one pass.
+
+    At every level, z is the local energy of the guide's coefficients (mean square, boxed twice by 3 × 3) over the
+    variance of the noise there. A slice weighs (z + c)⁸, a quarter of that exponent taken from the levels beside. Then:
+
+    - between two slices the sharpest one has lost detail already. The parabola through the logarithms of z of the
+      sharpest slice and its neighbours says how much energy the peak between them would have, and coefficients are
+      amplified to that.
+    - coefficients that do not stand out over noise are shrunk as Wiener's filter would: ``1 - noise / energy``.
 
     Parameters
     ----------
@@ -28,74 +56,72 @@ def fuse_pyramid(series: Series, *, levels: int, noise_constant: float) -> Job[M
     levels : int
         Number of levels of detail, fewer where the image is small.
     noise_constant : float
-        What is added to the energy (in units of the noise's) before it is raised to a power.
+        The c that is added to z.
+    shrink : float
+        Factor on the noise variance when coefficients are shrunk; 0 leaves them.
+    boost : float
+        Factor on the logarithm of the amplification towards the peak between slices; 0 leaves coefficients.
+    boost_limit : float
+        Largest amplification, 1 or more.
     """
-    variance = noise_floor(series)
-    engine = _Pyramid(series, levels=levels, constant=noise_constant, variance=variance)
+    settings = PyramidSettings(levels, noise_constant, shrink, boost, boost_limit)
+    engine = _Pyramid(series, settings, measure_noise(series))
     for i in range(len(series)):
         engine.add(series.image(i))
         yield Progress(i + 1, len(series), f"slice {i + 1} of {len(series)}")
-    index, peak, confidence = summarise(engine.track, series.plane_shape)
+    index, peak, confidence = summarise(engine.tracks[0], series.plane_shape)
     return Merged(engine.collapse(), index, peak, confidence)
-
-
-def noise_floor(series: Series) -> float:
-    """Variance of the guide's noise: the least of the first, middle and last slice, and not below rounding."""
-    n = len(series)
-    variance = min(noise_sigma(series.guide(i)) ** 2 for i in {0, n // 2, n - 1})
-    guide = series.guide(n // 2)
-    # float32 bounds the span of weights; 1e-7 of the range squared is a noise of 0.03 %, below that of any sensor.
-    floor = 1e-7 * float(np.ptp(guide)) ** 2
-    if series.dtype.kind != "f":
-        floor = max(floor, 1 / 12)
-    return max(variance, floor, 1e-20)
 
 
 class _Pyramid:
     """Accumulators of all levels; buffers are made once, as fresh memory costs more than the arithmetic."""
 
-    def __init__(self, series: Series, *, levels: int, constant: float, variance: float) -> None:
+    def __init__(self, series: Series, settings: PyramidSettings, noise: Noise) -> None:
         self.series = series
-        self.constant = constant
+        self.settings = settings
+        self.noise = noise
         h, w = series.plane_shape
         shapes = [(h, w)]
-        while len(shapes) <= levels and min(shapes[-1]) >= 8:
+        while len(shapes) <= settings.levels and min(shapes[-1]) >= 8:
             shapes.append(((shapes[-1][0] + 1) // 2, (shapes[-1][1] + 1) // 2))
         self.shapes = shapes
         samples = series.shape[2:]
         self.n_levels = len(shapes) - 1
         self.numerator = [np.zeros((*s, *samples), np.float32) for s in shapes]
         self.weight = [np.zeros(s, np.float32) for s in shapes[:-1]]
+        self.most = [np.zeros(s, np.float32) for s in shapes[:-1]]
         self.low = [np.empty((*s, *samples), np.float32) for s in shapes[1:]]
         self.z = [np.empty(s, np.float32) for s in shapes[:-1]]
-        gains = [NOISE_GAIN[min(i, 6)] * 0.25 ** max(0, i - 6) for i in range(self.n_levels)]
-        self.factor = [Z_SCALE / (variance * g) for g in gains]
-        self.track = SharpnessTrack(shapes[min(1, self.n_levels - 1)])
+        self.gain = [NOISE_GAIN[min(i, 6)] * 0.25 ** max(0, i - 6) for i in range(self.n_levels)]
+        # Tracks of levels 1, 2, ...: the first also makes index and depth.
+        self.tracks = [SharpnessTrack(s) for s in shapes[1 : max(2, min(1 + BOOSTED_LEVELS, self.n_levels))]]
         rows = min(h, STRIP_ROWS + 2 * HALO)
         self.strip = np.empty((rows, w, *samples), np.float32)
         self.up = np.empty((rows + 4, w, *samples), np.float32)
+        self.n = 0
 
     def add(self, plane: Plane) -> None:
+        """Take the next slice."""
         self._reduce(plane)
         for level in range(1, self.n_levels):
             self._energy(self._detail_grey(level), level, self.z[level])
         for a in range(0, self.shapes[0][0], STRIP_ROWS):
-            self._finest(plane, a, min(a + STRIP_ROWS, self.shapes[0][0]))
-        finer = cv2.pyrDown(self.z[0]) if self.n_levels > 1 else self.z[0]
+            self._add_finest(plane, a, min(a + STRIP_ROWS, self.shapes[0][0]))
         for level in range(1, self.n_levels):
             z = self.z[level]
             weight = cv2.multiply(z, z)
             cv2.multiply(weight, z, weight)
-            cv2.multiply(weight, finer, weight)
-            if level == 1:
-                self.track.add(cv2.log(weight))
             cv2.multiply(weight, weight, weight)
-            finer = cv2.pyrDown(z)
-            detail = self._detail(level)
-            self._accumulate(level, slice(None), detail, weight)
-        if self.n_levels == 1:
-            self.track.add(cv2.log(self.z[0]))
+            cv2.multiply(weight, cv2.pyrDown(self.z[level - 1]), weight)
+            if level + 1 < self.n_levels:
+                cv2.multiply(weight, _expand(self.z[level + 1], z.shape), weight)
+            else:
+                cv2.multiply(weight, z, weight)
+            if level <= len(self.tracks):
+                self.tracks[level - 1].add(cv2.log(weight))
+            self._accumulate(level, slice(None), self._detail(level), weight)
         cv2.accumulate(self.low[-1], self.numerator[-1])
+        self.n += 1
 
     def _reduce(self, plane: Plane) -> None:
         """Low-pass levels 1 … of a plane."""
@@ -111,66 +137,117 @@ class _Pyramid:
 
     def _detail_grey(self, level: int) -> Plane32:
         grey = self.series.grey(self.low[level - 1])
-        coarse = self.series.grey(self.low[level])
-        detail: Plane32 = cv2.subtract(grey, cv2.pyrUp(coarse, dstsize=(grey.shape[1], grey.shape[0])))
+        detail: Plane32 = cv2.subtract(grey, _expand(self.series.grey(self.low[level]), grey.shape))
         return detail
 
     def _detail(self, level: int) -> Plane32:
         """Coefficients of a level in colour; its low-pass is overwritten."""
         fine = self.low[level - 1]
-        detail: Plane32 = cv2.subtract(fine, cv2.pyrUp(self.low[level], dstsize=(fine.shape[1], fine.shape[0])), fine)
+        detail: Plane32 = cv2.subtract(fine, _expand(self.low[level], fine.shape), fine)
         return detail
 
     def _energy(self, detail: Plane32, level: int, out: Plane32) -> None:
         """Local energy of grey coefficients over noise, plus the constant."""
         np.square(detail, out=out)
-        if level == 0:
-            cv2.blur(out, (5, 5), out)
         cv2.blur(out, (3, 3), out)
-        cv2.addWeighted(out, self.factor[level], out, 0, self.constant * Z_SCALE, out)
+        cv2.blur(out, (3, 3), out)
+        factor = Z_SCALE / (self.noise.guide * self.gain[level])
+        cv2.addWeighted(out, factor, out, 0, self.settings.noise_constant * Z_SCALE, out)
 
-    def _finest(self, plane: Plane, a: int, b: int) -> None:
+    def _add_finest(self, plane: Plane, a: int, b: int) -> None:
         """Level 0 of the rows a … b."""
         h, w = self.shapes[0]
         first, last = max(0, a - HALO), min(h, b + HALO)
         strip = self.strip[: last - first]
         np.copyto(strip, plane[first:last])
-        # One coarse row more on both sides than the strip needs: the border of what is expanded is not the image's.
-        c0, c1 = max(0, first // 2 - 1), min(self.shapes[1][0], last // 2 + 2)
-        rows = min(2 * (c1 - c0), h - 2 * c0)
-        up = cv2.pyrUp(self.low[0][c0:c1], self.up[:rows], (w, rows))
-        cv2.subtract(strip, up[first - 2 * c0 : last - 2 * c0], strip)
+        cv2.subtract(strip, self._expanded_rows(self.low[0], first, last), strip)
         z = np.empty((last - first, w), np.float32)
         self._energy(self.series.grey(strip), 0, z)
         z, strip = z[a - first : b - first], strip[a - first : b - first]
         self.z[0][a:b] = z
         weight = cv2.multiply(z, z)
         cv2.multiply(weight, z, weight)
-        if self.n_levels > 1:
-            c0, c1 = max(0, a // 2 - 1), min(self.shapes[1][0], b // 2 + 2)
-            rows = min(2 * (c1 - c0), h - 2 * c0)
-            coarse = cv2.pyrUp(self.z[1][c0:c1], dstsize=(w, rows))[a - 2 * c0 : b - 2 * c0]
-            cv2.multiply(weight, coarse, weight)
-        else:
-            cv2.multiply(weight, z, weight)
+        cv2.multiply(weight, self._expanded_rows(self.z[1], a, b), weight)
         cv2.multiply(weight, weight, weight)
         self._accumulate(0, slice(a, b), strip, weight)
 
+    def _expanded_rows(self, coarse: Plane32, first: int, last: int) -> Plane32:
+        """Rows first … last of what a plane of level 1 is expanded to."""
+        h, w = self.shapes[0]
+        # One coarse row more on both sides than is needed: the border of a strip is not that of the image.
+        c0, c1 = max(0, first // 2 - 1), min(coarse.shape[0], last // 2 + 2)
+        rows = min(2 * (c1 - c0), h - 2 * c0)
+        out = self.up[:rows] if coarse.ndim == self.up.ndim else None
+        up: Plane32 = cv2.pyrUp(coarse[c0:c1], out, (w, rows))
+        return up[first - 2 * c0 : last - 2 * c0]
+
     def _accumulate(self, level: int, rows: slice, detail: Plane32, weight: Plane32) -> None:
+        most = self.most[level][rows]
+        cv2.max(most, weight, most)
         cv2.accumulate(weight, self.weight[level][rows])
-        if detail.ndim == 3:
-            weight = cv2.merge([weight] * detail.shape[2])
-        cv2.accumulateProduct(detail, weight, self.numerator[level][rows])
+        cv2.accumulateProduct(detail, _spread(weight, detail), self.numerator[level][rows])
 
     def collapse(self) -> Plane32:
         """The fused image; accumulators are overwritten."""
+        boosts = [self._boost(track) for track in self.tracks]
         image = self.numerator[-1]
-        image /= self.track.n
+        image /= self.n
         for level in range(self.n_levels - 1, -1, -1):
             detail = self.numerator[level]
-            weight = self.weight[level]
-            np.divide(detail, weight if detail.ndim == 2 else weight[..., None], out=detail)
-            up = cv2.pyrUp(image, dstsize=(detail.shape[1], detail.shape[0]))
-            detail += up
+            if level == 0:
+                # Blur takes the more of a level the finer it is, so the finest is amplified by a power of the next.
+                boost = np.minimum(cv2.blur(boosts[0], (5, 5)) ** 3, self.settings.boost_limit)
+                boost = _expand(boost, detail.shape)
+            else:
+                boost = boosts[level - 1] if level <= len(boosts) else None
+            self._finish(level, detail, boost)
+            cv2.add(detail, _expand(image, detail.shape), detail)
             image = detail
         return image
+
+    def _boost(self, track: SharpnessTrack) -> Plane32:
+        # The track holds the logarithm of z to the eighth power; amplitude is the root of energy.
+        boost: Plane32 = cv2.exp(track.lift() * (self.settings.boost / 16))
+        return np.minimum(boost, self.settings.boost_limit)
+
+    def _finish(self, level: int, detail: Plane32, boost: Plane32 | None) -> None:
+        """Turn sums into coefficients: weighted means, shrunk where they are noise, amplified where between slices."""
+        weight, share = self.weight[level], self.most[level]
+        samples = self.noise.samples
+        scale = np.asarray([[1 / (v * self.gain[level] * len(samples)) for v in samples]], np.float32)
+        energy = np.empty_like(weight)
+        for a in range(0, detail.shape[0], STRIP_ROWS):
+            rows = slice(a, a + STRIP_ROWS)
+            inverse = np.reciprocal(weight[rows])
+            share[rows] *= inverse
+            cv2.multiply(detail[rows], _spread(inverse, detail), detail[rows])
+            squares = np.square(detail[rows])
+            energy[rows] = cv2.transform(squares, scale) if squares.ndim == 3 else squares * scale[0, 0]
+        cv2.blur(energy, (3, 3), energy)
+        # A mean of n equal weights keeps 1 / n of the noise: the largest weight over the sum says how much is left.
+        share *= self.settings.shrink
+        cv2.divide(share, energy, share)
+        factor = np.minimum(share, 1, out=share)
+        if boost is not None:
+            relief = FULL_SHRINK[min(level, 1)]
+            factor *= np.clip(1 - (boost - 1) / relief, 0, 1)
+        np.subtract(1, factor, out=factor)
+        if boost is not None:
+            factor *= boost
+        for a in range(0, detail.shape[0], STRIP_ROWS):
+            rows = slice(a, a + STRIP_ROWS)
+            cv2.multiply(detail[rows], _spread(factor[rows], detail), detail[rows])
+
+
+def _expand(coarse: Plane32, shape: tuple[int, ...]) -> Plane32:
+    """The next finer level's low-pass, of a given shape."""
+    up: Plane32 = cv2.pyrUp(coarse, dstsize=(shape[1], shape[0]))
+    return up
+
+
+def _spread(plane: Plane32, like: Plane32) -> Plane32:
+    """(Y, X) repeated over the samples of `like`, where it has some: much faster than broadcasting."""
+    if like.ndim == 2:
+        return plane
+    spread: Plane32 = cv2.merge([plane] * like.shape[2])
+    return spread

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 
 from napari_focusstack.core.fusion.method import Merged, Series
-from napari_focusstack.core.fusion.pyramid import Z_SCALE, noise_floor
+from napari_focusstack.core.fusion.noise import measure_noise
+from napari_focusstack.core.fusion.pyramid import Z_SCALE
 from napari_focusstack.core.fusion.sharpness import SharpnessTrack, summarise
 from napari_focusstack.core.progress import Job, Progress
 
@@ -26,7 +27,7 @@ def fuse_select(series: Series, *, noise_constant: float) -> Job[Merged]:
     noise_constant : float
         What is added to the energy (in units of the noise's) before it is raised to the eighth power.
     """
-    factor = Z_SCALE / (noise_floor(series) * LOG_GAIN)
+    factor = Z_SCALE / (measure_noise(series).guide * LOG_GAIN)
     h, w = series.plane_shape
     numerator = np.zeros(series.shape, np.float32)
     total = np.zeros((h, w), np.float32)

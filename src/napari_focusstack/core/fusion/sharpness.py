@@ -57,9 +57,24 @@ class SharpnessTrack:
         offset: Plane32 = np.divide(
             0.5 * (fall_before - fall_after), curvature, out=np.zeros_like(curvature), where=curvature > 1e-6
         )
-        # At the first and last slice the curve may rise further outside: there is no vertex to find.
-        offset[(self.index == 0) | (self.index == self.n - 1)] = 0
+        offset[self._at_end()] = 0
         return np.clip(offset, -0.5, 0.5, out=offset)
+
+    def lift(self) -> Plane32:
+        """(Y, X) how far the vertex of that parabola lies above `best`, 0 or more."""
+        fall_before = self.best - self.before
+        fall_after = self.best - self.after
+        curvature = fall_before + fall_after
+        lift: Plane32 = np.divide(
+            np.square(fall_before - fall_after), 8 * curvature, out=np.zeros_like(curvature), where=curvature > 1e-6
+        )
+        lift[self._at_end()] = 0
+        return lift
+
+    def _at_end(self) -> NDArray[np.bool_]:
+        # At the first and last slice the curve may rise further outside: there is no vertex to find.
+        ends: NDArray[np.bool_] = (self.index == 0) | (self.index == self.n - 1)
+        return ends
 
 
 def fill(values: Plane32, weight: Plane32) -> Plane32:
