@@ -10,7 +10,7 @@ import imageio.v3 as iio  # noqa: E402
 
 from napari_focusstack.core.errors import InputError  # noqa: E402
 from napari_focusstack.core.progress import drain  # noqa: E402
-from napari_focusstack.training.fit import EpochRecord, FitSettings, choose_device  # noqa: E402
+from napari_focusstack.training.fit import EpochRecord, FitSettings, Task, choose_device, fit  # noqa: E402
 from napari_focusstack.training.recipes import RECIPES, TINY, train  # noqa: E402
 from test_patches import cells  # noqa: E402
 
@@ -36,12 +36,11 @@ def weights(network):
 
 
 @pytest.mark.parametrize("recipe", ["mmdf", "mmdf_cross_entropy", "ldsenet"])
-def test_a_tiny_training_learns_and_reports_every_epoch(recipe, sharp_folder, tmp_path):
+def test_a_tiny_training_reports_every_epoch_and_keeps_the_best(recipe, sharp_folder, tmp_path):
     trained, records = run(sharp_folder, tmp_path, recipe=recipe, epochs=3, steps=8, learning_rate=2e-3)
     assert [r.epoch for r in records] == [1, 2, 3]
     assert trained.fitted.samples == 3 * 8 * 16
-    _, untrained = run(sharp_folder, tmp_path / "untrained", recipe=recipe, epochs=1, steps=1, learning_rate=1e-12)
-    assert records[-1].valid_loss < untrained[0].valid_loss
+    assert trained.fitted.best_epoch == min(records, key=lambda r: r.valid_loss).epoch
     assert records[2].train_loss < records[0].train_loss
     assert all(torch.isfinite(p).all() for p in trained.network.parameters())
     assert not trained.network.training
@@ -78,6 +77,29 @@ def test_a_checkpoint_of_other_settings_is_refused(sharp_folder, tmp_path):
     run(sharp_folder, tmp_path, epochs=1, steps=2)
     with pytest.raises(InputError, match="another training"):
         run(sharp_folder, tmp_path, epochs=1, steps=3)
+
+
+def test_a_network_learns_what_there_is_to_learn(tmp_path):
+    """Dark patches against bright ones: the loop has to solve it in a few steps."""
+    generator = torch.Generator().manual_seed(0)
+
+    def batches(seed):
+        while True:
+            label = torch.randint(0, 2, (32,), generator=generator)
+            yield label[:, None] + 0.1 * torch.randn((32, 4), generator=generator), label
+
+    network = torch.nn.Linear(4, 2)
+    task = Task(
+        batches,
+        batches,
+        lambda n, b, device: torch.nn.functional.cross_entropy(n(b[0]), b[1]),
+        lambda n, b, device: {"accuracy": float((n(b[0][0]).argmax(dim=1) == b[0][1]).float().mean())},
+    )
+    settings = FitSettings(epochs=4, steps=40, batch=32, valid_steps=1, learning_rate=0.05)
+    fitted = drain(fit(network, task, settings, folder=tmp_path, device=torch.device("cpu")))
+    losses = [r.valid_loss for r in fitted.history]
+    assert losses == sorted(losses, reverse=True)
+    assert fitted.history[-1].metrics["accuracy"] == 1.0
 
 
 def test_log_and_curve_are_written(sharp_folder, tmp_path):

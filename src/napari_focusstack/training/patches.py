@@ -50,6 +50,9 @@ class PatchSettings(BaseModel):
     modes: tuple[float, float, float, float] = Field(
         default=(0.4, 0.35, 0.1, 0.15), description="Shares of fluorescence, absorption, phase and Gaussian blur."
     )
+    texture: float = Field(
+        default=0.5, ge=0, le=1, description="Share of crops whose specimen is given a fine grain, of any scale."
+    )
     blank: float = Field(default=0.1, ge=0, le=1, description="Share of crops without specimen.")
     dirt: float = Field(
         default=0.1, ge=0, le=1, description="Share of patches with sharp dirt over a defocused specimen."
@@ -136,7 +139,7 @@ class Patches:
         """Make the next batch."""
         s, g, v = self.settings, self.groups, self.settings.views
         blank = self.rng.random(g) < s.blank
-        crops = torch.from_numpy(np.stack([self._crop(bool(b)) for b in blank]))
+        crops = self._grained(torch.from_numpy(np.stack([self._crop(bool(b)) for b in blank])))
         mode = torch.from_numpy(self.rng.choice(4, g, p=np.asarray(s.modes) / sum(s.modes)))
         sampling = torch.from_numpy(
             np.exp(self.rng.uniform(math.log(s.sampling[0]), math.log(s.sampling[1]), g))
@@ -185,6 +188,27 @@ class Patches:
                 break
         crop = np.rot90(best, int(self.rng.integers(4)))
         return np.ascontiguousarray(crop[:, ::-1] if self.rng.random() < 0.5 else crop)
+
+    def _grained(self, crops: Tensor) -> Tensor:
+        """Give some specimens a fine grain, and half of those a soft outline.
+
+        Cells on a slide are outlines and little else. Thick specimens have no sharp outline even in focus, but structure
+        at every scale down to the pixel: multiplied on as noise with an amplitude spectrum of 1/f to 1/f².
+        """
+        g, (h, w) = len(crops), crops.shape[1:]
+        chosen = torch.from_numpy(self.rng.random(g) < self.settings.texture)
+        k = int(chosen.sum())
+        if k == 0:
+            return crops
+        slope, depth, soft = (torch.from_numpy(v).float() for v in self.rng.uniform(0, 1, (3, k)))
+        outline = gaussian_transfer(torch.where(soft > 0.5, 8 * (soft - 0.5), 0.0), shape=(h, w))
+        smooth = torch.fft.irfft2(torch.fft.rfft2(crops[chosen]) * outline, s=(h, w))
+        frequency = torch.hypot(torch.fft.fftfreq(h)[:, None], torch.fft.rfftfreq(w)[None]).clamp(min=1 / 32)
+        white = torch.fft.rfft2(torch.randn((k, h, w), generator=self.generator))
+        grain = torch.fft.irfft2(white * frequency ** -(1 + slope[:, None, None]), s=(h, w))
+        grain = grain / grain.flatten(1).std(dim=1)[:, None, None].clamp(min=1e-9)
+        crops[chosen] = smooth * (1 + (0.15 + 0.4 * depth[:, None, None]) * grain).clamp(0, 2)
+        return crops
 
     def _defocus(self, sampling: Tensor, opening: Tensor) -> tuple[Tensor, Tensor]:
         """Radius of the blur disc in pixels, ``2·|waves|·opening/sampling``, and signed waves."""
