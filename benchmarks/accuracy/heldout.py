@@ -1,7 +1,8 @@
 """Test patches from sources and optics that no training has seen.
 
-Sources: folders kept out of training. Optics: the electromagnetic PSF of the `psf` package (Richards and Wolf), tabulated for
-real objectives, where training uses a scalar pupil; whole images are blurred in space, not by a table of transfer functions.
+Sources: folders kept out of training. Optics: the electromagnetic PSF of the `psf` package (Richards and Wolf),
+tabulated for real objectives, where training uses a scalar pupil; blurred in space, not by a table of transfer
+functions.
 """
 
 from __future__ import annotations
@@ -32,10 +33,12 @@ class Objective:
 
     @property
     def depth_of_field_um(self) -> float:
+        """Total depth of field, diffraction's part and the pixel's."""
         return self.index * (self.wavelength_um / self.na**2 + self.pixel_um / self.na)
 
     @property
     def sampling(self) -> float:
+        """Pixel size · NA/λ."""
         return self.pixel_um * self.na / self.wavelength_um
 
 
