@@ -99,7 +99,7 @@ def test_score_writes_its_table(run: Run, tmp_path: Path) -> None:
     code, out, _ = run("score", BEADS, "--scorer", "brenner", "-o", tmp_path / "Übersicht.csv")
     assert code == 0
     assert "<- best" in out
-    with (tmp_path / "Übersicht.csv").open(encoding="utf-8") as file:
+    with (tmp_path / "Übersicht.csv").open(encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     assert [r["slice"] for r in rows if r["best"] == "1"] == ["4"]
     assert {r["scorer"] for r in rows} == {"brenner"}
@@ -205,10 +205,25 @@ def test_quality_of_an_image_against_itself_is_perfect(run_json: Callable[..., d
     tifffile.imwrite(tmp_path / "a.tif", image, photometric="rgb")
     tifffile.imwrite(tmp_path / "b.tif", np.clip(image.astype(int) + 5, 0, 255).astype(np.uint8), photometric="rgb")
     same = run_json("quality", tmp_path / "a.tif", "--reference", tmp_path / "a.tif")
-    assert same == {"psnr": None, "ssim": pytest.approx(1.0)}
+    assert set(same) == {"psnr", "ssim", "ag", "sf"}
+    assert (same["psnr"], same["ssim"]) == (None, pytest.approx(1.0))
     other = run_json("quality", tmp_path / "b.tif", "--reference", tmp_path / "a.tif")
     assert 30 < other["psnr"] < 40
     assert other["ssim"] < 1
+
+
+def test_quality_against_the_sources_names_every_metric(
+    run: Run, run_json: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    slices = np.random.default_rng(0).integers(0, 255, (3, 32, 32)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "stack.tif", slices, imagej=True, metadata={"axes": "ZYX"})
+    tifffile.imwrite(tmp_path / "one.tif", slices[1])
+    found = run_json("quality", tmp_path / "one.tif", "--sources", tmp_path / "stack.tif")
+    assert set(found) == {"qabf", "ag", "ssim", "psnr", "mi", "nmi", "sf"}
+    assert 0.3 < found["qabf"] < 0.9
+    code, out, _ = run("quality", tmp_path / "one.tif", "--sources", tmp_path / "stack.tif", "-v")
+    assert code == 0
+    assert "How much of the edges of all slices arrived" in out
 
 
 @pytest.mark.parametrize("kind", ["scorers", "methods"])

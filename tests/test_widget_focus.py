@@ -13,8 +13,9 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QFileDialog
 
 from napari_focusstack.core.picks import picks_from_csv
+from napari_focusstack.core.stack import Optics, from_array
 from napari_focusstack.widgets.focus import FocusWidget
-from napari_focusstack.widgets.layers import shown_at
+from napari_focusstack.widgets.layers import METADATA, layer_of, show, shown_at, stack_of
 
 BEST = 3
 
@@ -198,6 +199,22 @@ def test_a_drawn_region_decides_without_scoring_again(bench: Bench, qtbot: Any) 
     shapes.data = []
     shapes.add_ellipses([[10, 10], [10, 110], [110, 110], [110, 10]])
     qtbot.waitUntil(lambda: focus.form.plot.view.best == 1, timeout=5000)
+
+
+def test_a_region_stays_with_a_stack_that_is_renamed(bench: Bench, qtbot: Any) -> None:
+    first = bench.viewer.add_image(stack(), name="A01")
+    second = bench.viewer.add_image(stack(), name="A02")
+    focus = bench.open()
+    focus.choose_layer(first)
+    focus.form.basis.button(2).click()
+    bench.viewer.layers["A01 region"].add_rectangles([[10, 10], [10, 60], [60, 60], [60, 10]])
+    qtbot.waitUntil(lambda: bool(focus.regions.region), timeout=5000)
+    first.name = "B01"
+    second.name = "A01"
+    focus.choose_layer(second)
+    assert not focus.regions.region
+    focus.choose_layer(first)
+    assert focus.regions.region
 
 
 def test_a_region_beside_the_image_is_refused_in_a_sentence(bench: Bench, qtbot: Any, notes: list[str]) -> None:
@@ -473,6 +490,34 @@ def test_slices_are_extracted_where_they_lie(bench: Bench, kind: int, name: str,
     if new.ndim == 3:
         assert np.array_equal(new.data, layer.data[2:5])
         assert new.translate[0] == 4.0
+
+
+def extract(bench: Bench, kind: int) -> Any:
+    before = list(bench.viewer.layers)
+    bench.focus.form.extract.centre.setCurrentIndex(bench.focus.form.extract.centre.findData("shown"))
+    bench.focus.form.extract.kind.setCurrentIndex(kind)
+    bench.focus.form.extract.button.click()
+    bench.idle()
+    return next(x for x in bench.viewer.layers if x not in before)
+
+
+def test_slices_of_an_uneven_stack_keep_their_heights_channel_and_optics(bench: Bench) -> None:
+    heights = (0.0, 1.0, 3.0, 10.0, 20.0, 50.0, 51.0)
+    optics = Optics(na=0.5)
+    placed = layer_of(from_array(stack(), z_positions_um=heights, y_um=0.5, x_um=0.5, optics=optics, channels=("DNA",)))
+    bench.viewer.add_image(placed.data, **placed.kwargs)
+    bench.open()
+    show(bench.viewer.layers[0], bench.viewer.dims, Z=3)
+    found = stack_of(extract(bench, 1))
+    assert found.z_positions_um == heights[2:5]
+    assert (found.optics, found.channels) == (optics, ("DNA",))
+
+
+def test_a_projection_tells_the_heights_that_it_is_of(bench: Bench) -> None:
+    bench.viewer.add_image(stack(), **CALIBRATED)
+    bench.open()
+    show(bench.viewer.layers[0], bench.viewer.dims, Z=3)
+    assert extract(bench, 2).metadata[METADATA]["heights_um"] == [4.0, 8.0]
 
 
 def test_a_searched_scorer_is_found_by_typing(bench: Bench) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import threading
@@ -17,17 +18,18 @@ from qtpy.QtWidgets import QFileDialog, QMessageBox
 
 from napari_focusstack.core.by_index import copy_by_index
 from napari_focusstack.core.errors import InputError
+from napari_focusstack.core.pipeline import fuse_job
 from napari_focusstack.core.progress import drain
 from napari_focusstack.core.settings import FuseSettings
 from napari_focusstack.core.stack import Stack, from_array
 from napari_focusstack.widgets.export import ExportDialog, ExportJob, part_path, propose_path
 from napari_focusstack.widgets.fuse import FuseWidget
-from napari_focusstack.widgets.fuse_channels import channel_layers, joined_stack
+from napari_focusstack.widgets.fuse_channels import channel_layers, joined_stack, source_of
 from napari_focusstack.widgets.fuse_preview import PreviewJob, Region, visible_region
 from napari_focusstack.widgets.fuse_results import recipe
-from napari_focusstack.widgets.fuse_run import FuseJob, FuseResult, Look, Made, Source, layers_of_result
+from napari_focusstack.widgets.fuse_run import FuseJob, FuseResult, Made, layers_of_result
 from napari_focusstack.widgets.fuse_values import ValuesJob
-from napari_focusstack.widgets.layers import METADATA, frame_of, stack_of
+from napari_focusstack.widgets.layers import METADATA, stack_of
 from napari_focusstack.widgets.open_layer import set_calibration
 from napari_focusstack.widgets.open_stack import add_layers
 from napari_focusstack.widgets.open_values import Calibration
@@ -55,12 +57,8 @@ def open_in(viewer: object, stack: Stack) -> list:
     return add_layers(viewer, layers_of(stack))
 
 
-def source_of(*layers: object) -> Source:
-    return Source(joined_stack(layers), frame_of(layers[0]), tuple(map(Look.of, layers)))
-
-
 def fuse(*layers: object, times: tuple[int, ...] = (0,), **options: object) -> FuseResult:
-    return drain(FuseJob(source_of(*layers), FuseSettings(**options), times=times, positions=(0,))())
+    return drain(FuseJob(source_of(layers), FuseSettings(**options), times=times, positions=(0,))())
 
 
 def click(qtbot, button) -> None:
@@ -218,7 +216,7 @@ def test_an_index_that_does_not_fit_is_refused():
 
 def test_a_preview_lies_on_the_region_it_shows(model):
     (layer,) = open_in(model, named(scene()))
-    job = PreviewJob(source_of(layer), FuseSettings(), Region(8, 40, 16, 80), time=0, position=0)
+    job = PreviewJob(source_of([layer]), FuseSettings(), Region(8, 40, 16, 80), time=0, position=0)
     placed = drain(job())
     assert placed.data.shape == (32, 64)
     assert placed.kwargs["translate"] == pytest.approx((8 * 0.5, 16 * 0.25))
@@ -305,6 +303,35 @@ def test_the_recipe_names_the_channel(model, two_channels):
     assert json.loads(recipe(fuse(*open_in(model, two_channels), drive=1)))["drive"] == "GFP"
 
 
+@pytest.mark.parametrize("names", [(), ("GFP", "GFP")])
+def test_the_recipe_counts_channels_that_the_file_does_not_tell_apart(model, two_channels, names):
+    stack = dataclasses.replace(two_channels, channels=names)
+    written = json.loads(recipe(fuse(*open_in(model, stack), drive=1, method="select")))
+    assert written["drive"] == 1
+    again = drain(fuse_job(stack, FuseSettings(**written)))
+    assert np.array_equal(again.index, fuse(*model.layers, drive=1, method="select").fused.index)
+
+
+@pytest.mark.parametrize("names", [(), ("DAPI", "GFP")])
+def test_the_recipe_of_a_channel_alone_fuses_that_channel_alone(model, two_channels, names):
+    stack = dataclasses.replace(two_channels, channels=names)
+    second = open_in(model, stack)[1]
+    source = source_of([second], model.layers)
+    result = drain(FuseJob(source, FuseSettings(method="select"), times=(0,), positions=(0,))())
+    again = drain(fuse_job(stack, FuseSettings(**json.loads(recipe(result)))))
+    assert np.array_equal(again.image, result.fused.image)
+
+
+def test_one_channel_and_one_that_drives_all_contradict_each_other(two_channels):
+    with pytest.raises(InputError, match="give channel to fuse one"):
+        drain(fuse_job(two_channels, FuseSettings(channel=0, drive=1)))
+
+
+def test_channels_without_names_count_from_0(model, two_channels):
+    layers = open_in(model, dataclasses.replace(two_channels, channels=()))
+    assert [layer.name for layer in layers] == ["A01 channel 0", "A01 channel 1"]
+
+
 # The window ---------------------------------------------------------------------------------------------------------
 
 
@@ -347,6 +374,17 @@ def test_fusing_again_replaces_the_layers_of_the_same_name(viewer, widget, qtbot
     run(widget, qtbot)
     run(widget, qtbot)
     assert len(viewer.layers) == 4
+
+
+def test_fusing_by_another_method_adds_all_its_layers_beside_the_first(viewer, widget, qtbot):
+    open_in(viewer, named(scene()))
+    run(widget, qtbot)
+    widget.form.method_box.setCurrentIndex(widget.form.method_box.findData("select"))
+    run(widget, qtbot)
+    names = [layer.name for layer in viewer.layers]
+    for words in ("fused", "index", "height µm"):
+        assert f"A01 {words} (pyramid)" in names
+        assert f"A01 {words} (select)" in names
 
 
 def test_channels_are_asked_for_only_where_there_are_several(viewer, widget, two_channels):

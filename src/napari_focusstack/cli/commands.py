@@ -74,6 +74,7 @@ def score(
     verbose: opt.Verbose = False,
 ) -> None:
     """Say how sharp each slice is and which is best."""
+    from napari_focusstack.io.scores import ScoredPlace
     from napari_focusstack.io.write import write_scores_csv
 
     chosen = opt.choose(stack, z_axis=z_axis, z_step=z_step, pixel_size=pixel_size, time=time, position=position)
@@ -81,7 +82,11 @@ def score(
         _check([output], chosen.stack, overwrite=overwrite)
     report = _score(chosen, scorer, patch, whole_field=whole_field, channel=channel, verbose=verbose)
     if output is not None:
-        write_scores_csv(output, report, overwrite=overwrite)
+        series = chosen.stack
+        index = 0 if channel is None else series.find_channel(channel)
+        name = series.channels[index] if series.channels else index
+        place = ScoredPlace(report, series.name, chosen.position, chosen.time, name)
+        write_scores_csv(output, [place], overwrite=overwrite)
     if as_json:
         print_json(_scores(report) | ({} if output is None else {"output": output}))
         return
@@ -195,20 +200,40 @@ def fuse(
 @app.command()
 def quality(
     fused: Annotated[Path, typer.Argument(help="A fused image.", show_default=False)],
-    reference: Annotated[Path, typer.Option(help="The truth: a sharp image of the same size.", show_default=False)],
+    sources: Annotated[
+        list[Path] | None,
+        typer.Option(help="The stack it was fused from: a file or a folder; once for each slice.", show_default=False),
+    ] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="The truth: a sharp image of the same size.", show_default=False)
+    ] = None,
     channel: opt.Channel = None,
+    time: opt.Time = None,
+    position: opt.Position = 0,
+    z_axis: opt.ZAxis = None,
     as_json: opt.Json = False,
     verbose: opt.Verbose = False,
 ) -> None:
-    """Compare a fused image with a sharp reference: PSNR in dB, SSIM."""
-    from napari_focusstack.core import quality as metrics
+    """Rate a fused image: by itself, against the slices it was fused from, against a sharp reference."""
+    from napari_focusstack.core.quality import assess
 
-    image, truth = (_one_plane(path, channel) for path in (fused, reference))
-    found = {"psnr": metrics.psnr(image, truth), "ssim": metrics.ssim(image, truth)}
+    image = _one_plane(fused, channel)
+    truth = None if reference is None else _one_plane(reference, channel)
+    series = None
+    if sources:
+        chosen = opt.choose(sources, z_axis=z_axis, z_step=None, pixel_size=None, time=time, position=position)
+        series = chosen.stack.series(t=chosen.time, p=chosen.position)
+        series = series.only_channel(0 if channel is None else series.find_channel(channel))
+    found = run(assess(image, sources=series, reference=truth), verbose=verbose)
     if as_json:
-        print_json(found)
-    else:
-        print(f"psnr {found['psnr']:.3f} dB\nssim {found['ssim']:.5f}")
+        print_json({one.metric.name: one.value for one in found})
+        return
+    compared = {"itself": "", "sources": "against the slices", "reference": "against the reference"}
+    for one in found:
+        unit = "" if one.metric.units == "1" else f" {one.metric.units}"
+        print(f"{one.metric.name:<5} {one.value:>10.4f}{unit:<8} {compared[one.against]}".rstrip())
+        if verbose:
+            print(f"      {one.metric.hint}")
 
 
 @app.command()

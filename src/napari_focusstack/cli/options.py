@@ -115,7 +115,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
         If the file can't be read or is no recipe.
     """
     try:
-        options: Any = json.loads(path.read_text(encoding="utf-8"))
+        options: Any = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError(f"The recipe '{path}' can't be read ({error.strerror}): check the path.") from error
     except ValueError as error:

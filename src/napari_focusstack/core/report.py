@@ -44,7 +44,7 @@ class Grid:
         return (row, col) if 0 <= row < self.shape[0] and 0 <= col < self.shape[1] else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PlaneScore:
     """What a scorer says of one plane.
 
@@ -97,7 +97,7 @@ class Decision:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FocusReport:
     """Scores of one series (one channel, time and position) of a stack.
 
@@ -151,3 +151,11 @@ class FocusReport:
     specimen_weights: Map | None = None
     region: NDArray[np.bool_] | None = None
     views: NDArray[np.float16] | None = None
+
+    @property
+    def basis(self) -> str:
+        """What decided: ``"region"``, ``"specimen"`` or ``"whole image"`` (also where no specimen was found)."""
+        if self.region is not None:
+            return "region"
+        even = bool((self.weights == self.weights.flat[0]).all())
+        return "whole image" if even or self.specimen_weights is None else "specimen"

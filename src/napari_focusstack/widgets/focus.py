@@ -340,7 +340,7 @@ class FocusWidget(DockedWidget):
 
         entries = self.scoring.series.of_layer(id(self._layer), self.scorer)
         if len(entries) == 1:
-            write = partial(write_scores_csv, report=self._scored.report)
+            write = partial(write_scores_csv, scores=self._scored.report)
         else:
             write = partial(write_text, text=state.scores_table(entries))
         stack = stack_or_none(self._layer)

@@ -21,13 +21,13 @@ from qtpy.QtWidgets import (
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.stack import Stack
 from napari_focusstack.widgets.dock import DockedWidget
-from napari_focusstack.widgets.fuse_channels import channel_layers, channel_name, joined_stack
+from napari_focusstack.widgets.fuse_channels import channel_layers, channel_name, source_of
 from napari_focusstack.widgets.fuse_form import FuseForm
 from napari_focusstack.widgets.fuse_preview import PreviewJob, visible_region
 from napari_focusstack.widgets.fuse_results import ResultPanel
-from napari_focusstack.widgets.fuse_run import FuseJob, FuseResult, Look, Source
+from napari_focusstack.widgets.fuse_run import FuseJob, FuseResult
 from napari_focusstack.widgets.job import JobBar, JobRunner
-from napari_focusstack.widgets.layers import METADATA, Placed, frame_of, shown_at, stack_of
+from napari_focusstack.widgets.layers import METADATA, Placed, shown_at, stack_of
 from napari_focusstack.widgets.open_hint import CalibrationHint
 from napari_focusstack.widgets.overlays import FocusMap
 
@@ -175,7 +175,7 @@ class FuseWidget(DockedWidget):
         try:
             choices = self.form.choices()
             taken = channel_layers(layer, self._viewer.layers) if choices.together else [layer]
-            source = Source(joined_stack(taken), frame_of(layer), tuple(Look.of(one) for one in taken))
+            source = source_of(taken, self._viewer.layers)
         except InputError as error:
             show_warning(str(error))
             return
@@ -195,7 +195,7 @@ class FuseWidget(DockedWidget):
             return
         try:
             settings = self.form.choices().settings
-            source = Source(joined_stack([layer]), frame_of(layer), (Look.of(layer),))
+            source = source_of([layer])
         except InputError as error:
             show_warning(str(error))
             return

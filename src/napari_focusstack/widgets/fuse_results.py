@@ -272,11 +272,12 @@ class ResultPanel(QWidget):
 
 
 def recipe(result: FuseResult) -> str:
-    """The settings of a result as JSON; a channel is told by its name, which other stacks share."""
-    settings = result.settings
-    channels = result.source.stack.channels
-    if isinstance(settings.drive, int) and settings.drive < len(channels):
-        settings = settings.model_copy(update={"drive": channels[settings.drive]})
+    """The settings of a result as JSON; a channel is told as its file tells it: by name, which other stacks share."""
+    settings, keys = result.settings, result.source.keys
+    if isinstance(settings.drive, int) and settings.drive < len(keys):
+        settings = settings.model_copy(update={"drive": keys[settings.drive]})
+    if result.source.alone:
+        settings = settings.model_copy(update={"drive": None, "channel": keys[0]})
     return str(settings.model_dump_json(indent=2)) + "\n"
 
 

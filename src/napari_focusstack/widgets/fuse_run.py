@@ -40,7 +40,7 @@ class Look:
         return cls(layer.name, (float(low), float(high)), layer.colormap, float(layer.gamma), str(layer.blending))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Source:
     """What is fused, detached from the layers: they may be renamed or deleted meanwhile.
 
@@ -52,11 +52,17 @@ class Source:
         How the layer lies in the world.
     looks : tuple of Look
         Look of each source layer; one for a layer that holds its channels itself.
+    keys : tuple of int or str
+        What a recipe calls each channel of the stack: its name in the file, or its index where that has none.
+    alone : bool
+        Whether this is one of several channels of a file.
     """
 
     stack: Stack
     frame: Frame
     looks: tuple[Look, ...]
+    keys: tuple[int | str, ...] = ()
+    alone: bool = False
 
     @property
     def split(self) -> bool:
@@ -64,7 +70,7 @@ class Source:
         return len(self.looks) > 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FuseResult:
     """Fused images of one or more time points and positions, as arrays with their axes.
 
@@ -163,7 +169,7 @@ def _joined(arrays: Sequence[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     return np.stack(arrays).reshape(*shape, *arrays[0].shape)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NewLayer:
     """A layer to be: `role` is ``"fused"``, ``"index"``, ``"depth"`` or ``"values"``."""
 
@@ -173,9 +179,9 @@ class NewLayer:
     channel: int | None = None
 
 
-@dataclass
+@dataclass(eq=False)
 class Made:
-    """A result and the layers that show it."""
+    """A result and the layers that show it; told from others by identity, as arrays have no one answer to ``==``."""
 
     result: FuseResult
     layers: list[tuple[NewLayer, Any]] = field(default_factory=list)

@@ -22,7 +22,7 @@ BRUSH_PX = 24
 FOLLOW_MS = 40
 
 
-@dataclass
+@dataclass(eq=False)
 class Canvas:
     """The arrays that are painted on, in place, and what they were.
 
