@@ -1,0 +1,232 @@
+"""Commands about networks: simulate what they learn from, train them, list them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from napari_focusstack.cli import options as opt
+from napari_focusstack.cli.commands import app
+from napari_focusstack.cli.show import number, print_json, run
+from napari_focusstack.core.errors import InputError
+from napari_focusstack.training.settings import SimulationSettings
+
+TRUTH = ("all_in_focus", "depth", "defocus", "in_focus")
+
+
+def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for each field of `SimulationSettings`, in the place of its ``**settings``."""
+    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.kind is not p.VAR_KEYWORD]
+    fields = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=field.default,
+            annotation=Annotated[field.annotation, typer.Option(help=field.description or "Chance.")],
+        )
+        for name, field in SimulationSettings.model_fields.items()
+    ]
+
+    def wrapped(**given: Any) -> None:
+        command(**given)
+
+    wrapped.__name__, wrapped.__doc__ = command.__name__, command.__doc__
+    parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in own]
+    wrapped.__signature__ = inspect.Signature(parameters + fields)  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {p.name: p.annotation for p in parameters + fields}
+    return wrapped
+
+
+@app.command()
+@_with_settings
+def simulate(
+    image: Annotated[Path, typer.Argument(help="A sharp image, in focus all over.", show_default=False)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Stack to write (TIFF).", show_default=False)],
+    truth: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the truth: all-in-focus image, height in µm, defocus in µm, and in-focus masks.",
+            show_default=False,
+        ),
+    ] = None,
+    overwrite: opt.Overwrite = False,
+    as_json: opt.Json = False,
+    verbose: opt.Verbose = False,
+    **settings: Any,
+) -> None:
+    """Turn a sharp image into a through-focus stack, by the physics of a microscope; its truth is known."""
+    from pydantic import ValidationError
+
+    from napari_focusstack.io.atomic import check_target
+    from napari_focusstack.io.write import check_tiff_name, write_stack
+
+    try:
+        chosen = SimulationSettings(**settings)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        raise InputError(f"--{str(wrong['loc'][0]).replace('_', '-')} {wrong['input']}: {wrong['msg']}.") from error
+    check_target(check_tiff_name(output), overwrite=overwrite, sources=(image,))
+    if truth is not None:
+        try:
+            truth.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"The folder '{truth}' can't be made ({error.strerror}): choose another.") from error
+    plane = _plane(image)
+
+    from napari_focusstack.training.simulate import simulation
+
+    made = run(simulation(plane, chosen), verbose=verbose)
+    said = {"Simulated from": image.name} | {k: str(v) for k, v in chosen.model_dump().items()}
+    written = {"output": write_stack(output, made.stack, provenance=said, overwrite=overwrite)}
+    if truth is not None:
+        written |= _write_truth(truth, made, overwrite=overwrite)
+    if as_json:
+        print_json({**written, "slices": made.stack.n_slices, "depth_of_field_um": made.microscope.depth_of_field_um})
+        return
+    print(
+        f"{made.stack.n_slices} slices, {number(chosen.z_um, ' µm')} apart, "
+        f"depth of field {number(made.microscope.depth_of_field_um, ' µm')}"
+    )
+    for path in written.values():
+        print(f"wrote {path}")
+
+
+def _plane(path: Path) -> Any:
+    from napari_focusstack.io.read import read_stack
+
+    image = read_stack(path)
+    if set(image.axes) - set("YXS"):
+        raise InputError(f"'{image.name}' holds several planes (axes {image.axes}): give one sharp image.")
+    return image.plane()
+
+
+def _write_truth(folder: Path, made: Any, *, overwrite: bool) -> dict[str, Path]:
+    """Write what is known of a simulated stack, each as TIFF."""
+    import dataclasses
+
+    import numpy as np
+
+    from napari_focusstack.io.write import write_stack
+
+    arrays = {
+        "all_in_focus": made.all_in_focus,
+        "depth": made.depth_um,
+        "defocus": made.defocus_um,
+        "in_focus": made.in_focus.astype(np.uint8),
+    }
+    written = {}
+    for name in TRUTH:
+        data = arrays[name]
+        colour = name == "all_in_focus" and data.ndim == 3
+        axes = "YXS" if colour else "ZYX"[-data.ndim :]
+        if colour:  # RGB of floats is opened by few viewers
+            data = np.round(np.clip(data, 0, 1) * 255).astype(np.uint8)
+        z_um = made.stack.z_um if "Z" in axes else None
+        part = dataclasses.replace(made.stack, data=data, axes=axes, z_um=z_um, name=name, metadata={})
+        written[name] = write_stack(folder / f"{name}.ome.tif", part, overwrite=overwrite)
+    return written
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="What to train; 'list' names the recipes.", show_default=False)],
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Folder of sharp images; its sub-folders are the sources.", show_default=False),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for checkpoint, log and loss curve.", show_default=False),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the model, which then stands beside the others.", show_default=False)
+    ] = None,
+    source: Annotated[
+        list[str] | None, typer.Option(help="Sub-folder to train on (repeat for more); all where not given.")
+    ] = None,
+    tiny: Annotated[bool, typer.Option("--tiny", help="A training of seconds, to see that it works.")] = False,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs in the recipe's place.", show_default=False)] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Chance.")] = 0,
+    width: Annotated[
+        float | None, typer.Option(min=0.05, help="Width of the network; 1 is the paper's.", show_default=False)
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    as_json: opt.Json = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Train a network on sharp images, which are defocused by simulation on the way."""
+    from napari_focusstack.training.recipes import RECIPES, TINY, save_trained
+    from napari_focusstack.training.recipes import train as train_job
+
+    if recipe == "list":
+        found = [{"name": r.name, "title": r.title, "paper": r.paper} for r in RECIPES]
+        if as_json:
+            print_json({"recipes": found})
+        else:
+            for one in found:
+                print(f"{one['name']:<20} {one['title']}; {one['paper']}")
+        return
+    chosen = RECIPES[recipe]
+    if images is None or output is None:
+        raise InputError(f"To train '{recipe}', give --images FOLDER (sharp images) and --output FOLDER.")
+    if not images.is_dir():
+        raise InputError(f"'{images}' is no folder: give the folder that holds the sharp images.")
+    from napari_focusstack.training.fit import choose_device
+
+    settings = (TINY if tiny else chosen.fit).model_copy(update={"seed": seed} | ({"epochs": epochs} if epochs else {}))
+    job = train_job(
+        chosen,
+        images,
+        folder=output,
+        sources=source or None,
+        settings=settings,
+        width=width,
+        limit=8 if tiny else None,
+        device=choose_device(device),
+    )
+    trained = run(job, verbose=verbose)
+    best = trained.fitted.history[trained.fitted.best_epoch - 1]
+    saved = None if name is None else save_trained(trained, chosen, name=name)
+    result = {
+        "recipe": recipe,
+        "epochs": len(trained.fitted.history),
+        "best_epoch": best.epoch,
+        "valid_loss": best.valid_loss,
+        "metrics": dict(best.metrics),
+        "seconds": trained.fitted.seconds,
+        "output": output,
+        "model": saved,
+    }
+    if as_json:
+        print_json(result)
+        return
+    print(f"{recipe}: {result['epochs']} epochs, best {best.epoch}, validation loss {best.valid_loss:.4f}")
+    print(f"wrote {output}" + ("" if saved is None else f" and the model {saved}"))
+
+
+@app.command()
+def models(as_json: opt.Json = False, verbose: opt.Verbose = False) -> None:
+    """List the trained networks: the bundled ones and your own."""
+    from napari_focusstack.networks.zoo import BUNDLED, ModelError, find_models, read_card
+
+    cards = []
+    for name, folder in find_models().items():
+        try:
+            card = read_card(folder)
+        except ModelError as error:
+            raise InputError(str(error)) from error
+        cards.append(card.model_dump() | {"name": name, "folder": folder, "bundled": folder.parent == BUNDLED})
+    if as_json:
+        print_json({"models": cards})
+        return
+    if not cards:
+        print("no model is installed")
+    for card_ in cards:
+        print(f"{card_['name']:<16} {'bundled' if card_['bundled'] else 'yours':<8} {card_['title']}: {card_['task']}")
+        if verbose:
+            for key in ("paper", "normalisation", "outputs", "training_data", "accuracy", "licence", "folder"):
+                print(f"  {key.replace('_', ' '):<14} {card_[key]}")

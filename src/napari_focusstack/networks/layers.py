@@ -1,0 +1,48 @@
+"""Parts that several networks use."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+CELL_PX = 4
+
+
+class LocalNorm(nn.Module):
+    """Subtract the local mean and divide by the local standard deviation: no shading, no contrast, no brightness.
+
+    Means and deviations are taken over a square window. They vary slowly, so they are computed on cells of 4×4 pixels
+    and interpolated bilinearly: the cost is that of a few passes over the image, whatever the window.
+
+    Parameters
+    ----------
+    window_px : int
+        Side of the window, an odd multiple of 4.
+    """
+
+    def __init__(self, window_px: int = 44) -> None:
+        super().__init__()
+        if window_px % (2 * CELL_PX) != CELL_PX:
+            raise ValueError(f"a window of {window_px} px is no odd multiple of {CELL_PX}")
+        self.window_px = window_px
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 1, Y, X) → the same shape; sides of any length from 4 pixels on."""
+        h, w = x.shape[-2:]
+        cells = self.window_px // CELL_PX
+        pad = (0, -w % CELL_PX, 0, -h % CELL_PX)
+        even = functional.pad(x, pad, mode="replicate") if any(pad) else x
+        first = functional.avg_pool2d(even, CELL_PX)
+        second = functional.avg_pool2d(even * even, CELL_PX)
+        stats = torch.cat([first, second], dim=1)
+        half = cells // 2
+        stats = functional.avg_pool2d(stats, (cells, 1), 1, (half, 0), count_include_pad=False)
+        stats = functional.avg_pool2d(stats, (1, cells), 1, (0, half), count_include_pad=False)
+        mean, square = stats[:, :1], stats[:, 1:]
+        # Rounding leaves up to 1e-7 of the square: a flat area must not be blown up.
+        variance = torch.clamp(square - mean * mean, min=0.0) + 1e-6 * square + 1e-12
+        fields = torch.cat([mean, torch.rsqrt(variance)], dim=1)
+        fields = functional.interpolate(fields, scale_factor=CELL_PX, mode="bilinear", align_corners=False)
+        out: Tensor = ((even - fields[:, :1]) * fields[:, 1:])[..., :h, :w]
+        return out.clamp(-8.0, 8.0)

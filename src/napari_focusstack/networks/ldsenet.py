@@ -1,0 +1,308 @@
+"""LDSE-NET (Jiang et al. 2023, Front. Neurosci. 17:1213176): defocus of a 224 px tile by a small dense network.
+
+7×7 convolution with stride 2 (batch norm and ReLU after it, as in DenseNet), 3×3 max-pooling with stride 2, dense
+blocks with transitions (batch norm, Tanh, 1×1 convolution, 2×2 average pooling) down to 7×7, squeeze-and-excitation
+that ends in Tanh, global average pooling. The paper prints neither layer counts nor which activations within the
+blocks are Tanh: 2, 3, 4 and 4 layers of 12 channels hold it at the "KB level", and the last layer of the two coarse
+blocks takes Tanh, where that costs little time.
+
+Two things differ from the paper, for reasons of physics. It predicts defocus in *waves at the pupil's edge*, not µm,
+and is told ``pixel · NA/λ`` (the channels after its first convolution are scaled and shifted by it), so one set of
+weights serves every objective. And it gives magnitude and side apart: the side can only be known where the optics are
+asymmetric, and a single number would be pulled to zero where it can't.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from napari_focusstack.networks.infer import device_of, in_batches, plane_to_tensor
+from napari_focusstack.networks.layers import LocalNorm
+
+TILE_PX = 224
+BEND_PX = 1.5
+"""Blur at which the magnitude output turns from linear to logarithmic."""
+
+
+class DenseLayer(nn.Module):
+    """Batch norm, activation, 1×1, batch norm, activation, 3×3 convolution; its output is appended to its input."""
+
+    def __init__(self, channels: int, growth: int, *, tanh: bool) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.BatchNorm2d(channels),
+            nn.Tanh() if tanh else nn.ReLU(),
+            nn.Conv2d(channels, 2 * growth, 1, bias=False),
+            nn.BatchNorm2d(2 * growth),
+            nn.ReLU(),
+            nn.Conv2d(2 * growth, growth, 3, padding=1, bias=False),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, Y, X) → (N, C + growth, Y, X)."""
+        return torch.cat([x, self.body(x)], dim=1)
+
+
+class SqueezeExcite(nn.Module):
+    """Channel weights from global means (Hu et al. 2018), with Tanh in place of the sigmoid (paper, eq. 9)."""
+
+    def __init__(self, channels: int, *, ratio: int = 8) -> None:
+        super().__init__()
+        hidden = max(4, channels // ratio)
+        self.weights = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels), nn.Tanh())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, Y, X) → the same shape."""
+        w: Tensor = self.weights(x.mean(dim=(2, 3)))
+        return x * w[:, :, None, None]
+
+
+class Conditioned(nn.Module):
+    """Tile and sampling → (magnitude, logit of the side): what LDSE-NET and its opponents share.
+
+    Parameters
+    ----------
+    stem : nn.Module
+        (N, 1, Y, X) → (N, stem_channels, Y/2, X/2).
+    stem_channels : int
+        Channels that the sampling scales and shifts.
+    body : nn.Module
+        → (N, channels, y, x).
+    channels : int
+        Features that it gives.
+    """
+
+    def __init__(self, stem: nn.Module, stem_channels: int, body: nn.Module, channels: int) -> None:
+        super().__init__()
+        self.norm = LocalNorm(92)
+        self.stem, self.body, self.stem_channels = stem, body, stem_channels
+        self.condition = nn.Sequential(nn.Linear(1, 16), nn.Tanh(), nn.Linear(16, 2 * stem_channels))
+        self.head = nn.Linear(channels, 2)
+
+    def forward(self, tile: Tensor, sampling: Tensor) -> Tensor:
+        """Judge tiles.
+
+        Parameters
+        ----------
+        tile : (N, 1, 224, 224) tensor
+            Raw grey values of any scale.
+        sampling : (N,) tensor
+            Pixel size · NA/λ.
+
+        Returns
+        -------
+        (N, 2) tensor
+            ``asinh(blur / BEND_PX)``, where blur = 2·|waves|/sampling is the radius of the blur disc in pixels: what
+            the image shows, as finely as it shows it; and the logit of "above" (positive defocus).
+        """
+        return self.judge(self.norm(tile), sampling)
+
+    def judge(self, normalised: Tensor, sampling: Tensor) -> Tensor:
+        """The same for tiles that `norm` has seen already."""
+        scale, shift = self.condition(torch.log2(sampling / 0.5)[:, None])[:, :, None, None].chunk(2, dim=1)
+        features = self.body(self.stem(normalised) * (1 + scale) + shift).mean(dim=(2, 3))
+        out: Tensor = self.head(features)
+        return torch.stack([nn.functional.softplus(out[:, 0]), out[:, 1]], dim=1)
+
+
+def blur_code(waves: Tensor, sampling: Tensor) -> Tensor:
+    """The magnitude that a network should give: (N,) waves and (N,) sampling → (N,)."""
+    return torch.asinh(2 * waves.abs() / sampling / BEND_PX)
+
+
+def signed_waves(output: Tensor, sampling: Tensor) -> tuple[Tensor, Tensor]:
+    """Turn a network's output into signed defocus in waves and how sure the side is (0 … 1).
+
+    (N, 2) outputs and (N,) samplings → (N,), (N,): the inverse of `blur_code`.
+    """
+    side = torch.tanh(output[:, 1] / 2)
+    waves = torch.sinh(output[:, 0]) * BEND_PX * sampling / 2
+    return waves * torch.where(side >= 0, 1.0, -1.0), side.abs()
+
+
+def ldsenet(*, width: float = 1.0, layers: Sequence[int] = (2, 3, 4, 4)) -> Conditioned:
+    """LDSE-NET; 0.2 MB of weights at width 1.
+
+    Parameters
+    ----------
+    width : float
+        Scales the growth (12 at 1) and the first convolution (24 channels at 1).
+    layers : sequence of int
+        Dense layers in each of the four blocks.
+    """
+    growth, channels = max(4, round(12 * width)), max(8, round(24 * width))
+    stem_channels = channels
+    stem = nn.Sequential(nn.Conv2d(1, channels, 7, 2, 3, bias=False), nn.BatchNorm2d(channels))
+    parts: list[nn.Module] = [nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
+    for i, n in enumerate(layers):
+        for k in range(n):
+            parts.append(DenseLayer(channels, growth, tanh=i >= 2 and k == n - 1))
+            channels += growth
+        if i + 1 < len(layers):
+            half = channels // 2
+            parts += [nn.BatchNorm2d(channels), nn.Tanh(), nn.Conv2d(channels, half, 1, bias=False), nn.AvgPool2d(2)]
+            channels = half
+    parts += [nn.BatchNorm2d(channels), nn.ReLU(), SqueezeExcite(channels)]
+    return Conditioned(stem, stem_channels, nn.Sequential(*parts), channels)
+
+
+class Bottleneck(nn.Module):
+    """Block 1×1, 3×3 (or self-attention), 1×1 of ResNet50 (He et al. 2016) and BotNet (Srinivas et al. 2021)."""
+
+    def __init__(self, channels: int, middle: int, *, stride: int = 1, attention_side: int | None = None) -> None:
+        super().__init__()
+        out = 4 * middle
+        mixing: list[nn.Module] = (
+            [nn.Conv2d(middle, middle, 3, stride, 1, bias=False)]
+            if attention_side is None
+            else [SelfAttention(middle, attention_side), *([nn.AvgPool2d(2)] if stride == 2 else [])]
+        )
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, middle, 1, bias=False),
+            nn.BatchNorm2d(middle),
+            nn.ReLU(),
+            *mixing,
+            nn.BatchNorm2d(middle),
+            nn.ReLU(),
+            nn.Conv2d(middle, out, 1, bias=False),
+            nn.BatchNorm2d(out),
+        )
+        self.shortcut = (
+            nn.Identity()
+            if channels == out and stride == 1
+            else nn.Sequential(nn.Conv2d(channels, out, 1, stride, bias=False), nn.BatchNorm2d(out))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, channels, Y, X) → (N, 4·middle, Y/stride, X/stride)."""
+        return torch.relu(self.body(x) + self.shortcut(x))
+
+
+class SelfAttention(nn.Module):
+    """Four-headed attention over all places with relative positions along y and x (BotNet, fig. 4)."""
+
+    def __init__(self, channels: int, side: int, *, heads: int = 4) -> None:
+        super().__init__()
+        self.heads, self.side = heads, side
+        self.project = nn.Conv2d(channels, 3 * channels, 1, bias=False)
+        depth = channels // heads
+        self.along_y = nn.Parameter(torch.randn(2 * side - 1, depth) * depth**-0.5)
+        self.along_x = nn.Parameter(torch.randn(2 * side - 1, depth) * depth**-0.5)
+        places = torch.arange(side)
+        self.register_buffer("offset", places[None, :] - places[:, None] + side - 1, persistent=False)
+        self.offset: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, side, side) → the same shape."""
+        n, c, h, w = x.shape
+        q, k, v = self.project(x).reshape(n, 3, self.heads, c // self.heads, h * w).transpose(3, 4).unbind(1)
+        grid = q.reshape(n, self.heads, h, w, -1)
+        over_y = torch.einsum("nhyxd,yjd->nhyxj", grid, self.along_y[self.offset])
+        over_x = torch.einsum("nhyxd,xjd->nhyxj", grid, self.along_x[self.offset])
+        position = (over_y[..., :, None] + over_x[..., None, :]).reshape(n, self.heads, h * w, h * w)
+        weights = torch.softmax(q @ k.transpose(2, 3) / math.sqrt(c // self.heads) + position, dim=-1)
+        out: Tensor = (weights @ v).transpose(2, 3).reshape(n, c, h, w)
+        return out
+
+
+def _residual(*, attention: bool, width: float) -> Conditioned:
+    """ResNet50, or BotNet, whose last stage attends instead of convolving; for tiles of 224 px."""
+    base = max(8, round(64 * width / 8) * 8)
+    stem = nn.Sequential(nn.Conv2d(1, base, 7, 2, 3, bias=False), nn.BatchNorm2d(base))
+    parts: list[nn.Module] = [nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
+    channels = base
+    for stage, blocks in enumerate((3, 4, 6, 3)):
+        middle = base * 2**stage
+        for i in range(blocks):
+            stride = 2 if i == 0 and stage > 0 else 1
+            side = (14 if i == 0 else 7) if attention and stage == 3 else None
+            parts.append(Bottleneck(channels, middle, stride=stride, attention_side=side))
+            channels = 4 * middle
+    return Conditioned(stem, base, nn.Sequential(*parts), channels)
+
+
+def resnet50(*, width: float = 1.0) -> Conditioned:
+    """The paper's first opponent; width 1 is the published size."""
+    return _residual(attention=False, width=width)
+
+
+def botnet(*, width: float = 1.0) -> Conditioned:
+    """The paper's second opponent; width 1 is the published size."""
+    return _residual(attention=True, width=width)
+
+
+@dataclass(frozen=True)
+class DefocusMap:
+    """Defocus of the tiles of a plane.
+
+    Attributes
+    ----------
+    waves : (gy, gx) float32
+        Signed, at the pupil's edge.
+    side : (gy, gx) float32
+        How sure the sign is, 0 … 1.
+    blank : (gy, gx) bool
+        Tiles with nothing to judge by: leave them out.
+    """
+
+    waves: NDArray[np.float32]
+    side: NDArray[np.float32]
+    blank: NDArray[np.bool_]
+
+
+def measure_plane(network: Conditioned, plane: NDArray[Any], *, sampling: float) -> DefocusMap:
+    """Defocus of a plane's tiles (paper, eq. 6 and section 4.3).
+
+    Tiles of 224 px are spread evenly over the plane, overlapping by as much as it takes to cover it; a smaller plane is
+    one smaller tile.
+
+    Parameters
+    ----------
+    network : Conditioned
+        Ready for inference.
+    plane : (Y, X) or (Y, X, 3) array
+        Any pixel type.
+    sampling : float
+        Pixel size · NA/λ.
+    """
+    image = plane_to_tensor(plane, device=device_of(network))
+    normalised = network.norm(image)
+    places = [_spread_tiles(size) for size in image.shape[-2:]]
+    size = [min(TILE_PX, n) for n in image.shape[-2:]]
+    where = [(slice(y, y + size[0]), slice(x, x + size[1])) for y in places[0] for x in places[1]]
+    tiles = torch.cat([normalised[:, :, ys, xs] for ys, xs in where])
+    given = torch.full((len(tiles),), float(np.clip(sampling, 0.2, 3.0)), device=tiles.device)
+    widest = 4 * network.stem_channels * tiles[0].numel()
+    output = torch.cat([part.cpu() for part in in_batches(network.judge, tiles, given, bytes_each=widest)])
+    waves, side = signed_waves(output, given.cpu())
+    blank = np.array([_is_blank(image[0, 0, ys, xs]) for ys, xs in where])
+    shape = len(places[0]), len(places[1])
+    return DefocusMap(waves.numpy().reshape(shape), side.numpy().reshape(shape), blank.reshape(shape))
+
+
+def _spread_tiles(size: int) -> list[int]:
+    """First pixels of the tiles along an axis."""
+    n = -(-size // TILE_PX)
+    return [0] if n == 1 else [round(i * (size - TILE_PX) / (n - 1)) for i in range(n)]
+
+
+def _is_blank(tile: Tensor) -> bool:
+    """Whether a tile varies no more than its noise does (eq. 6's sigma).
+
+    Means over 8×8 px vary by an eighth of white noise; three times that is specimen.
+    """
+    if min(tile.shape) < 16:
+        return False
+    second = tile[2:, 2:] + tile[:-2, :-2] + tile[2:, :-2] + tile[:-2, 2:] + 4 * tile[1:-1, 1:-1]
+    second = second - 2 * (tile[1:-1, 2:] + tile[1:-1, :-2] + tile[2:, 1:-1] + tile[:-2, 1:-1])
+    noise = float(second.abs().median()) / 0.6745 / 6
+    means = nn.functional.avg_pool2d(tile[None, None], 8)
+    return float(means.std()) < max(3 * noise / 8, 1e-4)

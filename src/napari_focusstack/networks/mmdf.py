@@ -1,0 +1,145 @@
+"""MMDF's focus classifier (Kornilova et al. 2020, section 3.1), after Yang et al. 2018 (BMC Bioinformatics 19:77).
+
+An 84×84 patch → [convolution 5×5, ReLU, max-pooling 2×2] twice → fully connected layer → dropout → 10 ordered classes,
+from in focus (0) to wholly blurred (9). The paper gives no channel counts: 32, 64 and 1024 are Yang's. It prints a
+pooling stride of 1, which would make the fully connected layer 1.4 GB large: stride 2 is meant. Convolutions are
+not padded, so a whole image can be evaluated as one convolution with exactly the patches' results.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from napari_focusstack.networks.infer import device_of, in_strips, plane_to_tensor
+from napari_focusstack.networks.layers import LocalNorm
+
+PATCH_PX = 84
+CLASSES = 10
+STRIDE_PX = 4
+MARGIN_PX = 22
+FEATURES = ((PATCH_PX - 4) // 2 - 4) // 2
+FOCUSED_CLASSES = 2
+"""Classes 0 and 1 count as in focus."""
+CLASS_EDGES_PX = (0.0, 1.5, 3.0, 4.5, 6.0, 9.0, 12.0, 18.0, 27.0, 42.0)
+"""Lower edge of each class: radius of the blur disc in pixels.
+
+A patch shows its blur in pixels and nothing else, so that is what classes are made of. At half Nyquist's sampling
+(pixel · NA/λ = 0.5, where most microscopes are used) a depth of field is 3 px: classes 0 and 1 reach to one depth of
+field.
+"""
+
+
+class FocusClassifier(nn.Module):
+    """Patches → logits of ordered focus classes.
+
+    Parameters
+    ----------
+    width : float
+        1 is the paper's size (20.9 million weights); 0.25 has 1.3 million.
+    classes : int
+        Number of ordered classes.
+    dropout : float
+        Share of the fully connected layer's outputs dropped in training.
+    """
+
+    def __init__(self, *, width: float = 1.0, classes: int = CLASSES, dropout: float = 0.5) -> None:
+        super().__init__()
+        a, b, c = (max(1, round(n * width)) for n in (32, 64, 1024))
+        self.norm = LocalNorm(2 * MARGIN_PX)
+        self.bytes_per_px = 8 * a
+        self.features = nn.Sequential(
+            nn.Conv2d(1, a, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(a, b, 5), nn.ReLU(), nn.MaxPool2d(2)
+        )
+        # A fully connected layer over the 18×18 features of a patch, written as a convolution: dense evaluation.
+        self.connected = nn.Conv2d(b, c, FEATURES)
+        self.head = nn.Sequential(nn.ReLU(), nn.Dropout(dropout), nn.Conv2d(c, classes, 1))
+
+    def classify(self, normalised: Tensor) -> Tensor:
+        """(N, 1, Y, X) normalised image, 84 px or more → (N, classes, y, x) logits every 4 px."""
+        out: Tensor = self.head(self.connected(self.features(normalised)))
+        return out
+
+    def forward(self, tile: Tensor) -> Tensor:
+        """(N, 1, 128, 128) raw tiles, of which the middle 84×84 px are judged → (N, classes) logits."""
+        m = (tile.shape[-1] - PATCH_PX) // 2
+        patch = self.norm(tile)[..., m : m + PATCH_PX, m : m + PATCH_PX]
+        return self.classify(patch)[..., 0, 0]
+
+    def grid(self, normalised: Tensor, *, step: int) -> Tensor:
+        """Logits of patches every ``4·step`` pixels: (N, 1, Y, X) → (N, classes, y, x).
+
+        The features are computed once for the whole image; the fully connected layer, the costly part, only where a
+        patch is wanted.
+        """
+        features = self.features(normalised)
+        connected = nn.functional.conv2d(features, self.connected.weight, self.connected.bias, stride=step)
+        out: Tensor = self.head(connected)
+        return out
+
+
+def level(probabilities: Tensor, *, dim: int = 1) -> Tensor:
+    """Expected class, 0 (in focus) … 9."""
+    shape = [1] * probabilities.ndim
+    shape[dim] = -1
+    classes = torch.arange(probabilities.shape[dim], dtype=probabilities.dtype, device=probabilities.device)
+    return (probabilities * classes.reshape(shape)).sum(dim=dim)
+
+
+def certainty(probabilities: Tensor, *, dim: int = 1) -> Tensor:
+    """1 − entropy / log(number of classes): 0 where every class is equally likely, 1 where one is sure."""
+    p = probabilities.clamp(min=1e-12)
+    entropy = -(p * p.log()).sum(dim=dim)
+    return 1 - entropy / torch.log(torch.tensor(float(p.shape[dim])))
+
+
+def classify_plane(network: FocusClassifier, plane: NDArray[Any], *, step_px: int = 40) -> NDArray[np.float32]:
+    """Class probabilities all over a plane.
+
+    Parameters
+    ----------
+    network : FocusClassifier
+        Ready for inference.
+    plane : (Y, X) or (Y, X, 3) array
+        Any pixel type.
+    step_px : int
+        Distance between the middles of neighbouring patches, a multiple of 4 (84 px patches overlap below 84).
+
+    Returns
+    -------
+    (ceil(Y/step), ceil(X/step), classes) float32 array
+        Of the patch around the middle of each cell of `step_px`; beyond the border the image is mirrored.
+    """
+    if step_px % STRIDE_PX:
+        raise ValueError(f"a step of {step_px} px is no multiple of {STRIDE_PX}")
+    image = network.norm(plane_to_tensor(plane, device=device_of(network)))
+    h, w = image.shape[-2:]
+    rows, columns = -(-h // step_px), -(-w // step_px)
+    before = PATCH_PX // 2 - step_px // 2
+    after = [(n - 1) * step_px + PATCH_PX - before - size for n, size in ((rows, h), (columns, w))]
+    padded = _mirrored(image, before, *after)
+    parts = in_strips(
+        lambda x: torch.softmax(network.grid(x, step=step_px // STRIDE_PX), dim=1),
+        padded,
+        field_px=PATCH_PX,
+        stride_px=step_px,
+        bytes_per_px=network.bytes_per_px,
+    )
+    p = torch.cat([part.cpu() for part in parts], dim=2)
+    out: NDArray[np.float32] = np.ascontiguousarray(p[0].permute(1, 2, 0).numpy())
+    return out
+
+
+def _mirrored(image: Tensor, before: int, below: int, right: int) -> Tensor:
+    """Extend (or crop, where negative) an image by mirroring, however small it is."""
+
+    def index(size: int, after: int) -> Tensor:
+        i = torch.arange(-before, size + after) % (2 * size)
+        return torch.where(i < size, i, 2 * size - 1 - i).to(image.device)
+
+    h, w = image.shape[-2:]
+    return image[..., index(h, below)[:, None], index(w, right)[None, :]]

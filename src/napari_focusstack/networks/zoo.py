@@ -1,0 +1,199 @@
+"""The zoo: trained weights by name. A model is a folder ``NAME/`` with ``card.json`` beside ``weights.safetensors``.
+
+Bundled models lie in the package, users' own in their data folder (``FOCUSSTACK_MODELS`` overrides where). A user's
+model of a bundled one's name takes its place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+CARD, WEIGHTS = "card.json", "weights.safetensors"
+BUNDLED = Path(__file__).parent / "weights"
+
+
+class ModelError(ValueError):
+    """A model can't be used; its text says what was given, what is needed and what to do."""
+
+
+class ModelCard(BaseModel):
+    """What there is to know of a model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", description="By which it is chosen.")
+    title: str
+    task: str = Field(description="What it answers, in a sentence.")
+    paper: str = Field(description="Whose architecture it is.")
+    architecture: str = Field(description="Name in `ARCHITECTURES`.")
+    arguments: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of the architecture.")
+    input_px: tuple[int, int] = Field(description="Height and width of what it judges.")
+    input_channels: int = Field(default=1, description="1: grey (mean of the colours); 3: RGB.")
+    normalisation: str = Field(description="What is done to the grey values first.")
+    outputs: str = Field(description="What the numbers mean, with units and range.")
+    training_data: dict[str, str] = Field(default_factory=dict, description="Folder → licence and source.")
+    training: dict[str, Any] = Field(default_factory=dict, description="Recipe, settings, duration, machine, versions.")
+    accuracy: dict[str, Any] = Field(default_factory=dict, description="Measured on sources absent from training.")
+    licence: str = "BSD-3-Clause"
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="Of weights.safetensors.")
+
+
+def user_folder() -> Path:
+    """Where the user's own models lie."""
+    given = os.environ.get("FOCUSSTACK_MODELS")
+    if given:
+        return Path(given)
+    from platformdirs import user_data_path
+
+    return user_data_path("napari-focusstack") / "models"
+
+
+def find_models() -> Mapping[str, Path]:
+    """Folders of all models by name: bundled ones first, then the user's. No weights are read."""
+    found: dict[str, Path] = {}
+    for root in (BUNDLED, user_folder()):
+        if root.is_dir():
+            found.update({p.parent.name: p.parent for p in sorted(root.glob(f"*/{CARD}"))})
+    return found
+
+
+def find_model(name: str) -> Path:
+    """Folder of a model, given by its name or as the folder itself.
+
+    Raises
+    ------
+    ModelError
+        If there is none of that name.
+    """
+    models = find_models()
+    if name in models:
+        return models[name]
+    if (Path(name) / CARD).is_file():
+        return Path(name)
+    known = ", ".join(models) or "none is installed"
+    raise ModelError(
+        f"There is no model '{name}' (there are: {known}): choose one, or give a folder that holds {CARD}."
+    )
+
+
+def read_card(folder: Path) -> ModelCard:
+    """Read a model's card.
+
+    Raises
+    ------
+    ModelError
+        If it is missing or not valid.
+    """
+    path = folder / CARD
+    try:
+        return ModelCard.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"'{folder}' holds no {CARD}: give the folder of a model.") from None
+    except (ValidationError, UnicodeDecodeError) as error:
+        where = (
+            "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            if isinstance(error, ValidationError)
+            else str(error)
+        )
+        raise ModelError(f"The model card '{path}' is not valid ({where}): train or copy the model anew.") from None
+
+
+def load_model(name: str, *, architectures: Mapping[str, Callable[..., Any]] | None = None) -> tuple[Any, ModelCard]:
+    """Build a model and load its weights, after comparing their checksum with the card's.
+
+    Parameters
+    ----------
+    name : str
+        Name or folder.
+    architectures : mapping, optional
+        Builders by name; the package's own where not given.
+
+    Returns
+    -------
+    network : torch.nn.Module
+        In evaluation mode, float32, on the CPU.
+    card : ModelCard
+
+    Raises
+    ------
+    ModelError
+        If it can't be found, is damaged, or belongs to an architecture that is not known.
+    """
+    from safetensors.torch import load as read_safetensors
+
+    folder = find_model(name)
+    card = read_card(folder)
+    known = _architectures() if architectures is None else architectures
+    if card.architecture not in known:
+        raise ModelError(
+            f"The model '{card.name}' is a '{card.architecture}', which this version does not know "
+            f"({', '.join(known)}): update napari-focusstack."
+        )
+    try:
+        content = (folder / WEIGHTS).read_bytes()
+    except FileNotFoundError:
+        raise ModelError(
+            f"The weights of '{card.name}' are missing ('{folder / WEIGHTS}'): copy the model anew."
+        ) from None
+    if hashlib.sha256(content).hexdigest() != card.sha256:
+        raise ModelError(
+            f"The weights of '{card.name}' are not the ones that its card describes (sha256 differs): "
+            "copy or install the model anew."
+        )
+    network = known[card.architecture](**card.arguments)
+    state = {k: v.float() if v.is_floating_point() else v for k, v in read_safetensors(content).items()}
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise ModelError(f"The weights of '{card.name}' do not fit its architecture: {error}") from None
+    return network.eval(), card
+
+
+def save_model(network: Any, card: Mapping[str, Any], folder: Path, *, half: bool = False) -> ModelCard:
+    """Write a model's folder; the checksum is added to the card.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        What to save.
+    card : mapping
+        Fields of `ModelCard` but for ``sha256``.
+    folder : Path
+        To write to; its last part should be the model's name.
+    half : bool
+        Store 16 bit weights; they are computed with in 32 bit all the same.
+    """
+    import torch
+    from safetensors.torch import save as write_safetensors
+
+    state = {
+        k: (v.half() if half and v.dtype == torch.float32 else v).contiguous().cpu()
+        for k, v in network.state_dict().items()
+    }
+    content = write_safetensors(state)
+    full = ModelCard(**card, sha256=hashlib.sha256(content).hexdigest())
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in ((WEIGHTS, content), (CARD, (json.dumps(full.model_dump(), indent=2) + "\n").encode())):
+        beside = folder / f"{name}.part"
+        beside.write_bytes(data)
+        beside.replace(folder / name)
+    return full
+
+
+def _architectures() -> Mapping[str, Callable[..., Any]]:
+    """Builders by the name that cards use. Imported late: listing models must not load torch."""
+    from napari_focusstack.networks import ldsenet, mmdf
+
+    return {
+        "mmdf": mmdf.FocusClassifier,
+        "ldsenet": ldsenet.ldsenet,
+        "resnet50": ldsenet.resnet50,
+        "botnet": ldsenet.botnet,
+    }

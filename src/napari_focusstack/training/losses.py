@@ -1,0 +1,56 @@
+"""Losses that the recipes use."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def ranked_probability_score(logits: Tensor, target: Tensor) -> Tensor:
+    """Distance between cumulative distributions over ordered classes (Epstein 1969, J. Appl. Meteorol. 8:985).
+
+    ``RPS = 1/(C - 1) · sum_k (sum_{j<=k} p_j - sum_{j<=k} t_j)²``, the mean over the batch: a near miss costs less
+    than a far one, unlike cross-entropy.
+
+    Parameters
+    ----------
+    logits : (N, C) tensor
+        Before softmax.
+    target : (N, C) tensor
+        True distribution: one-hot, or spread where the truth is not one class.
+
+    Returns
+    -------
+    () tensor
+        0 (perfect) … 1.
+    """
+    difference = torch.cumsum(torch.softmax(logits, dim=1) - target, dim=1)[:, :-1]
+    return (difference**2).sum(dim=1).mean() / (logits.shape[1] - 1)
+
+
+def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """``-sum_k t_k log p_k`` with (N, C) logits and target distributions, the mean over the batch."""
+    return -(target * functional.log_softmax(logits, dim=1)).sum(dim=1).mean()
+
+
+def signed_defocus(output: Tensor, target: Tensor, *, above: Tensor, sided: Tensor) -> Tensor:
+    """Loss of a network that tells magnitude and side of defocus.
+
+    Mean squared error of the (coded) magnitude, plus the binary cross-entropy of the side where it can be known:
+    symmetric optics can't teach a sign, nor can an image in focus.
+
+    Parameters
+    ----------
+    output : (N, 2) tensor
+        Magnitude, and logit of "above".
+    target : (N,) tensor
+        True magnitude.
+    above : (N,) bool tensor
+        True side.
+    sided : (N,) tensor
+        How much the side can be known, 0 … 1.
+    """
+    magnitude = functional.mse_loss(output[:, 0], target)
+    side = functional.binary_cross_entropy_with_logits(output[:, 1], above.float(), weight=sided)
+    return magnitude + 0.2 * side
