@@ -16,6 +16,7 @@ from qtpy.QtWidgets import QFileDialog
 
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.stack import Optics, from_array
+from napari_focusstack.io.heights import csv_columns, parse_heights
 from napari_focusstack.widgets import reader
 from napari_focusstack.widgets.layers import METADATA, place, stack_of
 from napari_focusstack.widgets.layers import frame_of as frame
@@ -23,7 +24,7 @@ from napari_focusstack.widgets.open_form import StackForm
 from napari_focusstack.widgets.open_hint import missing_lengths
 from napari_focusstack.widgets.open_layer import CalibrationDialog, set_calibration
 from napari_focusstack.widgets.open_stack import OpenStackDialog, add_layers
-from napari_focusstack.widgets.open_values import Calibration, calibrate, csv_columns, guess_missing, parse_heights
+from napari_focusstack.widgets.open_values import Calibration, calibrate, guess_missing
 from napari_focusstack.widgets.writer import write_image, write_labels
 
 

@@ -29,13 +29,12 @@ from qtpy.QtWidgets import (
 
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.stack import Stack
+from napari_focusstack.io.heights import csv_columns, parse_heights
 from napari_focusstack.widgets.open_values import (
     AXIS_NAMES,
     Calibration,
     Guess,
     calibrate,
-    csv_columns,
-    parse_heights,
 )
 
 NOT_KNOWN = "not known"
