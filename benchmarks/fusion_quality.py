@@ -2,9 +2,9 @@
 
     python benchmarks/fusion_quality.py [--sharp ../shared/data/sharp] [--size 576 704] [--slices 5 20] [--held-out]
 
-Beside our methods stand an OpenCV pyramid with the strongest coefficient (peers/opencv_pyramid.py) and the plain pixel of
-the slice with the strongest Laplacian. Depth errors are medians in slices over pixels of confidence 0.3 or more, and the
-share of those pixels. Scenes: see scenes.py.
+Beside our methods stand an OpenCV pyramid with the strongest coefficient (peers/opencv_pyramid.py) and the plain pixel
+of the slice with the strongest Laplacian. Depth errors are medians in slices over pixels of confidence 0.3 or more, and
+the share of those pixels. Scenes: see scenes.py; those that no setting was chosen on are marked with a star.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def main() -> None:
     names = [*peers, *METHODS.names()]
     print("| scene | slices | " + " | ".join(names) + " | depth error (share) |")
     print("| --- " * (len(names) + 3) + "|")
-    totals: dict[int, list[list[tuple[float, float]]]] = {n: [] for n in arguments.slices}
+    totals: dict[tuple[bool, int], list[list[tuple[float, float]]]] = {}
     for scene in scenes.scenes(tuple(arguments.size), arguments.sharp):
         if arguments.held_out and not scene.held_out:
             continue
@@ -77,11 +77,11 @@ def main() -> None:
                     sure = fused.confidence > 0.3
                     error = np.abs(fused.depth_um - height * (n - 1))[sure]
                     depth = f"{np.median(error):.2f} ({sure.mean():.0%})" if sure.any() else "-"
-            totals[n].append(scores)
-            print(f"| {scene.name} | {n} | {_cells(scores)} | {depth} |", flush=True)
+            totals.setdefault((scene.held_out, n), []).append(scores)
+            print(f"| {scene.name}{'*' * scene.held_out} | {n} | {_cells(scores)} | {depth} |", flush=True)
         scene.forget()
-    for n, scores in totals.items():
-        print(f"| **mean** | {n} | {_cells(np.mean(scores, axis=0))} | |")
+    for (held_out, n), scores in sorted(totals.items()):
+        print(f"| **mean{' held out*' if held_out else ''}** | {n} | {_cells(np.mean(scores, axis=0))} | |")
 
 
 def _scores(image: np.ndarray, truth: np.ndarray) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.fusion.fused import Fused
-from napari_focusstack.core.fusion.method import METHODS, Merged, Plane, Plane32, Series
+from napari_focusstack.core.fusion.method import METHODS, FusionMethod, Merged, Plane, Plane32, Series
 from napari_focusstack.core.progress import Job, Progress
 from napari_focusstack.core.stack import Stack
 
@@ -58,7 +58,8 @@ def fuse_series(
     Raises
     ------
     InputError
-        If there are fewer than two slices, a slice or channel does not exist, or a plane holds NaN or infinity.
+        If there are fewer than two slices or a slice, channel or method does not exist (at once), or a plane holds NaN
+        or infinity (when it is read).
     """
     if not set(stack.axes) <= set("CZYXS"):
         raise InputError(
@@ -68,11 +69,10 @@ def fuse_series(
     chosen = _chosen(stack, slices)
     if drive is not None:
         drive = stack.find_channel(drive)
-    return _fuse(stack, method, drive, chosen)
+    return _fuse(stack, METHODS[method], drive, chosen)
 
 
-def _fuse(stack: Stack, method: str, drive: int | None, chosen: tuple[int, ...]) -> Job[Fused]:
-    engine = METHODS[method]
+def _fuse(stack: Stack, engine: FusionMethod, drive: int | None, chosen: tuple[int, ...]) -> Job[Fused]:
     alone = "C" not in stack.axes
     groups = [(c,) for c in range(stack.n_channels)] if drive is None or alone else [tuple(range(stack.n_channels))]
     images: list[NDArray[Any]] = []
@@ -106,7 +106,7 @@ def _fuse(stack: Stack, method: str, drive: int | None, chosen: tuple[int, ...])
         index=np.stack(index) if own else index[0],
         depth_um=None if depth is None else np.stack(depth) if own else depth[0],
         confidence=np.stack(confidence) if own else confidence[0],
-        method=method,
+        method=engine.name,
         parameters={**engine.parameters, "drive": drive},
         slices=chosen,
     )
