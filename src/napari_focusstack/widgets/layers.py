@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 
 import numpy as np
 from napari.layers import Image
@@ -23,6 +23,9 @@ METADATA = "napari_focusstack"
 
 _KNOWN: WeakValueDictionary[str, Any] = WeakValueDictionary()
 """Layers by their identity."""
+
+_HELD: WeakKeyDictionary[Any, tuple[Any, int]] = WeakKeyDictionary()
+"""The array that a layer held when it was last looked at, and how many there were before it."""
 
 LABELS = {
     "P": ("p", "pos", "position", "positions", "s", "scene", "series", "m", "site", "fov", "well"),
@@ -91,6 +94,23 @@ def identity(layer: Any) -> str:
         layer.metadata[METADATA] = {**known, "id": found}
     _KNOWN[found] = layer
     return found
+
+
+def data_number(layer: Any) -> int:
+    """Which of the arrays it is that the layer has held: another number after ``layer.data = …``."""
+    held, number = _HELD.get(layer, (None, -1))
+    if held is None or held() is not layer.data:
+        number += 1
+        _HELD[layer] = _reference(layer.data), number
+    return number
+
+
+def _reference(data: Any) -> Callable[[], Any]:
+    """A weak reference, or a strong one to what can't have any."""
+    try:
+        return ref(data)
+    except TypeError:
+        return lambda: data
 
 
 def source_id(layer: Any) -> str:
