@@ -221,6 +221,19 @@ def test_values_by_index_are_those_of_the_source(model):
     assert np.array_equal(values, layer.data[result.fused.index, rows, columns])
 
 
+def test_values_of_an_aligned_range_are_registered_as_they_were_fused(model):
+    from scipy.ndimage import gaussian_filter
+
+    still = np.random.default_rng(2).normal(size=(128, 128))
+    planes = [gaussian_filter(np.roll(still, 2 * z, axis=1), 1.5 + 0.1 * abs(z - 2)) for z in range(5)]
+    (layer,) = open_in(model, named((np.stack(planes) * 2000 + 5000).astype(np.uint16)))
+    result = fuse(layer, method="select", last=2, align=True)
+    values = drain(ValuesJob(result)())
+    inside = np.s_[16:-16, 16:-16]
+    away = np.abs(values[inside].astype(float) - result.fused.image[inside])
+    assert np.median(away) < 0.1 * result.fused.image[inside].std()
+
+
 def test_an_index_that_does_not_fit_is_refused():
     with pytest.raises(InputError, match="slices 0 to 4"):
         drain(copy_by_index(from_array(scene()), np.full((64, 96), 9)))
