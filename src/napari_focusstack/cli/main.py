@@ -45,7 +45,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 def _run(arguments: list[str]) -> int:
     try:
-        code = app(arguments, prog_name="focusstack", standalone_mode=False)
+        code = app(arguments or ["--help"], prog_name="focusstack", standalone_mode=False)
         sys.stdout.flush()
         if code == STOPPED:  # typer has caught Ctrl-C itself
             raise KeyboardInterrupt
