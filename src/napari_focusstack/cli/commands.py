@@ -69,6 +69,9 @@ def score(
     z_axis: opt.ZAxis = None,
     z_step: opt.ZStep = None,
     pixel_size: opt.PixelSize = None,
+    na: opt.Aperture = None,
+    wavelength: opt.Wavelength = None,
+    device: opt.Device = "auto",
     overwrite: opt.Overwrite = False,
     as_json: opt.Json = False,
     verbose: opt.Verbose = False,
@@ -76,10 +79,19 @@ def score(
     """Say how sharp each slice is and which is best."""
     from napari_focusstack.io.write import write_scores_csv
 
-    chosen = opt.choose(stack, z_axis=z_axis, z_step=z_step, pixel_size=pixel_size, time=time, position=position)
+    chosen = opt.choose(
+        stack,
+        z_axis=z_axis,
+        z_step=z_step,
+        pixel_size=pixel_size,
+        time=time,
+        position=position,
+        na=na,
+        wavelength=wavelength,
+    )
     if output is not None:
         _check([output], chosen.stack, overwrite=overwrite)
-    report = _score(chosen, scorer, patch, whole_field=whole_field, channel=channel, verbose=verbose)
+    report = _score(chosen, scorer, patch, whole_field=whole_field, channel=channel, device=device, verbose=verbose)
     if output is not None:
         write_scores_csv(output, report, overwrite=overwrite)
     if as_json:
@@ -102,25 +114,47 @@ def focus_map(
     z_axis: opt.ZAxis = None,
     z_step: opt.ZStep = None,
     pixel_size: opt.PixelSize = None,
+    na: opt.Aperture = None,
+    wavelength: opt.Wavelength = None,
+    device: opt.Device = "auto",
     overwrite: opt.Overwrite = False,
     as_json: opt.Json = False,
     verbose: opt.Verbose = False,
 ) -> None:
-    """Write the focus map of each slice: a TIFF with a pixel for each patch, at the patch's size in µm."""
-    from napari_focusstack.io.provenance import score_provenance
-    from napari_focusstack.io.write import check_tiff_name, write_map
+    """Write the focus map of each slice: a TIFF with a pixel for each patch, at the patch's size in µm.
 
-    chosen = opt.choose(stack, z_axis=z_axis, z_step=z_step, pixel_size=pixel_size, time=time, position=position)
+    Networks know more of each patch (class, certainty, defocus in µm): each goes into a TIFF of its own beside it.
+    """
+    from napari_focusstack.io.provenance import score_provenance
+    from napari_focusstack.io.write import check_tiff_name, name_beside, write_map
+
+    chosen = opt.choose(
+        stack,
+        z_axis=z_axis,
+        z_step=z_step,
+        pixel_size=pixel_size,
+        time=time,
+        position=position,
+        na=na,
+        wavelength=wavelength,
+    )
     _check([check_tiff_name(output)], chosen.stack, overwrite=overwrite)
-    report = _score(chosen, scorer, patch, whole_field=False, channel=channel, verbose=verbose)
+    report = _score(chosen, scorer, patch, whole_field=False, channel=channel, device=device, verbose=verbose)
     more = chosen.more | ({} if channel is None else {"Channel": channel})
     said = score_provenance(report, chosen.stack, more=more)
+    beside = {name: output.with_name(name_beside(output, name)) for name in report.layers}
+    _check(list(beside.values()), chosen.stack, overwrite=overwrite)
     write_map(output, report, chosen.stack, provenance=said, overwrite=overwrite)
+    for name, path in beside.items():
+        write_map(path, report, chosen.stack, layer=name, provenance=said, overwrite=overwrite)
     if as_json:
         cell = report.grid.cell_px
-        print_json({"scorer": report.scorer, "output": output, "shape": report.maps.shape, "cell_px": cell})
-    else:
-        print(f"wrote {output}: {'×'.join(map(str, report.maps.shape))} patches by {report.scorer}")
+        told = {"scorer": report.scorer, "output": output, "shape": report.maps.shape, "cell_px": cell}
+        print_json(told | ({"layers": beside} if beside else {}))
+        return
+    print(f"wrote {output}: {'×'.join(map(str, report.maps.shape))} patches by {report.scorer}")
+    for path in beside.values():
+        print(f"wrote {path}")
 
 
 @app.command()
@@ -299,12 +333,21 @@ def _worded(value: Any) -> str:
 
 
 def _score(
-    chosen: opt.Chosen, scorer: str | None, patch: int, *, whole_field: bool, channel: str | None, verbose: bool
+    chosen: opt.Chosen,
+    scorer: str | None,
+    patch: int,
+    *,
+    whole_field: bool,
+    channel: str | None,
+    device: str,
+    verbose: bool,
 ) -> FocusReport:
     from napari_focusstack.core.pipeline import score_job
     from napari_focusstack.core.settings import ScoreSettings, settings_from
 
-    given = {"patch_px": patch, "specimen": not whole_field} | ({} if scorer is None else {"scorer": scorer})
+    given = {"patch_px": patch, "specimen": not whole_field, "device": device} | (
+        {} if scorer is None else {"scorer": scorer}
+    )
     settings = settings_from(ScoreSettings, given)
     job = score_job(
         chosen.stack, settings, channel=0 if channel is None else channel, time=chosen.time, position=chosen.position

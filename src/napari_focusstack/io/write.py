@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,13 @@ from napari_focusstack.io.provenance import NAMESPACE, as_text, fused_provenance
 Part = Literal["image", "index", "depth", "confidence"]
 _IMAGEJ_TYPES = ("uint8", "uint16", "float32")
 _OME_TYPES = ("int8", "int16", "int32", "uint8", "uint16", "uint32", "float32", "float64")
+LAYERS = {
+    "class": "focus class of each patch, 0 (in focus) to 9 (wholly blurred)",
+    "certainty": "certainty of each patch, 0 to 1; 0 where there is nothing to judge by",
+    "defocus_um": "signed defocus in µm, positive where the slice lies above what is in focus; NaN where empty",
+    "side": "how sure one image alone makes the sign of the defocus, 0 to 1",
+}
+"""What the maps that networks give beside the focus values hold."""
 _CLASSIC_LIMIT = 4 * 2**30 - 2**25
 
 
@@ -162,6 +170,7 @@ def write_map(
     report: FocusReport,
     stack: Stack,
     *,
+    layer: str | None = None,
     provenance: Mapping[str, str] | None = None,
     overwrite: bool = False,
 ) -> Path:
@@ -175,6 +184,8 @@ def write_map(
         What scoring found.
     stack : Stack
         What was scored.
+    layer : str, optional
+        Write this one of ``report.layers`` in the place of the focus values.
     provenance : mapping of str to str, optional
         `score_provenance` where not given.
     overwrite : bool
@@ -182,9 +193,9 @@ def write_map(
     """
     height, width = report.grid.cell_px
     grid = Stack(
-        report.maps,
+        report.maps if layer is None else report.layers[layer],
         "ZYX",
-        name=f"{stack.name} {report.scorer}",
+        name=f"{stack.name} {report.scorer}{'' if layer is None else f' {layer}'}",
         y_um=None if stack.y_um is None else stack.y_um * height,
         x_um=None if stack.x_um is None else stack.x_um * width,
         z_um=stack.z_um,
@@ -193,8 +204,16 @@ def write_map(
         metadata=stack.metadata,
     )
     said = dict(score_provenance(report, stack) if provenance is None else provenance)
-    content = {"Content": f"focus map, {report.units}, higher is sharper"}
+    focus = f"focus map, {report.units}, higher is sharper"
+    content = {"Content": focus if layer is None else LAYERS.get(layer, layer)}
     return write_stack(path, grid, provenance={**content, **said}, overwrite=overwrite)
+
+
+def name_beside(path: Path, part: str) -> str:
+    """Name of a file beside another: ``maps.ome.tif`` and ``"class"`` give ``maps_class.ome.tif``."""
+    ending = re.search(r"(\.ome)?\.tiff?$", path.name, re.IGNORECASE)
+    stem = path.name if ending is None else path.name[: ending.start()]
+    return f"{stem}_{part}{path.name[len(stem) :]}"
 
 
 def write_scores_csv(path: str | Path, report: FocusReport, *, overwrite: bool = False) -> Path:
