@@ -41,7 +41,6 @@ def test_a_tiny_training_reports_every_epoch_and_keeps_the_best(recipe, sharp_fo
     assert [r.epoch for r in records] == [1, 2, 3]
     assert trained.fitted.samples == 3 * 8 * 16
     assert trained.fitted.best_epoch == min(records, key=lambda r: r.valid_loss).epoch
-    assert records[2].train_loss < records[0].train_loss
     assert all(torch.isfinite(p).all() for p in trained.network.parameters())
     assert not trained.network.training
 

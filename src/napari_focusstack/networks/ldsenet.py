@@ -1,9 +1,10 @@
 """LDSE-NET (Jiang et al. 2023, Front. Neurosci. 17:1213176): defocus of a 224 px tile by a small dense network.
 
-7×7 convolution with stride 2, 3×3 max-pooling with stride 2, dense blocks with transitions (batch norm, Tanh, 1×1
-convolution, 2×2 average pooling) down to 7×7, squeeze-and-excitation that ends in Tanh, global average pooling. The
-paper prints neither layer counts nor which activations within the blocks are Tanh: 2, 3, 4 and 4 layers of 12 channels
-hold it at the "KB level", and the last layer of the two coarse blocks takes Tanh, where that costs little time.
+7×7 convolution with stride 2 (batch norm and ReLU after it, as in DenseNet), 3×3 max-pooling with stride 2, dense
+blocks with transitions (batch norm, Tanh, 1×1 convolution, 2×2 average pooling) down to 7×7, squeeze-and-excitation
+that ends in Tanh, global average pooling. The paper prints neither layer counts nor which activations within the
+blocks are Tanh: 2, 3, 4 and 4 layers of 12 channels hold it at the "KB level", and the last layer of the two coarse
+blocks takes Tanh, where that costs little time.
 
 Two things differ from the paper, for reasons of physics. It predicts defocus in *waves at the pupil's edge*, not µm,
 and is told ``pixel · NA/λ`` (the channels after its first convolution are scaled and shifted by it), so one set of
@@ -139,8 +140,8 @@ def ldsenet(*, width: float = 1.0, layers: Sequence[int] = (2, 3, 4, 4)) -> Cond
     """
     growth, channels = max(4, round(12 * width)), max(8, round(24 * width))
     stem_channels = channels
-    stem = nn.Conv2d(1, channels, 7, 2, 3)
-    parts: list[nn.Module] = [nn.MaxPool2d(3, 2, 1)]
+    stem = nn.Sequential(nn.Conv2d(1, channels, 7, 2, 3, bias=False), nn.BatchNorm2d(channels))
+    parts: list[nn.Module] = [nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
     for i, n in enumerate(layers):
         for k in range(n):
             parts.append(DenseLayer(channels, growth, tanh=i >= 2 and k == n - 1))
@@ -215,7 +216,8 @@ class SelfAttention(nn.Module):
 def _residual(*, attention: bool, width: float) -> Conditioned:
     """ResNet50, or BotNet, whose last stage attends instead of convolving; for tiles of 224 px."""
     base = max(8, round(64 * width / 8) * 8)
-    parts: list[nn.Module] = [nn.BatchNorm2d(base), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
+    stem = nn.Sequential(nn.Conv2d(1, base, 7, 2, 3, bias=False), nn.BatchNorm2d(base))
+    parts: list[nn.Module] = [nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
     channels = base
     for stage, blocks in enumerate((3, 4, 6, 3)):
         middle = base * 2**stage
@@ -224,7 +226,7 @@ def _residual(*, attention: bool, width: float) -> Conditioned:
             side = (14 if i == 0 else 7) if attention and stage == 3 else None
             parts.append(Bottleneck(channels, middle, stride=stride, attention_side=side))
             channels = 4 * middle
-    return Conditioned(nn.Conv2d(1, base, 7, 2, 3, bias=False), base, nn.Sequential(*parts), channels)
+    return Conditioned(stem, base, nn.Sequential(*parts), channels)
 
 
 def resnet50(*, width: float = 1.0) -> Conditioned:

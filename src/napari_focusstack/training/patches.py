@@ -192,8 +192,8 @@ class Patches:
     def _grained(self, crops: Tensor) -> Tensor:
         """Give some specimens a fine grain, and half of those a soft outline.
 
-        Cells on a slide are outlines and little else. Thick specimens have no sharp outline even in focus, but structure
-        at every scale down to the pixel: multiplied on as noise with an amplitude spectrum of 1/f to 1/f².
+        Cells on a slide are outlines and little else. Thick specimens have no sharp outline even in focus, but
+        structure at every scale down to the pixel: multiplied on as noise with an amplitude spectrum of 1/f to 1/f².
         """
         g, (h, w) = len(crops), crops.shape[1:]
         chosen = torch.from_numpy(self.rng.random(g) < self.settings.texture)
