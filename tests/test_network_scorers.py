@@ -12,7 +12,6 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import napari_focusstack as fs  # noqa: E402
-import trained_networks  # noqa: E402
 from napari_focusstack.core.defocus import calibration_of, sides  # noqa: E402
 from napari_focusstack.core.errors import InputError  # noqa: E402
 from napari_focusstack.core.pipeline import score  # noqa: E402
@@ -21,19 +20,8 @@ from napari_focusstack.core.scorer import SeriesScorer  # noqa: E402
 from napari_focusstack.core.scorers import SCORERS  # noqa: E402
 from napari_focusstack.core.stack import Optics, Stack  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("networks")
 OPTICS = Optics(na=0.75, wavelength_um=0.52)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def networks(tmp_path_factory):
-    root = tmp_path_factory.mktemp("models")
-    trained_networks.train_tiny(root, tmp_path_factory.mktemp("work"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FOCUSSTACK_MODELS", str(root))
-        trained_networks.offer()
-        yield root
-    for name in ("mmdf", "ldsenet"):
-        SCORERS._entries.pop(name, None)
 
 
 def texture(slices=7, best=3, size=192, *, empty=True) -> Stack:
@@ -46,6 +34,14 @@ def texture(slices=7, best=3, size=192, *, empty=True) -> Stack:
     planes = [cv2.GaussianBlur(sharp, (0, 0), 0.5 + 1.2 * abs(z - best)) for z in range(slices)]
     noisy = [(p + 500 + random.normal(0, 20, p.shape)).clip(0, 65535).astype(np.uint16) for p in planes]
     return Stack(np.stack(noisy), "ZYX", name="texture", y_um=0.325, x_um=0.325, z_um=2.0, optics=OPTICS)
+
+
+def test_class_names_agree_with_what_the_network_calls_focused():
+    from napari_focusstack.core.network_scorers import CLASS_NAMES
+    from napari_focusstack.networks.mmdf import CLASSES, FOCUSED_CLASSES
+
+    assert len(CLASS_NAMES) == CLASSES
+    assert [name == "in focus" for name in CLASS_NAMES].index(False) == FOCUSED_CLASSES
 
 
 def test_networks_are_scorers_in_a_group_of_their_own():
@@ -73,7 +69,7 @@ def test_without_models_no_network_is_offered_and_torch_is_not_loaded(tmp_path):
         assert out[0] == "["
 
 
-def test_a_damaged_card_is_left_out(networks, tmp_path, monkeypatch, caplog):
+def test_a_damaged_card_is_left_out(tmp_path, monkeypatch, caplog):
     from napari_focusstack.core.network_scorers import installed_networks
 
     (tmp_path / "broken").mkdir()

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 FAMILY = "networks"
 CLASSIFIERS = ("mmdf",)
 DISTANCES = ("ldsenet", "resnet50", "botnet")
+CLASS_NAMES = ("in focus",) * 2 + ("slightly blurred",) * 2 + ("blurred",) * 3 + ("strongly blurred",) * 3
+"""What to call the classifier's ten classes."""
 SMALLEST_PX = 32
 STEP_PX = 4
 """Grids of the classifier are multiples of this."""
@@ -142,7 +144,7 @@ class ClassScorer(_NetworkScorer):
         level = SHARPEST - p @ np.arange(p.shape[-1], dtype=np.float32)
         layers = {"class": p.argmax(axis=-1).astype(np.uint8), "certainty": certainty.clip(0, 1)}
         grid = Grid((h, w), (float(step), float(step)))
-        return PlaneScore(level, grid, layers=layers, energy=_energy(grey, (h, w), step))
+        return PlaneScore(level.astype(np.float32), grid, layers=layers, energy=_energy(grey, (h, w), step))
 
     def join(
         self, scores: Sequence[PlaneScore], *, exposure: NDArray[np.float32], heights_um: NDArray[np.float64] | None

@@ -9,10 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_focusstack.core.errors import InputError
+from napari_focusstack.core.network_scorers import FAMILY, DefocusScorer
 from napari_focusstack.core.progress import Job, Progress, relay
 from napari_focusstack.core.report import FocusReport
+from napari_focusstack.core.scorers import SCORERS
 from napari_focusstack.core.stack import Stack
 from napari_focusstack.widgets.focus_state import Basis, Polygons, Scored
+from napari_focusstack.widgets.map_views import view_of
 
 OUTLINE_PX = 768
 """Longest side of the specimen outline as it is displayed: a layer in full size would cost time at every redraw."""
@@ -40,7 +43,8 @@ def score_places(
     from napari_focusstack.core.pipeline import score_job
     from napari_focusstack.core.settings import ScoreSettings
 
-    stack.require_slices("score its focus")
+    if not judges_one_image(scorer):
+        stack.require_slices("score its focus")
     settings = ScoreSettings(scorer=scorer, specimen=basis.specimen)
     region = region_mask(basis.region, stack.plane_shape)
     for i, (time, position) in enumerate(places):
@@ -52,6 +56,16 @@ def score_places(
     return len(places)
 
 
+def judges_one_image(scorer: str) -> bool:
+    """Whether a scorer has an answer without slices to compare: networks have."""
+    return SCORERS[scorer].family == FAMILY
+
+
+def gives_um(scorer: str) -> bool:
+    """Whether a scorer gives defocus in µm, for which the microscope has to be known."""
+    return isinstance(SCORERS[scorer], DefocusScorer)
+
+
 def reweigh(known: Mapping[str, Scored], basis: Basis) -> Job[dict[str, Scored]]:
     """Decide anew, by `basis`, what several scorers say of a series; nothing is scored again."""
     from napari_focusstack.core.scoring import reweight
@@ -60,15 +74,14 @@ def reweigh(known: Mapping[str, Scored], basis: Basis) -> Job[dict[str, Scored]]
     for name, scored in known.items():
         region = region_mask(basis.region, scored.report.plane_shape)
         report = reweight(scored.report, region=region, specimen=basis.specimen)
-        found[name] = Scored(report, basis, scored.outline, scored.limits)
+        found[name] = Scored(report, basis, scored.outline, scored.view)
         yield Progress(len(found), len(known))
     return found
 
 
 def for_display(report: FocusReport, basis: Basis) -> Scored:
     """Work out, beside the report, what its display needs."""
-    low, high = np.quantile(report.maps, (0.02, 0.995))
-    return Scored(report, basis, _contour(report.specimen), (float(low), float(max(high, np.nextafter(low, np.inf)))))
+    return Scored(report, basis, _contour(report.specimen), view_of(report))
 
 
 def region_mask(region: Polygons, plane_shape: tuple[int, int]) -> NDArray[np.bool_] | None:

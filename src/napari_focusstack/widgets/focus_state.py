@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_focusstack.core.report import FocusReport
+from napari_focusstack.widgets.map_views import MapView, slice_text
 
 KEPT_SERIES = 300
 """Scored series that are remembered; an hour of clicking through stacks fits, and memory stays bounded."""
@@ -57,14 +58,14 @@ class Scored:
         What decided; None where it must be decided anew.
     outline : (y, x) uint8 array or None
         The rim of the specimen in small, for display: 1 on it.
-    limits : (float, float)
-        Contrast limits for the focus map.
+    view : MapView
+        What the focus map shows.
     """
 
     report: FocusReport
     basis: Basis | None
     outline: NDArray[np.uint8] | None
-    limits: tuple[float, float]
+    view: MapView
 
 
 @dataclass(frozen=True)
@@ -100,11 +101,21 @@ class ScoredSeries:
         return sorted(found, key=_by_place)
 
     def recalibrate(self, layer: int, heights_um: NDArray[np.float64] | None) -> None:
-        """Take note that the slices of a layer lie at other heights: the values stay, decisions are made anew."""
+        """Take note that the slices of a layer lie at other heights: the values stay, decisions are made anew.
+
+        Defocus in µm does not stay: it rests on the pixel size.
+        """
+        self.drop_defocus(layer)
         for key, scored in self._kept.items():
             if key[0].layer == layer:
                 report = dataclasses.replace(scored.report, heights_um=heights_um)
                 self._kept[key] = dataclasses.replace(scored, report=report, basis=None)
+
+    def drop_defocus(self, layer: int) -> None:
+        """Forget defocus in µm of a layer: its microscope has turned out to be another."""
+        for key, scored in list(self._kept.items()):
+            if key[0].layer == layer and "defocus_um" in scored.report.layers:
+                del self._kept[key]
 
     def drop(self, layer: int) -> None:
         """Forget a layer."""
@@ -133,14 +144,18 @@ def verdict(scored: Scored) -> tuple[str, str]:
     """What was found: a sentence, and a second one with what else one should know (may be empty)."""
     report = scored.report
     decision = report.decision
+    if len(report.values) == 1 and slice_text(report, 0):
+        return slice_text(report, 0).replace("Slice 0", "This image"), ""
     if decision.best is None or decision.good is None:
-        return decision.reason, ""
+        return decision.reason, slice_text(report, int(report.values.argmax()))
     height = height_text(report, decision.best)
     first, last = decision.good
     beside = f"; {first}–{last} about as good" if last > first else ""
     said = f"Best slice {decision.best}{f' (z {height})' if height else ''}, certain {decision.confidence:.2f}{beside}."
     notable = len(decision.peaks) > 1 or decision.best in (0, len(report.values) - 1) or decision.confidence < 0.5
     more = [decision.reason] if notable else []
+    if slice_text(report, decision.best):
+        more.append(slice_text(report, decision.best))
     basis = scored.basis or SPECIMEN
     if basis.region:
         more.append("Decided by the drawn region.")
@@ -149,30 +164,21 @@ def verdict(scored: Scored) -> tuple[str, str]:
     return said, " ".join(more)
 
 
-def patch_text(report: FocusReport, z: int, row: int, column: int) -> str:
-    """What is known of a patch: ``"slice 4, patch (12, 7): 0.83, certainty 0.93"``."""
-    parts = [f"slice {z}, patch ({row}, {column}): {report.maps[z, row, column]:.3g}"]
-    for name, values in report.layers.items():
-        value = values[z, row, column]
-        shown = f"{value:.2f}" if np.issubdtype(type(value), np.floating) else str(value)
-        parts.append(f"{name[:-3]} {shown} µm" if name.endswith("_um") else f"{name.replace('_', ' ')} {shown}")
-    if report.weights[row, column] == 0:
-        parts.append("does not count")
-    return ", ".join(parts)
-
-
 def scores_table(entries: Sequence[tuple[Target, Scored]]) -> str:
     """A CSV with a row for each slice of several time points and positions."""
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
-    table.writerow(["position", "time", "slice", "z_um", "scorer", "value", "best", "good"])
+    more = [k for k, v in entries[0][1].report.extras.items() if isinstance(v, list)] if entries else []
+    table.writerow(["position", "time", "slice", "z_um", "scorer", "value", "best", "good", *more])
     for target, scored in entries:
         report = scored.report
         good = report.decision.good or (1, 0)
         for z, value in enumerate(report.values):
             height = "" if report.heights_um is None else float(report.heights_um[z])
             best, is_good = int(z == report.decision.best), int(good[0] <= z <= good[1])
-            table.writerow([target.position, target.time, z, height, report.scorer, float(value), best, is_good])
+            known = ["" if report.extras[k][z] is None else report.extras[k][z] for k in more]
+            row = [target.position, target.time, z, height, report.scorer, float(value), best, is_good]
+            table.writerow([*row, *known])
     return out.getvalue()
 
 

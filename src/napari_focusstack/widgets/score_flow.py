@@ -15,7 +15,7 @@ from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.progress import Progress
 from napari_focusstack.core.scoring import SliceScored
 from napari_focusstack.widgets.desk import Desk
-from napari_focusstack.widgets.focus_jobs import SeriesScored, reweigh, score_places
+from napari_focusstack.widgets.focus_jobs import SeriesScored, judges_one_image, reweigh, score_places
 from napari_focusstack.widgets.focus_state import Basis, Scored, ScoredSeries, Target
 from napari_focusstack.widgets.job import JobBar, JobRunner
 from napari_focusstack.widgets.layers import stack_of
@@ -105,7 +105,8 @@ class ScoreFlow(QObject):
             return
         try:
             stack = stack_of(layer)
-            stack.require_slices("score its focus")
+            if not judges_one_image(self._desk.scorer):
+                stack.require_slices("score its focus")
         except InputError as error:
             self._refuse(str(error))
             return
