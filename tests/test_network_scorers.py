@@ -208,17 +208,25 @@ def test_signs_follow_height_through_focus_and_on_one_side_of_it(true, n):
     random = np.random.default_rng(1)
     heights = np.arange(n, dtype=float)
     defocus = heights[:, None] - true + random.normal(0, 0.05, (n, 5))
-    found = sides(np.abs(defocus), heights)
+    found = sides(np.abs(defocus), heights).signs
     far = np.abs(defocus) > 0.5
     if n > 2:
         assert (found == np.sign(defocus))[far].all()
     assert (np.diff(found, axis=0) >= 0).all()
 
 
+def test_all_slices_together_find_focus_where_each_alone_is_blunt():
+    heights = np.arange(9.0)
+    distance = np.maximum(np.abs(heights - 5), 2.0)[:, None]
+    line = sides(distance, heights).line[:, 0]
+    assert np.interp(0, line, heights) == pytest.approx(5, abs=0.5)
+
+
 def test_signs_do_not_depend_on_the_direction_in_which_slices_were_taken():
     heights = np.linspace(-4, 6, 9)
     distance = np.abs(heights)[:, None]
-    np.testing.assert_array_equal(sides(distance[::-1], heights[::-1])[::-1], sides(distance, heights))
+    backwards = sides(distance[::-1], heights[::-1]).signs[::-1]
+    np.testing.assert_array_equal(backwards, sides(distance, heights).signs)
 
 
 def test_a_tile_known_on_too_few_slices_takes_the_others_signs():
@@ -226,7 +234,7 @@ def test_a_tile_known_on_too_few_slices_takes_the_others_signs():
     distance = np.abs(heights - 4)[:, None].repeat(3, axis=1)
     distance[:, 2] = np.nan
     distance[1, 2] = 3.0
-    assert sides(distance, heights)[1, 2] == -1
+    assert sides(distance, heights).signs[1, 2] == -1
 
 
 # The command line ------------------------------------------------------------------------------------------------

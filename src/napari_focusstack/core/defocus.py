@@ -84,7 +84,23 @@ def calibration_of(optics: Optics, pixel_um: float | None) -> Calibration:
     return Calibration(na, wavelength_um, pixel_um, index)
 
 
-def sides(distance: Series, heights: Series, weights: Series | None = None) -> Series:
+@dataclass(frozen=True)
+class Sides:
+    """Which side of focus each slice lies on, by the order of the slices.
+
+    Attributes
+    ----------
+    signs : (Z, P)
+        -1 or 1: below (the slice lies lower than what is in focus there) or above.
+    line : (Z, P)
+        The straight line over height that the signed distances were found nearest to.
+    """
+
+    signs: Series
+    line: Series
+
+
+def sides(distance: Series, heights: Series, weights: Series | None = None) -> Sides:
     """Sides of focus by the order of the slices.
 
     One image of a lens without aberrations looks alike on both sides of focus; a stack tells them apart: distances fall
@@ -100,41 +116,38 @@ def sides(distance: Series, heights: Series, weights: Series | None = None) -> S
         Height of each slice, in any unit, in any order.
     weights : (P,), optional
         How much each tile counts where all together decide: for tiles that are known on too few slices.
-
-    Returns
-    -------
-    (Z, P)
-        -1 or 1: below (the slice lies lower than what is in focus there) or above.
     """
     order = np.argsort(heights, kind="stable")
     rising, d = np.asarray(heights, np.float64)[order], np.asarray(distance, np.float64)[order]
     known = np.isfinite(d)
-    first = _first_above(np.where(known, d, 0), known.astype(np.float64), rising)
+    first, line = _change(np.where(known, d, 0), known.astype(np.float64), rising)
     few = known.sum(axis=0) < LEAST_SLICES
     if few.any():
         share = known * (1.0 if weights is None else np.asarray(weights, np.float64)[None])
-        total = share.sum(axis=1)
-        mean = (np.where(known, d, 0) * share).sum(axis=1) / np.maximum(total, 1e-12)
-        first[few] = _first_above(mean[:, None], (total > 0).astype(np.float64)[:, None], rising)[0]
-    above = np.arange(len(d))[:, None] >= first[None]
-    signs = np.empty_like(d)
-    signs[order] = np.where(above, 1.0, -1.0)
-    return signs
+        total = share.sum(axis=1, keepdims=True)
+        mean = (np.where(known, d, 0) * share).sum(axis=1, keepdims=True) / np.maximum(total, 1e-12)
+        together, common = _change(mean, (total > 0).astype(np.float64), rising)
+        first[few], line[:, few] = together[0], common
+    signs, back = np.empty_like(d), np.empty_like(d)
+    signs[order] = np.where(np.arange(len(d))[:, None] >= first[None], 1.0, -1.0)
+    back[order] = line
+    return Sides(signs, back)
 
 
-def _first_above(d: Series, known: Series, heights: Series) -> NDArray[np.intp]:
-    """(P,) first slice above focus of (Z, P) distances: least squares over every place to change sides."""
+def _change(d: Series, known: Series, heights: Series) -> tuple[NDArray[np.intp], Series]:
+    """(P,) first slice above focus of (Z, P) distances, and the (Z, P) line; by least squares."""
     count = np.maximum(known.sum(axis=0), 1e-12)
-    mean_h = (known * heights[:, None]).sum(axis=0) / count
-    h = (heights[:, None] - mean_h) * known
-    spread = np.maximum((h * h).sum(axis=0), 1e-12)
+    middle = (known * heights[:, None]).sum(axis=0) / count
+    h = heights[:, None] - middle
+    spread = np.maximum((known * h * h).sum(axis=0), 1e-12)
     least = np.full(d.shape[1], np.inf)
-    first = np.zeros(d.shape[1], np.intp)
+    first, line = np.zeros(d.shape[1], np.intp), np.zeros_like(d)
     for k in range(len(d) + 1):
         signed = np.where(np.arange(len(d))[:, None] >= k, d, -d) * known
-        mean = signed.sum(axis=0) / count
         slope = np.maximum((h * signed).sum(axis=0) / spread, 0)
-        misfit = (known * (signed - mean - slope * h) ** 2).sum(axis=0)
+        fitted = signed.sum(axis=0) / count + slope * h
+        misfit = (known * (signed - fitted) ** 2).sum(axis=0)
         better = misfit < least * (1 - 1e-9)
         least[better], first[better] = misfit[better], k
-    return first
+        line[:, better] = fitted[:, better]
+    return first, line

@@ -155,7 +155,9 @@ class ClassScorer(_NetworkScorer):
         share = energy / np.maximum(energy.max(axis=0), 1e-30)
         octaves = np.where(energy.max(axis=0) > 0, np.log2(np.maximum(share, ENERGY_FLOOR)), 0)
         layers = _stacked(scores)
-        return Joined(maps, layers, (maps + octaves).astype(np.float32), layers["certainty"].max(axis=0))
+        # All or nothing: weighing patches by certainty lets those decide that happen to look sharp somewhere.
+        judged = np.asarray((layers["certainty"] > 0).any(axis=0), np.float32)
+        return Joined(maps, layers, (maps + octaves).astype(np.float32), judged)
 
 
 @dataclass(frozen=True)
@@ -209,21 +211,20 @@ class DefocusScorer(_NetworkScorer):
         """Take the sides from the order of the slices."""
         layers = _stacked(scores)
         defocus = layers["defocus_um"]
-        n = len(defocus)
+        n, shape = len(defocus), defocus.shape
         flat = np.abs(defocus).reshape(n, -1).astype(np.float64)
-        sign_from = "one image, where the sign may be ambiguous"
-        if n > 1:
-            heights = np.arange(n, dtype=np.float64) if heights_um is None else heights_um
-            layers["defocus_um"] = (flat * sides(flat, heights)).reshape(defocus.shape).astype(np.float32)
-            sign_from = "the order of the slices"
         judged = np.isfinite(flat)
         # A tile that blurs into nothing on some slices is far out of focus there, not sharp.
-        farthest = np.where(judged, flat, 0).max(axis=0)
-        maps = -np.where(judged, flat, farthest).reshape(defocus.shape)
-        evidence = judged.any(axis=0).reshape(defocus.shape[1:])
-        return Joined(
-            maps.astype(np.float32), layers, evidence=evidence.astype(np.float32), notes={"sign_from": sign_from}
-        )
+        distance = np.where(judged, flat, np.where(judged, flat, 0).max(axis=0))
+        curves, sign_from = None, "one image, where the sign may be ambiguous"
+        if n > 1:
+            found = sides(flat, np.arange(n, dtype=np.float64) if heights_um is None else heights_um)
+            layers["defocus_um"] = (flat * found.signs).reshape(shape).astype(np.float32)
+            curves = -((distance + np.abs(found.line)) / 2).reshape(shape).astype(np.float32)
+            sign_from = "the order of the slices"
+        evidence = judged.any(axis=0).reshape(shape[1:]).astype(np.float32)
+        maps = -distance.reshape(shape).astype(np.float32)
+        return Joined(maps, layers, curves, evidence, {"sign_from": sign_from})
 
 
 NetworkScorer = ClassScorer | DefocusScorer
