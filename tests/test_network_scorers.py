@@ -69,6 +69,16 @@ def test_without_models_no_network_is_offered_and_torch_is_not_loaded(tmp_path):
         assert out[0] == "["
 
 
+def test_preloading_torch_imports_nothing_and_torch_works_afterwards():
+    code = (
+        "import sys; from napari_focusstack.networks.preload import preload_torch; preload_torch()\n"
+        "assert 'torch' not in sys.modules\n"
+        "import torch; preload_torch(); print(float(torch.ones(3).sum()))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "3.0"
+
+
 def test_a_damaged_card_is_left_out(tmp_path, monkeypatch, caplog):
     from napari_focusstack.core.network_scorers import installed_networks
 

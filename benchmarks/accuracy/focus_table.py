@@ -91,8 +91,9 @@ def markdown(rows: list[Row], test: TestSet, real: RealPatches | None) -> str:
         "| --- | --- | --- |",
         *(f"| {r.method} | {r.simulated.percent()} | {'–' if r.real is None else r.real.percent()} |" for r in rows),
         "",
-        f"Balanced accuracy; measures by a threshold. Simulated: {len(test.dof)} patches of {len(np.unique(test.image))} images from "
-        f"{', '.join(np.unique(test.source))}, blurred by the electromagnetic PSF of the `psf` package.",
+        f"Balanced accuracy; measures by a threshold. Simulated: {len(test.dof)} patches of "
+        f"{len(np.unique(test.image))} images from {', '.join(np.unique(test.source))}, "
+        "blurred by the electromagnetic PSF of the `psf` package.",
     ]
     if real is not None:
         lines[-1] += (

@@ -55,7 +55,7 @@ def main() -> None:
     few = 8 if given.quick else None
     train_images, test_images = sharp(TRAINING, few or 30), sharp(TEST, few)
     train = heldout.make(train_images, per_image=4 if few else 12, seed=2, dof=FOCUSED_OR_NOT)
-    test = heldout.make(test_images, per_image=6 if few else 24, seed=1, dof=FOCUSED_OR_NOT)
+    test = heldout.make(test_images, per_image=6 if few else 36, seed=1, dof=FOCUSED_OR_NOT)
     print(f"{len(train.dof)} patches to cut on, {len(test.dof)} to try on", file=sys.stderr, flush=True)
     names = real_patches.HELD_OUT[:2] if few else real_patches.HELD_OUT
     real = real_patches.patches(names)

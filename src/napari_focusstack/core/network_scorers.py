@@ -23,6 +23,7 @@ from napari_focusstack.core.filters import area_mean, noise_sigma, to_grey
 from napari_focusstack.core.report import Grid, Map, PlaneScore
 from napari_focusstack.core.scorer import Joined, PlaneContext
 from napari_focusstack.core.slice_extras import SHARPEST
+from napari_focusstack.networks.preload import preload_torch
 from napari_focusstack.networks.zoo import CARD, ModelCard, ModelError, find_models, read_card
 
 log = logging.getLogger(__name__)
@@ -249,6 +250,7 @@ def installed_networks() -> Iterator[NetworkScorer]:
 @lru_cache(maxsize=4)
 def _loaded(folder: str, sha256: str, device: str) -> Any:
     """A network ready for inference; the checksum is in the key, so that a model trained anew is loaded anew."""
+    preload_torch()
     import torch
 
     from napari_focusstack.networks.infer import best_device, prepare
