@@ -12,6 +12,9 @@ from focus_table import Classified
 from napari_focusstack.networks import mmdf
 
 
+SHOWN_UM = 30.0
+
+
 def error_against_z(measured: list[Measured], folder: Path) -> list[Path]:
     """Found against true distance, and the median error over it."""
     import matplotlib.pyplot as plt
@@ -35,10 +38,10 @@ def error_against_z(measured: list[Measured], folder: Path) -> list[Path]:
                 if (i := (far >= a) & (far <= b)).any()
             ]
             axes[1].plot(*zip(*middle, strict=True), "o-", color=colour, label=label)
-        most = float(np.quantile(np.abs(m.independent.truth), 0.95))
+        most = SHOWN_UM
         axes[0].plot([0, most], [0, most], "k-", lw=0.7)
         axes[0].set(xlim=(0, most), ylim=(0, 1.5 * most), xlabel="true |z| (µm)", ylabel="found |z| (µm)", title=m.name)
-        axes[1].set(xlim=(0, most), xlabel="true |z| (µm)", ylabel="median error of |z| (µm)")
+        axes[1].set(xlim=(0, most), ylim=(0, most), xlabel="true |z| (µm)", ylabel="median error of |z| (µm)")
         axes[1].legend(frameon=False)
         written.append(_save(figure, folder / f"{m.name}_error.png"))
     return written

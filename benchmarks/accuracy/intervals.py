@@ -42,6 +42,17 @@ def balanced_accuracy(predicted: np.ndarray, truth: np.ndarray, groups: np.ndarr
     return _resampled(figure, groups)
 
 
+def by_stack(predicted: np.ndarray, truth: np.ndarray, groups: np.ndarray) -> Interval:
+    """Balanced accuracy within each stack, and the mean over stacks: a large one counts like a small one."""
+    both = {}
+    for name in np.unique(groups):
+        focused, right = truth[groups == name], (predicted == truth)[groups == name]
+        if focused.any() and not focused.all():
+            both[name] = (right[focused].mean() + right[~focused].mean()) / 2
+    names = np.array(list(both))
+    return _resampled(lambda chosen: float(np.mean([both[n] for n in names[chosen]])), names)
+
+
 def median(errors: np.ndarray, groups: np.ndarray) -> Interval:
     """Median of errors; NaN are left out."""
     kept = np.isfinite(errors)

@@ -15,7 +15,8 @@ from napari_focusstack.io.read import read_stack
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 DEVELOPMENT = ("organoid_A01", "organoid_A02", "yeast", "nucleus")
-HELD_OUT = ("beads_s1", "beads_s2", "microtubules", "board", "pcb")
+HELD_OUT = ("beads_s1", "beads_s2", "board")
+"""Without microtubules and pcb: their labels are called uncertain, and no slice of pcb is sharp all over."""
 TILE_PX = 128
 STEP_PX = 64
 

@@ -57,8 +57,8 @@ def main() -> None:
     train = heldout.make(train_images, per_image=4 if few else 12, seed=2, dof=FOCUSED_OR_NOT)
     test = heldout.make(test_images, per_image=6 if few else 36, seed=1, dof=FOCUSED_OR_NOT)
     print(f"{len(train.dof)} patches to cut on, {len(test.dof)} to try on", file=sys.stderr, flush=True)
-    names = real_patches.HELD_OUT[:2] if few else real_patches.HELD_OUT
-    real = real_patches.patches(names)
+    stacks = {"held out": real_patches.HELD_OUT, "development": real_patches.DEVELOPMENT}
+    real = {kind: real_patches.patches(names[-2:] if few else names) for kind, names in stacks.items()}
     report = ["# Accuracy on held-out sources", "", "## Focused or not (MMDF)", ""]
     rows, classified = focus_table.table(train, test, real, installed(CLASSIFIERS))
     report += [focus_table.markdown(rows, test, real), ""]
