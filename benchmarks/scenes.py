@@ -1,10 +1,10 @@
 """Scenes with truth: layers at known heights, defocused with proper occlusion, with noise and flicker.
 
 A scene is a list of layers from far to near. A layer has colours, an opacity and a height at every pixel; it may be a
-slope. In slice s each layer is blurred by a disc of radius ``r = blur_px · |height - focus(s)|`` (colours times opacity,
-and opacity, each), then laid over those behind it, ``out = out · (1 - B[a]) + B[a · colour]``; light that is emitted
-adds instead. The truth is the same with every layer sharp. Then come the flicker of the lamp, shot noise, read noise and
-the rounding of the camera.
+slope. In slice s each layer is blurred by a disc of radius ``r = blur_px · |height - focus(s)|`` (colours times
+opacity, and opacity, each), then laid over those behind it, ``out = out · (1 - B[a]) + B[a · colour]``; light that is
+emitted adds instead. The truth is the same with every layer sharp. Then come the flicker of the lamp, shot noise, read
+noise and the rounding of the camera.
 
 Textures are procedural, so that anyone can run this; given a folder of sharp images (``sharp/SOURCE/*.png``) more
 scenes are made from those. Each scene belongs to a source; sources marked *held out* were not looked at when settings
@@ -62,10 +62,13 @@ class Scene:
         return self._camera(self._compose([self._premultiplied(i) for i in range(len(self.layers))]))
 
     def height(self) -> Image:
-        """(Y, X) height of the nearest opaque layer, 0…1."""
+        """(Y, X) height of what is seen, 0…1: the nearest opaque layer, or the brightest where light is emitted."""
         height = self.layers[0].height.copy()
+        brightest = self.layers[0].colour.sum(axis=-1)
         for layer in self.layers[1:]:
-            np.copyto(height, layer.height, where=layer.alpha > 0.5)
+            light = layer.colour.sum(axis=-1)
+            np.copyto(height, layer.height, where=light > brightest if self.emission else layer.alpha > 0.5)
+            np.maximum(brightest, light, out=brightest)
         return height
 
     def stack(self, n: int, *, seed: int = 0, flicker: float | None = None) -> Image:

@@ -13,6 +13,7 @@ from napari_focusstack.core.align import Similarity, align_series, warp
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.filters import to_grey
 from napari_focusstack.core.lazy import PlaneArray
+from napari_focusstack.core.pipeline import fuse
 from napari_focusstack.core.progress import drain
 from napari_focusstack.core.stack import Stack, from_array
 from napari_focusstack.io.read import read_stack
@@ -214,3 +215,43 @@ def test_real_slices_become_more_alike(shared_data: Path, name: str, far: int) -
 def test_real_slices_that_lie_right_are_moved_by_less_than_a_pixel(shared_data: Path) -> None:
     told = drain(align_series(read_stack(shared_data / "stacks" / "midgut"))).metadata["alignment"]
     assert max(np.abs(np.asarray(m) - [[1, 0, 0], [0, 1, 0]]).max() for m in told["matrices"]) < 1
+
+
+def test_only_the_slices_asked_for_are_read_and_registered() -> None:
+    motion = [Similarity(1.0, 1.5 * z) for z in range(8)]
+    stack = through_focus(motion)
+    read: list[int] = []
+
+    def plane(number: int) -> np.ndarray[Any, Any]:
+        read.append(number)
+        return np.asarray(stack.data[number])
+
+    lazy = PlaneArray(plane, np.arange(8), plane_shape=SHAPE, dtype=stack.dtype)
+    found = drain(align_series(Stack(lazy, "ZYX"), slices=range(2, 7)))
+    assert read == [2, 3, 4, 5, 6]
+    told = found.metadata["alignment"]
+    assert (told["reference"], told["slices"], len(told["matrices"])) == (4, [2, 3, 4, 5, 6], 5)
+    shifts = [matrix[0][2] for matrix in told["matrices"]]
+    np.testing.assert_allclose(shifts, [-3, -1.5, 0, 1.5, 3], atol=0.3)
+    for z in (0, 1, 4, 7):
+        np.testing.assert_array_equal(found.plane(z), stack.plane(z))
+    assert (found.plane(2) != stack.plane(2)).any()
+
+
+def test_fusing_some_slices_registers_those_only() -> None:
+    stack = through_focus([Similarity(1.0, 1.5 * z) for z in range(6)], dtype="float32")
+    stack.data[5, 3, 4] = np.nan
+    fused = fuse(stack, first=0, last=4, align=True)
+    assert fused.slices == (0, 1, 2, 3, 4)
+    assert fused.parameters["alignment"]["slices"] == [0, 1, 2, 3, 4]
+    with pytest.raises(InputError, match="NaN"):
+        fuse(stack, align=True)
+
+
+def test_a_mask_that_is_moved_does_not_grow() -> None:
+    mask = np.zeros((40, 40), bool)
+    mask[10:30, 10:30] = True
+    moved = warp(mask, Similarity(1.0, 3.4).matrix((40, 40)))
+    assert moved.dtype == bool
+    wanted = np.roll(mask, -3, axis=1)
+    assert (moved != wanted).sum() <= 2

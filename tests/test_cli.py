@@ -99,7 +99,7 @@ def test_score_writes_its_table(run: Run, tmp_path: Path) -> None:
     code, out, _ = run("score", BEADS, "--scorer", "brenner", "-o", tmp_path / "Übersicht.csv")
     assert code == 0
     assert "<- best" in out
-    with (tmp_path / "Übersicht.csv").open(encoding="utf-8") as file:
+    with (tmp_path / "Übersicht.csv").open(encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     assert [r["slice"] for r in rows if r["best"] == "1"] == ["4"]
     assert {r["scorer"] for r in rows} == {"brenner"}
@@ -205,10 +205,25 @@ def test_quality_of_an_image_against_itself_is_perfect(run_json: Callable[..., d
     tifffile.imwrite(tmp_path / "a.tif", image, photometric="rgb")
     tifffile.imwrite(tmp_path / "b.tif", np.clip(image.astype(int) + 5, 0, 255).astype(np.uint8), photometric="rgb")
     same = run_json("quality", tmp_path / "a.tif", "--reference", tmp_path / "a.tif")
-    assert same == {"psnr": None, "ssim": pytest.approx(1.0)}
+    assert set(same) == {"psnr", "ssim", "ag", "sf"}
+    assert (same["psnr"], same["ssim"]) == (None, pytest.approx(1.0))
     other = run_json("quality", tmp_path / "b.tif", "--reference", tmp_path / "a.tif")
     assert 30 < other["psnr"] < 40
     assert other["ssim"] < 1
+
+
+def test_quality_against_the_sources_names_every_metric(
+    run: Run, run_json: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    slices = np.random.default_rng(0).integers(0, 255, (3, 32, 32)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "stack.tif", slices, imagej=True, metadata={"axes": "ZYX"})
+    tifffile.imwrite(tmp_path / "one.tif", slices[1])
+    found = run_json("quality", tmp_path / "one.tif", "--sources", tmp_path / "stack.tif")
+    assert set(found) == {"qabf", "ag", "ssim", "psnr", "mi", "nmi", "sf"}
+    assert 0.3 < found["qabf"] < 0.9
+    code, out, _ = run("quality", tmp_path / "one.tif", "--sources", tmp_path / "stack.tif", "-v")
+    assert code == 0
+    assert "How much of the edges of all slices arrived" in out
 
 
 @pytest.mark.parametrize("kind", ["scorers", "methods"])
@@ -242,3 +257,94 @@ def test_progress_goes_to_standard_error_in_lines_where_asked_for(run: Run) -> N
     assert code == 0
     assert json.loads(out)["best"] == 4
     assert err.count("\n") == 10
+
+
+def uneven(path: Path) -> Path:
+    data = np.random.default_rng(0).integers(0, 255, (4, 64, 64)).astype(np.uint8)
+    tifffile.imwrite(path, data, metadata=None, photometric="minisblack")
+    return path
+
+
+@pytest.mark.parametrize("given", ["0, 1.5, 4, 5", "heights.txt", "heights.csv"])
+def test_uneven_heights_are_given_as_a_list_or_a_file(
+    run_json: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("heights.txt").write_text("0\n1.5\n4\n5\n")
+    Path("heights.csv").write_text("slice;z µm\n0;0\n1;1,5\n2;4\n3;5\n", encoding="utf-8-sig")
+    uneven(Path("a.tif"))
+    assert run_json("info", "a.tif", "--z-positions", given)["z_positions_um"] == [0, 1.5, 4, 5]
+    run_json("fuse", "a.tif", "-o", "f.tif", "--depth", "d.tif", "--z-positions", given)
+    depth = read_stack("d.tif").plane()
+    assert depth.min() >= 0
+    assert depth.max() <= 5
+
+
+def test_info_of_one_channel_and_time(run_json: Callable[..., dict[str, Any]], channels: Path) -> None:
+    found = run_json("info", channels, "--channel", "GFP", "--time", 1)
+    assert (found["axes"], found["channel_names"], found["times"]) == ("ZYX", ["GFP"], 1)
+
+
+def test_quality_compares_the_time_point_asked_for(run_json: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    times = np.random.default_rng(0).integers(0, 255, (3, 32, 32)).astype(np.uint8)
+    write_stack(tmp_path / "times.ome.tif", from_array(times, axes="TYX"))
+    write_stack(tmp_path / "truth.tif", from_array(times[2], axes="YX"))
+    found = run_json("quality", tmp_path / "times.ome.tif", "--reference", tmp_path / "truth.tif", "--time", 2)
+    assert found["ssim"] == pytest.approx(1)
+
+
+COMMANDS = {
+    "info": ["info", BEADS],
+    "score": ["score", BEADS],
+    "map": ["map", BEADS, "-o", "m.tif"],
+    "fuse": ["fuse", BEADS, "-o", "f.tif"],
+    "quality": ["quality", "p.tif", "--reference", "p.tif"],
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_takes_channel_time_device_and_v(
+    run_json: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tifffile.imwrite("p.tif", np.random.default_rng(0).integers(0, 255, (32, 32)).astype(np.uint8))
+    assert run_json(*COMMANDS[command], "--channel", 0, "--time", 0, "--device", "cpu")
+
+
+@pytest.mark.parametrize("command", ["scorers", "methods"])
+def test_lists_take_a_device_too(run_json: Callable[..., dict[str, Any]], command: str) -> None:
+    assert run_json(command, "--device", "auto")
+
+
+def test_a_recipe_for_one_channel_fuses_that_channel(
+    run_json: Callable[..., dict[str, Any]], channels: Path, tmp_path: Path
+) -> None:
+    from napari_focusstack.core.settings import FuseSettings
+
+    saved = tmp_path / "recipe.json"
+    saved.write_text(FuseSettings(channel="GFP").model_dump_json(), encoding="utf-8")
+    run_json("fuse", channels, "-o", tmp_path / "a.ome.tif", "--recipe", saved)
+    assert (read_stack(tmp_path / "a.ome.tif").axes, read_stack(tmp_path / "a.ome.tif").channels) == ("YX", ("GFP",))
+    run_json("fuse", channels, "-o", tmp_path / "b.ome.tif", "--recipe", saved, "--channel", 0)
+    assert read_stack(tmp_path / "b.ome.tif").channels == ("DAPI",)
+    run_json("fuse", channels, "-o", tmp_path / "c.ome.tif", "--recipe", saved, "--drive", 0)
+    assert read_stack(tmp_path / "c.ome.tif").n_channels == 2
+
+
+def test_where_one_of_the_outputs_fails_none_is_written(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Path.replace
+
+    def refuse(self: Path, target: Path) -> Path:
+        if target.name == "d.tif":
+            raise PermissionError(13, "open in another program")
+        return whole(self, target)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    code, _, err = run(
+        "fuse", BEADS, "-o", tmp_path / "a.tif", "--index", tmp_path / "i.tif", "--depth", tmp_path / "d.tif"
+    )
+    assert code == 2
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

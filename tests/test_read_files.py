@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import tifffile
 
+import napari_focusstack
 from napari_focusstack.core.errors import InputError
+from napari_focusstack.io.files import EXTENSIONS
 from napari_focusstack.io.read import read_stack, read_stacks
 
 
@@ -249,3 +251,28 @@ def test_a_single_image_is_a_stack_of_one_slice(tmp_path: Path) -> None:
     assert (stack.axes, stack.n_slices) == ("YX", 1)
     with pytest.raises(InputError, match="two slices or more"):
         stack.require_slices("fuse it")
+
+
+def test_the_reader_leaves_to_others_what_it_can_not_read(tmp_path: Path) -> None:
+    pytest.importorskip("napari")
+    from napari_focusstack.widgets.reader import get_reader
+
+    (tmp_path / "a.zarr" / "0").mkdir(parents=True)
+    (tmp_path / "a.zarr" / ".zattrs").write_text("{}")
+    (tmp_path / "empty").mkdir()
+    for name in ("table.csv", "a.czi", "slices/1.tif", "a.LSM"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    refused = ("a.zarr", "empty", "table.csv", "a.czi", "none.tif")
+    assert [get_reader(str(tmp_path / name)) for name in refused] == [None] * len(refused)
+    assert get_reader([str(tmp_path / "table.csv"), str(tmp_path / "a.LSM")]) is None
+    for name in ("slices", "slices/1.tif", "a.LSM"):
+        assert get_reader(str(tmp_path / name)) is not None
+
+
+def test_the_manifest_names_every_ending_that_is_read() -> None:
+    import yaml
+
+    manifest = yaml.safe_load((Path(napari_focusstack.__file__).parent / "napari.yaml").read_text(encoding="utf-8"))
+    (reader,) = manifest["contributions"]["readers"]
+    assert {pattern.removeprefix("*") for pattern in reader["filename_patterns"]} == set(EXTENSIONS)

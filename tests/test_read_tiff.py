@@ -110,6 +110,29 @@ def test_imagej_planes_behind_a_single_header_are_all_read(tmp_path: Path) -> No
     np.testing.assert_array_equal(np.asarray(read_stack(tmp_path / "a.tif").data), data)
 
 
+@pytest.mark.parametrize(
+    ("axes", "shape", "labels", "names"),
+    [
+        ("TZCYX", (2, 3, 2, 16, 20), ["DAPI", "GFP"] * 6, ("DAPI", "GFP")),
+        ("CYX", (2, 16, 20), ["DAPI", "GFP"], ("DAPI", "GFP")),
+        ("ZCYX", (3, 2, 16, 20), ["a1", "b1", "a2", "b2", "a3", "b3"], ()),
+        ("ZCYX", (3, 2, 16, 20), ["same"] * 6, ()),
+        ("ZCYX", (3, 2, 16, 20), ["", ""] * 3, ()),
+    ],
+)
+def test_labels_of_imagej_name_channels_where_they_repeat_with_them(
+    tmp_path: Path, axes: str, shape: tuple[int, ...], labels: list[str], names: tuple[str, ...]
+) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", pixels(*shape), imagej=True, metadata={"axes": axes, "Labels": labels})
+    assert read_stack(tmp_path / "a.tif").channels == names
+
+
+def test_labels_of_many_planes_without_another_axis_do_not_make_them_channels(tmp_path: Path) -> None:
+    labels = [f"img{i}.tif" for i in range(8)]
+    tifffile.imwrite(tmp_path / "a.tif", pixels(8, 16, 20), imagej=True, metadata={"axes": "CYX", "Labels": labels})
+    assert read_stack(tmp_path / "a.tif").axes == "ZYX"
+
+
 def test_plain_pages_are_slices_and_the_note_says_so(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", pixels(5, 16, 20), photometric="minisblack", metadata=None)
     stack = read_stack(tmp_path / "a.tif")
@@ -252,16 +275,52 @@ def test_series_that_differ_are_stacks_of_their_own(tmp_path: Path) -> None:
         read_stack(tmp_path / "a.ome.tif", series=2)
 
 
-def test_uneven_heights_are_kept_and_even_ones_are_a_step(tmp_path: Path) -> None:
-    def plane(*z: float) -> dict[str, Any]:
-        return {"Plane": {"PositionZ": list(z), "PositionZUnit": ["µm"] * len(z)}}
+def plane(*z: float, unit: str = "µm") -> dict[str, Any]:
+    return {"Plane": {"PositionZ": list(z), "PositionZUnit": [unit] * len(z)}}
 
+
+def test_uneven_heights_are_kept_and_even_ones_are_a_step(tmp_path: Path) -> None:
     uneven = read_stack(ome(tmp_path / "a.ome.tif", pixels(4, 16, 20), "ZYX", **plane(10, 11, 13, 18)))
-    assert (uneven.z_positions_um, uneven.z_um) == ((10, 11, 13, 18), None)
+    assert (uneven.z_positions_um, uneven.z_um) == ((0, 1, 3, 8), None)
     even = read_stack(ome(tmp_path / "b.ome.tif", pixels(4, 16, 20), "ZYX", **plane(10, 12.01, 14, 16)))
     assert (even.z_positions_um, even.z_um) == (None, 2.0)
     still = read_stack(ome(tmp_path / "c.ome.tif", pixels(4, 16, 20), "ZYX", **plane(10, 10, 10, 10)))
     assert (still.z_positions_um, still.z_um) == (None, None)
+
+
+@pytest.mark.parametrize("z", [(60, 50, 40, 30), (60, 50, 45, 30)])
+def test_a_stack_that_was_taken_downwards_keeps_its_direction(tmp_path: Path, z: tuple[float, ...]) -> None:
+    stack = read_stack(ome(tmp_path / "a.ome.tif", pixels(4, 16, 20), "ZYX", **plane(*z)))
+    assert stack.heights_um is not None
+    np.testing.assert_allclose(stack.heights_um, np.array(z) - 60)
+
+
+@pytest.mark.parametrize("z", [(110, 112, 114, 116), (110, 112, 114, 117)])
+def test_heights_count_from_the_first_slice_whether_even_or_not(tmp_path: Path, z: tuple[float, ...]) -> None:
+    stack = read_stack(ome(tmp_path / "a.ome.tif", pixels(4, 16, 20), "ZYX", **plane(*z)))
+    assert stack.heights_um is not None
+    np.testing.assert_allclose(stack.heights_um, np.array(z) - 110)
+
+
+def test_heights_in_a_unit_go_before_a_step_that_contradicts_them(tmp_path: Path) -> None:
+    said = plane(60, 50, 40, 30) | {"PhysicalSizeZ": 1.0}
+    stack = read_stack(ome(tmp_path / "a.ome.tif", pixels(4, 16, 20), "ZYX", **said))
+    assert stack.z_positions_um == (0, -10, -20, -30)
+    assert "z step of 1 µm" in stack.axes_note
+    assert "10 µm" in stack.axes_note
+
+
+def test_heights_without_a_unit_tell_the_direction_but_not_the_step(tmp_path: Path) -> None:
+    said = plane(6, 5, 4, 3, unit="reference frame") | {"PhysicalSizeZ": 2.5}
+    stack = read_stack(ome(tmp_path / "a.ome.tif", pixels(4, 16, 20), "ZYX", **said))
+    assert stack.z_positions_um == (0, -2.5, -5, -7.5)
+    assert "z step of 2.5 µm" in stack.axes_note
+
+
+def test_a_step_that_the_heights_confirm_is_not_remarked_on(tmp_path: Path) -> None:
+    said = plane(6, 8.01, 10, 12) | {"PhysicalSizeZ": 2.0}
+    stack = read_stack(ome(tmp_path / "a.ome.tif", pixels(4, 16, 20), "ZYX", **said))
+    assert (stack.z_um, stack.axes_note) == (2.0, "axes as the OME metadata names them")
 
 
 def test_the_microscope_is_known_from_ome(tmp_path: Path) -> None:

@@ -65,6 +65,12 @@ def test_uneven_heights_are_kept_and_must_fit() -> None:
         from_array(np.zeros((3, 8, 8), np.uint8), z_positions_um=(0, 1))
 
 
+@pytest.mark.parametrize("height", [float("nan"), float("inf")])
+def test_heights_that_are_no_numbers_are_refused(height: float) -> None:
+    with pytest.raises(InputError, match="NaN or infinity"):
+        from_array(np.zeros((3, 8, 8), np.uint8), z_positions_um=(0, height, 4))
+
+
 def test_a_channel_is_found_by_name_or_index_and_an_unknown_one_lists_the_known() -> None:
     stack = from_array(np.zeros((2, 3, 8, 8), np.uint8), channels=("DAPI", "GFP"))
     assert stack.find_channel("GFP") == stack.find_channel(1) == stack.find_channel("1") == 1

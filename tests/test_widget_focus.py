@@ -13,8 +13,10 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QFileDialog
 
 from napari_focusstack.core.picks import picks_from_csv
+from napari_focusstack.core.stack import Optics, from_array
 from napari_focusstack.widgets.focus import FocusWidget
-from napari_focusstack.widgets.layers import shown_at
+from napari_focusstack.widgets.focus_state import ScoredSeries, Target
+from napari_focusstack.widgets.layers import METADATA, layer_of, show, shown_at, stack_of
 
 BEST = 3
 
@@ -58,7 +60,8 @@ class Bench:
         self.qtbot.waitUntil(self.is_idle, timeout=20_000)
 
     def is_idle(self) -> bool:
-        runners = (self.focus.form.job_bar.runner, self.focus.scoring._reweigher, self.focus.extracting.runner)
+        scoring = self.focus.scoring
+        runners = (self.focus.form.job_bar.runner, scoring._reweigher, scoring.saver, self.focus.extracting.runner)
         return not any(runner.busy for runner in runners)
 
     @property
@@ -198,6 +201,22 @@ def test_a_drawn_region_decides_without_scoring_again(bench: Bench, qtbot: Any) 
     shapes.data = []
     shapes.add_ellipses([[10, 10], [10, 110], [110, 110], [110, 10]])
     qtbot.waitUntil(lambda: focus.form.plot.view.best == 1, timeout=5000)
+
+
+def test_a_region_stays_with_a_stack_that_is_renamed(bench: Bench, qtbot: Any) -> None:
+    first = bench.viewer.add_image(stack(), name="A01")
+    second = bench.viewer.add_image(stack(), name="A02")
+    focus = bench.open()
+    focus.choose_layer(first)
+    focus.form.basis.button(2).click()
+    bench.viewer.layers["A01 region"].add_rectangles([[10, 10], [10, 60], [60, 60], [60, 10]])
+    qtbot.waitUntil(lambda: bool(focus.regions.region), timeout=5000)
+    first.name = "B01"
+    second.name = "A01"
+    focus.choose_layer(second)
+    assert not focus.regions.region
+    focus.choose_layer(first)
+    assert focus.regions.region
 
 
 def test_a_region_beside_the_image_is_refused_in_a_sentence(bench: Bench, qtbot: Any, notes: list[str]) -> None:
@@ -439,9 +458,154 @@ def test_scores_are_saved_as_a_table(bench: Bench, tmp_path: Path, monkeypatch: 
     bench.score()
     proposed = save_to(monkeypatch, tmp_path / "scores.csv")
     focus.form.save_scores_button.click()
-    rows = list(csv.DictReader(io.StringIO((tmp_path / "scores.csv").read_text())))
-    assert [int(r["slice"]) for r in rows if r["best"] == "1"] == [BEST]
+    bench.idle()
+    assert [int(r["slice"]) for r in table(tmp_path / "scores.csv") if r["best"] == "1"] == [BEST]
     assert proposed[0].endswith("A01_tenengrad.csv")
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
+
+
+def saved(bench: Bench, monkeypatch: pytest.MonkeyPatch, path: Path) -> list[dict[str, str]]:
+    save_to(monkeypatch, path)
+    bench.focus.form.save_scores_button.click()
+    bench.idle()
+    return table(path)
+
+
+def on_a_dark_field(*best: int) -> np.ndarray:
+    """A series for each of `best`, with a specimen in the middle."""
+    data = np.zeros((len(best), 7, 256, 256), np.uint16) + 1000
+    for t, z in enumerate(best):
+        data[t, :, 64:192, 64:192] += stack(best=z)
+    return data
+
+
+def test_all_saved_scores_are_decided_by_what_decides_now(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.viewer.add_image(on_a_dark_field(1, 3, 5), axis_labels=("t", "z", "y", "x"))
+    focus = bench.open()
+    focus.form.all_box.setChecked(True)
+    bench.score()
+    assert {r["basis"] for r in saved(bench, monkeypatch, tmp_path / "a.csv")} == {"specimen"}
+    focus.form.basis.button(1).click()
+    bench.idle()
+    rows = saved(bench, monkeypatch, tmp_path / "b.csv")
+    assert {r["basis"] for r in rows} == {"whole image"}
+    assert [r["time"] for r in rows if r["best"] == "1"] == ["0", "1", "2"]
+
+
+def test_channels_are_told_apart_in_saved_scores(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.viewer.add_image(np.stack([stack(best=1), stack(best=5)]), axis_labels=("c", "z", "y", "x"))
+    focus = bench.open()
+    bench.score()
+    focus.form.channel_box.setCurrentIndex(1)
+    bench.score()
+    rows = saved(bench, monkeypatch, tmp_path / "a.csv")
+    assert [(r["channel"], r["slice"]) for r in rows if r["best"] == "1"] == [("0", "1"), ("1", "5")]
+
+
+def test_curves_and_decisions_stay_when_maps_make_room(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, notes: list[str]
+) -> None:
+    bench.viewer.add_image(on_a_dark_field(1, 3, 5), axis_labels=("t", "z", "y", "x"))
+    focus = bench.open()
+    focus.scoring.series = ScoredSeries(limit_bytes=1)
+    focus.form.all_box.setChecked(True)
+    bench.score()
+    for t, best in enumerate((1, 3, 5)):
+        bench.viewer.dims.set_current_step(0, t)
+        assert focus.form.plot.view.best == best
+    focus.form.map_box.click()
+    bench.viewer.dims.set_current_step(0, 0)
+    assert "made room" in bench.verdict
+    assert focus.overlays.map is None
+    focus.form.basis.button(1).click()
+    bench.idle()
+    rows = saved(bench, monkeypatch, tmp_path / "a.csv")
+    assert [r["basis"] for r in rows[::7]] == ["specimen", "specimen", "whole image"]
+    assert "2 of its stacks were decided by something else" in notes[-1]
+
+
+def test_memory_of_scored_series_is_bounded(bench: Bench) -> None:
+    bench.viewer.add_image(stack())
+    focus = bench.open()
+    bench.score()
+    scored = focus.scored
+    kept = ScoredSeries(limit_bytes=3 * scored.nbytes)
+    targets = [Target("a", time=t) for t in range(50)]
+    for target in targets:
+        kept.put(target, scored)
+    found = [kept.of(target)["tenengrad"] for target in targets]
+    assert [s.whole for s in found] == [False] * 47 + [True] * 3
+    assert sum(s.nbytes for s in found) <= 3 * scored.nbytes
+    assert all(s.report.decision.best == BEST for s in found)
+
+
+def test_a_bad_time_point_does_not_keep_the_others_from_being_scored(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, notes: list[str]
+) -> None:
+    data = np.stack([stack(best=b, size=64) for b in (1, 3, 5)]).astype(np.float32)
+    data[1, 2, 5, 5] = np.nan
+    bench.viewer.add_image(data, name="A01", axis_labels=("t", "z", "y", "x"), contrast_limits=(0, 1))
+    focus = bench.open()
+    focus.form.all_box.setChecked(True)
+    bench.score()
+    assert "2 stacks of 'A01' are scored, 1 could not be: position 0, time 1: Slice 2" in notes[-1]
+    bench.viewer.dims.set_current_step(0, 1)
+    assert "NaN" in bench.verdict
+    bench.viewer.dims.set_current_step(0, 2)
+    assert focus.form.plot.view.best == 5
+    rows = saved(bench, monkeypatch, tmp_path / "a.csv")
+    assert [r["time"] for r in rows] == ["0"] * 7 + ["1"] + ["2"] * 7
+    assert "NaN" in rows[7]["reason"]
+
+
+def test_what_was_forgotten_while_it_was_decided_anew_does_not_come_back(bench: Bench, qtbot: Any) -> None:
+    layer = bench.viewer.add_image(stack())
+    focus = bench.open()
+    bench.score()
+    focus.form.basis.button(1).click()
+    assert focus.scoring._reweigher.busy
+    layer.data = np.zeros((7, 128, 128), np.uint16)
+    qtbot.wait(300)
+    assert focus.scored is None
+
+
+def test_a_calibration_while_it_is_decided_anew_is_not_undone(bench: Bench) -> None:
+    layer = bench.viewer.add_image(stack(), **CALIBRATED)
+    focus = bench.open()
+    bench.score()
+    focus.form.basis.button(1).click()
+    assert focus.scoring._reweigher.busy
+    layer.scale = (10, 1, 1)
+    bench.idle()
+    assert focus.scored.report.heights_um == pytest.approx(np.arange(7) * 10)
+
+
+def test_pixels_that_take_the_place_of_others_have_no_scores(bench: Bench) -> None:
+    first = bench.viewer.add_image(stack(), name="first")
+    second = bench.viewer.add_image(stack(), name="second")
+    focus = bench.open()
+    focus.choose_layer(first)
+    bench.score()
+    focus.choose_layer(second)
+    first.data = stack(best=5)  # nobody looks at it now
+    focus.choose_layer(first)
+    assert focus.scored is None
+
+
+def test_patches_have_the_size_that_is_chosen(bench: Bench) -> None:
+    bench.viewer.add_image(stack())
+    focus = bench.open()
+    bench.score()
+    focus.form.map_box.click()
+    assert focus.overlays.map.data.shape == (7, 4, 4)
+    focus.form.patch_box.setValue(16)
+    bench.score()
+    assert focus.overlays.map.data.shape == (7, 8, 8)
 
 
 def test_a_folder_that_refuses_is_told_in_a_sentence(
@@ -473,6 +637,34 @@ def test_slices_are_extracted_where_they_lie(bench: Bench, kind: int, name: str,
     if new.ndim == 3:
         assert np.array_equal(new.data, layer.data[2:5])
         assert new.translate[0] == 4.0
+
+
+def extract(bench: Bench, kind: int) -> Any:
+    before = list(bench.viewer.layers)
+    bench.focus.form.extract.centre.setCurrentIndex(bench.focus.form.extract.centre.findData("shown"))
+    bench.focus.form.extract.kind.setCurrentIndex(kind)
+    bench.focus.form.extract.button.click()
+    bench.idle()
+    return next(x for x in bench.viewer.layers if x not in before)
+
+
+def test_slices_of_an_uneven_stack_keep_their_heights_channel_and_optics(bench: Bench) -> None:
+    heights = (0.0, 1.0, 3.0, 10.0, 20.0, 50.0, 51.0)
+    optics = Optics(na=0.5)
+    placed = layer_of(from_array(stack(), z_positions_um=heights, y_um=0.5, x_um=0.5, optics=optics, channels=("DNA",)))
+    bench.viewer.add_image(placed.data, **placed.kwargs)
+    bench.open()
+    show(bench.viewer.layers[0], bench.viewer.dims, Z=3)
+    found = stack_of(extract(bench, 1))
+    assert found.z_positions_um == heights[2:5]
+    assert (found.optics, found.channels) == (optics, ("DNA",))
+
+
+def test_a_projection_tells_the_heights_that_it_is_of(bench: Bench) -> None:
+    bench.viewer.add_image(stack(), **CALIBRATED)
+    bench.open()
+    show(bench.viewer.layers[0], bench.viewer.dims, Z=3)
+    assert extract(bench, 2).metadata[METADATA]["heights_um"] == [4.0, 8.0]
 
 
 def test_a_searched_scorer_is_found_by_typing(bench: Bench) -> None:

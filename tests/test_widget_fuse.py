@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import threading
+import weakref
 from pathlib import Path
 
 import dask.array as da
@@ -17,17 +19,18 @@ from qtpy.QtWidgets import QFileDialog, QMessageBox
 
 from napari_focusstack.core.by_index import copy_by_index
 from napari_focusstack.core.errors import InputError
+from napari_focusstack.core.pipeline import fuse_job
 from napari_focusstack.core.progress import drain
 from napari_focusstack.core.settings import FuseSettings
 from napari_focusstack.core.stack import Stack, from_array
-from napari_focusstack.widgets.export import ExportDialog, ExportJob, part_path, propose_path
+from napari_focusstack.widgets.export import ExportDialog, ExportJob, final_paths, part_path, propose_path
 from napari_focusstack.widgets.fuse import FuseWidget
-from napari_focusstack.widgets.fuse_channels import channel_layers, joined_stack
+from napari_focusstack.widgets.fuse_channels import channel_layers, joined_stack, source_of
 from napari_focusstack.widgets.fuse_preview import PreviewJob, Region, visible_region
 from napari_focusstack.widgets.fuse_results import recipe
-from napari_focusstack.widgets.fuse_run import FuseJob, FuseResult, Look, Made, Source, layers_of_result
+from napari_focusstack.widgets.fuse_run import FuseJob, FuseResult, Made, layers_of_result
 from napari_focusstack.widgets.fuse_values import ValuesJob
-from napari_focusstack.widgets.layers import METADATA, frame_of, stack_of
+from napari_focusstack.widgets.layers import METADATA, stack_of
 from napari_focusstack.widgets.open_layer import set_calibration
 from napari_focusstack.widgets.open_stack import add_layers
 from napari_focusstack.widgets.open_values import Calibration
@@ -35,6 +38,7 @@ from napari_focusstack.widgets.reader import layers_of
 from napari_focusstack.widgets.retouch import Retoucher
 
 SLICES = 5
+ALL_PARTS = ("image", "index", "depth", "confidence")
 
 
 def scene(*, slices: int = SLICES, height: int = 64, width: int = 96, dtype: str = "uint16") -> np.ndarray:
@@ -55,12 +59,8 @@ def open_in(viewer: object, stack: Stack) -> list:
     return add_layers(viewer, layers_of(stack))
 
 
-def source_of(*layers: object) -> Source:
-    return Source(joined_stack(layers), frame_of(layers[0]), tuple(map(Look.of, layers)))
-
-
 def fuse(*layers: object, times: tuple[int, ...] = (0,), **options: object) -> FuseResult:
-    return drain(FuseJob(source_of(*layers), FuseSettings(**options), times=times, positions=(0,))())
+    return drain(FuseJob(source_of(layers), FuseSettings(**options), times=times, positions=(0,))())
 
 
 def click(qtbot, button) -> None:
@@ -93,10 +93,9 @@ def test_the_fused_image_lies_on_its_source_and_looks_like_it(model):
 
 def test_index_and_height_are_hidden_until_they_are_wanted(model):
     (layer,) = open_in(model, named(scene()))
-    _, index, height = layers_of_result(fuse(layer))
-    assert (index.role, height.role) == ("index", "depth")
-    assert not index.kwargs["visible"]
-    assert not height.kwargs["visible"]
+    _, index, *others = layers_of_result(fuse(layer))
+    assert [index.role, *(new.role for new in others)] == ["index", "depth", "confidence"]
+    assert not any(new.kwargs["visible"] for new in (index, *others))
     assert index.kwargs["contrast_limits"] == (0, SLICES - 1)
 
 
@@ -109,7 +108,18 @@ def test_the_index_names_the_slice_that_is_sharp(model):
 
 def test_without_z_step_there_is_no_height_map(model):
     (layer,) = open_in(model, named(scene(), z_um=None))
-    assert [new.role for new in layers_of_result(fuse(layer))] == ["fused", "index"]
+    assert [new.role for new in layers_of_result(fuse(layer))] == ["fused", "index", "confidence"]
+
+
+def test_heights_without_evidence_are_not_shown_but_kept(model):
+    data = scene()
+    data[:, :32] = 125
+    (layer,) = open_in(model, named(data))
+    result = fuse(layer)
+    height = layers_of_result(result)[2].data
+    assert np.isnan(height[4:20, 8:-8]).all()
+    assert np.isfinite(height[44:-4, 8:-8]).mean() > 0.9
+    assert np.isfinite(result.measured().depth_um).all()
 
 
 def test_the_name_tells_what_is_not_the_default(model):
@@ -218,7 +228,7 @@ def test_an_index_that_does_not_fit_is_refused():
 
 def test_a_preview_lies_on_the_region_it_shows(model):
     (layer,) = open_in(model, named(scene()))
-    job = PreviewJob(source_of(layer), FuseSettings(), Region(8, 40, 16, 80), time=0, position=0)
+    job = PreviewJob(source_of([layer]), FuseSettings(), Region(8, 40, 16, 80), time=0, position=0)
     placed = drain(job())
     assert placed.data.shape == (32, 64)
     assert placed.kwargs["translate"] == pytest.approx((8 * 0.5, 16 * 0.25))
@@ -235,23 +245,52 @@ def retoucher(model, qtbot) -> Retoucher:
     (layer,) = open_in(model, named(scene()))
     result = fuse(layer)
     made = Made(result, [(new, model.add_image(new.data, **new.kwargs)) for new in layers_of_result(result)])
-    return Retoucher(model, made, stack_of(layer))
+    retoucher = Retoucher(model, made, stack_of(layer))
+    yield retoucher
+    qtbot.waitUntil(lambda: not retoucher.reading, timeout=10_000)
 
 
-def test_the_fused_image_follows_the_brush_and_its_undo(retoucher, model):
+def test_the_fused_image_follows_the_brush_and_its_undo(retoucher, model, qtbot):
     fused = retoucher.made.of_role("fused")[0]
     before = fused.data.copy()
     model.dims.set_current_step(0, 3)
     assert retoucher.slice == 3
     retoucher.labels.data_setitem((np.array([5, 6]), np.array([7, 7])), retoucher.labels.selected_label)
-    retoucher._follow()
+    qtbot.waitUntil(lambda: "retouched" in fused.metadata[METADATA], timeout=10_000)
     assert fused.data[5, 7] == model.layers["A01"].data[3, 5, 7]
     assert retoucher.made.of_role("index")[0].data[6, 7] == 3
+    assert retoucher.made.of_role("confidence")[0].data[6, 7] == 1
     assert retoucher.made.of_role("depth")[0].data[6, 7] == 3 * 2.0
     assert fused.metadata[METADATA]["retouched"] == {"slice 3": 2}
     retoucher.labels.undo()
-    retoucher._follow()
-    assert np.array_equal(fused.data, before)
+    qtbot.waitUntil(lambda: np.array_equal(fused.data, before), timeout=10_000)
+
+
+def test_no_slice_is_read_in_the_main_thread(model, qtbot):
+    readers = set()
+
+    def note(block: np.ndarray) -> np.ndarray:
+        readers.add(threading.get_ident())
+        return block
+
+    lazy = da.from_array(scene(), chunks=(1, 64, 96)).map_blocks(note, meta=scene()[:0])
+    layer = model.add_image(lazy, name="A01", contrast_limits=(0, 255), visible=False)
+    result = fuse(layer)
+    made = Made(result, [(new, model.add_image(new.data, **new.kwargs)) for new in layers_of_result(result)])
+    readers.clear()
+    retoucher = Retoucher(model, made, stack_of(layer))
+    model.dims.set_current_step(0, 3)
+    retoucher.labels.data_setitem((np.array([5, 6]), np.array([7, 7])), 4)
+    qtbot.waitUntil(lambda: made.retouched == {"slice 3": 2}, timeout=10_000)
+    qtbot.waitUntil(lambda: not retoucher.reading, timeout=10_000)
+    assert readers
+    assert threading.get_ident() not in readers
+
+
+def test_the_brush_follows_the_slider_of_a_renamed_stack(retoucher, model):
+    model.layers["A01"].name = "well A1"
+    model.dims.set_current_step(0, 2)
+    assert retoucher.slice == 2
 
 
 def test_what_was_painted_stays_when_the_brush_is_put_down(retoucher, model):
@@ -279,16 +318,16 @@ def test_the_proposal_lies_beside_the_source_under_another_name(result, tmp_path
 
 def test_parts_are_named_after_the_fused_image(tmp_path):
     assert part_path(tmp_path / "A.b_fused.ome.tif", "index").name == "A.b_index.ome.tif"
-    assert part_path(tmp_path / "mine.tif", "height").name == "mine_height.tif"
+    assert part_path(tmp_path / "mine.tif", "depth").name == "mine_height.tif"
 
 
 def test_an_export_has_scale_method_and_the_source_s_hash(result, tmp_path):
     from napari_focusstack.io.provenance import read_provenance
     from napari_focusstack.io.read import read_stack
 
-    job = ExportJob(result, propose_path(result), parts=("fused", "index", "height"), overwrite=False)
+    job = ExportJob(result, propose_path(result), parts=ALL_PARTS, overwrite=False)
     paths = drain(job())
-    assert len(paths) == 3
+    assert len(paths) == 4
     again = read_stack(paths[0])
     assert (again.y_um, again.x_um) == pytest.approx((0.5, 0.25))
     assert np.array_equal(again.plane(), result.fused.image)
@@ -297,12 +336,86 @@ def test_an_export_has_scale_method_and_the_source_s_hash(result, tmp_path):
     assert len(said["Source SHA-256"]) == 64
 
 
+def test_an_export_that_is_given_up_leaves_nothing(result, tmp_path):
+    there = sorted(tmp_path.iterdir())
+    target = propose_path(result)
+    job = ExportJob(result, target, parts=ALL_PARTS, overwrite=False)
+    steps = sum(1 for _ in job())
+    for path in set(tmp_path.iterdir()) - set(there):
+        path.unlink()
+    for n in range(1, steps + 1):
+        given_up = job()
+        for _ in range(n):
+            next(given_up)
+        given_up.close()
+        assert sorted(tmp_path.iterdir()) == there
+
+
+def test_several_positions_are_said_checked_and_written_under_the_same_names(model, tmp_path):
+    (layer,) = open_in(model, named(np.stack([scene(), scene()]), axes="PZYX"))
+    result = drain(FuseJob(source_of([layer]), FuseSettings(), times=(0,), positions=(0, 1))())
+    target = tmp_path / "A01_fused.ome.tif"
+    said = final_paths(result, target, ALL_PARTS)
+    assert said[0].name == "A01_fused_p0.ome.tif"
+    assert sorted(drain(ExportJob(result, target, parts=ALL_PARTS, overwrite=False)())) == sorted(said)
+    with pytest.raises(InputError, match="exists already"):
+        drain(ExportJob(result, target, parts=ALL_PARTS, overwrite=False)())
+
+
+def test_a_long_series_is_not_held_twice(model, monkeypatch):
+    import napari_focusstack.core.pipeline as pipeline
+
+    (layer,) = open_in(model, named(np.stack([scene()] * 4), axes="TZYX"))
+    whole, before, alive = pipeline.fuse_job, [], []
+
+    def watched(*args: object, **kwargs: object):
+        alive.append(sum(ref() is not None for ref in before))
+        fused = yield from whole(*args, **kwargs)
+        before.append(weakref.ref(fused))
+        return fused
+
+    monkeypatch.setattr(pipeline, "fuse_job", watched)
+    result = fuse(layer, times=(0, 1, 2, 3))
+    assert alive == [0, 0, 0, 0]
+    monkeypatch.undo()
+    assert np.array_equal(result.fused.index[2], fuse(layer, times=(2,)).fused.index[0])
+
+
 def test_the_recipe_is_the_settings(result):
     assert FuseSettings(**json.loads(recipe(result))) == result.settings
 
 
 def test_the_recipe_names_the_channel(model, two_channels):
     assert json.loads(recipe(fuse(*open_in(model, two_channels), drive=1)))["drive"] == "GFP"
+
+
+@pytest.mark.parametrize("names", [(), ("GFP", "GFP")])
+def test_the_recipe_counts_channels_that_the_file_does_not_tell_apart(model, two_channels, names):
+    stack = dataclasses.replace(two_channels, channels=names)
+    written = json.loads(recipe(fuse(*open_in(model, stack), drive=1, method="select")))
+    assert written["drive"] == 1
+    again = drain(fuse_job(stack, FuseSettings(**written)))
+    assert np.array_equal(again.index, fuse(*model.layers, drive=1, method="select").fused.index)
+
+
+@pytest.mark.parametrize("names", [(), ("DAPI", "GFP")])
+def test_the_recipe_of_a_channel_alone_fuses_that_channel_alone(model, two_channels, names):
+    stack = dataclasses.replace(two_channels, channels=names)
+    second = open_in(model, stack)[1]
+    source = source_of([second], model.layers)
+    result = drain(FuseJob(source, FuseSettings(method="select"), times=(0,), positions=(0,))())
+    again = drain(fuse_job(stack, FuseSettings(**json.loads(recipe(result)))))
+    assert np.array_equal(again.image, result.fused.image)
+
+
+def test_one_channel_and_one_that_drives_all_contradict_each_other(two_channels):
+    with pytest.raises(InputError, match="give channel to fuse one"):
+        drain(fuse_job(two_channels, FuseSettings(channel=0, drive=1)))
+
+
+def test_channels_without_names_count_from_0(model, two_channels):
+    layers = open_in(model, dataclasses.replace(two_channels, channels=()))
+    assert [layer.name for layer in layers] == ["A01 channel 0", "A01 channel 1"]
 
 
 # The window ---------------------------------------------------------------------------------------------------------
@@ -336,6 +449,7 @@ def test_the_stack_is_chosen_already_and_one_click_fuses_it(viewer, widget, qtbo
         "A01 fused (pyramid)",
         "A01 index (pyramid)",
         "A01 height µm (pyramid)",
+        "A01 confidence (pyramid)",
     ]
     assert viewer.layers.selection.active.name == "A01 fused (pyramid)"
     assert widget.layer is layer
@@ -346,7 +460,80 @@ def test_fusing_again_replaces_the_layers_of_the_same_name(viewer, widget, qtbot
     open_in(viewer, named(scene()))
     run(widget, qtbot)
     run(widget, qtbot)
-    assert len(viewer.layers) == 4
+    assert len(viewer.layers) == 5
+
+
+def test_fusing_again_finds_its_layers_when_the_stack_is_renamed_and_its_look_changed(viewer, widget, qtbot):
+    (layer,) = open_in(viewer, named(scene()))
+    run(widget, qtbot)
+    layer.name, layer.contrast_limits, layer.translate = "well A1", (10, 90), (0, 7, 3)
+    run(widget, qtbot)
+    assert len(viewer.layers) == 5
+    fused = viewer.layers[1]
+    assert tuple(fused.contrast_limits) == (10, 90)
+    assert tuple(fused.translate) == (7, 3)
+
+
+def test_the_result_of_a_deleted_stack_of_the_same_name_stays(viewer, widget, qtbot):
+    (first,) = open_in(viewer, named(scene()))
+    run(widget, qtbot)
+    fused = viewer.layers["A01 fused (pyramid)"]
+    before = fused.data.copy()
+    viewer.layers.remove(first)
+    open_in(viewer, named(scene()[:, ::-1] + np.uint16(9)))
+    run(widget, qtbot)
+    assert fused in viewer.layers
+    assert np.array_equal(fused.data, before)
+    assert len(viewer.layers) == 9
+
+
+def test_results_follow_a_calibration_that_comes_later(viewer, widget, qtbot, tmp_path):
+    from napari_focusstack.io.read import read_stack
+
+    (layer,) = open_in(viewer, named(scene(), y_um=None, x_um=None, z_um=None))
+    run(widget, qtbot)
+    assert not any("height" in x.name for x in viewer.layers)
+    set_calibration(viewer, layer, stack_of(layer), Calibration("ZYX", 0.25, 0.25, 3.0))
+    qtbot.waitUntil(lambda: "A01 height µm (pyramid)" in viewer.layers, timeout=10_000)
+    height = viewer.layers["A01 height µm (pyramid)"]
+    before = height.data.copy()
+    uneven = (0.0, 1.0, 4.0, 9.0, 16.0)
+    set_calibration(viewer, layer, stack_of(layer), Calibration("ZYX", 0.25, 0.25, None, uneven))
+    qtbot.waitUntil(lambda: not np.array_equal(height.data, before, equal_nan=True), timeout=10_000)
+    assert np.nanmax(height.data) == pytest.approx(16, abs=0.5)
+    assert tuple(height.scale) == (0.25, 0.25)
+
+    click(qtbot, widget.results.export_button)
+    dialog = widget.results.export_dialog
+    dialog.path_edit.setText(str(tmp_path / "A01_fused.ome.tif"))
+    click(qtbot, dialog.bar.run_button)
+    qtbot.waitUntil(lambda: widget.results.export_dialog is None, timeout=20_000)
+    written = read_stack(tmp_path / "A01_height.ome.tif")
+    assert (written.y_um, written.x_um) == pytest.approx((0.25, 0.25))
+    shown = np.isfinite(height.data)
+    assert np.allclose(written.plane()[shown], height.data[shown])
+
+
+def test_an_export_takes_the_scale_of_the_fused_layer_when_the_stack_is_gone(viewer, widget, qtbot):
+    (layer,) = open_in(viewer, named(scene(), y_um=None, x_um=None))
+    run(widget, qtbot)
+    viewer.layers.remove(layer)
+    fused = viewer.layers["A01 fused (pyramid)"]
+    fused.units, fused.scale = ("um", "um"), (0.5, 0.5)
+    made = widget.results.current
+    made.recalibrate(viewer.layers)
+    assert (made.result.source.stack.y_um, made.result.source.stack.x_um) == (0.5, 0.5)
+
+
+def test_fusing_by_another_method_adds_all_its_layers_beside_the_first(viewer, widget, qtbot):
+    open_in(viewer, named(scene()))
+    run(widget, qtbot)
+    widget.form.method_box.setCurrentIndex(widget.form.method_box.findData("select"))
+    run(widget, qtbot)
+    names = [layer.name for layer in viewer.layers]
+    for words in ("fused", "index", "height µm", "confidence"):
+        assert f"A01 {words} (pyramid)" in names
+        assert f"A01 {words} (select)" in names
 
 
 def test_channels_are_asked_for_only_where_there_are_several(viewer, widget, two_channels):

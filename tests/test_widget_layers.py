@@ -15,11 +15,13 @@ from napari_focusstack.widgets.layers import (
     METADATA,
     Frame,
     frame_of,
+    identity,
     layer_of,
     name_axes,
     place,
     show,
     shown_at,
+    source_id,
     stack_of,
 )
 
@@ -137,6 +139,13 @@ def test_uneven_heights_and_channel_names_survive_the_way_through_a_layer() -> N
     assert (back.name, back.y_um, back.axes) == ("ä b", 2, "CZYX")
 
 
+@pytest.mark.parametrize("heights", [(60, 50, 40, 30), (60, 50, 45, 30), (7,)])
+def test_heights_that_fall_survive_the_way_through_a_layer(heights: tuple[float, ...]) -> None:
+    stack = from_array(zeros(len(heights), 8, 9), y_um=2, x_um=2, z_positions_um=heights)
+    placed = layer_of(stack)
+    assert stack_of(Image(placed.data, **placed.kwargs)).heights_um == pytest.approx(heights)
+
+
 def test_a_stack_without_calibration_becomes_a_layer_in_pixels() -> None:
     placed = layer_of(from_array(zeros(3, 8, 9)))
     assert set(placed.kwargs["units"]) == {"pixel"}
@@ -247,3 +256,18 @@ def test_the_file_of_a_layer_is_the_source_of_the_stack(tmp_path: Path) -> None:
     layer = Image(zeros(3, 8, 9))
     layer._set_source(Source(path=str(tmp_path / "ä b.tif")))
     assert stack_of(layer).source == tmp_path / "ä b.tif"
+
+
+def test_a_result_knows_its_source_whatever_that_is_called() -> None:
+    source = Image(zeros(4, 8, 9), name="A01")
+    placed = place(zeros(8, 9), "YX", like=frame_of(source))
+    source.name = "renamed"
+    assert source_id(Image(placed.data, **placed.kwargs)) == identity(source)
+
+
+def test_a_duplicate_is_told_from_its_original() -> None:
+    source = Image(zeros(4, 8, 9))
+    identity(source)
+    copy = Image.create(*source.as_layer_data_tuple())
+    assert identity(copy) != identity(source)
+    assert identity(copy) == identity(copy)

@@ -215,13 +215,3 @@ def test_the_window_answers_while_a_network_works(bench: Bench) -> None:
     timer.stop()
     assert focus.scored is not None
     assert len(beats) > 5
-
-
-def test_what_networks_tell_goes_into_the_saved_table(bench: Bench) -> None:
-    from napari_focusstack.widgets.focus_state import scores_table
-
-    bench.viewer.add_image(stack(), name="A01", **CALIBRATED)
-    focus = bench.open()
-    bench.score("mmdf")
-    table = scores_table(focus.scoring.series.of_layer(id(focus.layer), "mmdf"))
-    assert table.splitlines()[0].endswith("classes,certainty")

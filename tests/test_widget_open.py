@@ -16,13 +16,15 @@ from qtpy.QtWidgets import QFileDialog
 
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.stack import Optics, from_array
+from napari_focusstack.io.heights import csv_columns, parse_heights
 from napari_focusstack.widgets import reader
 from napari_focusstack.widgets.layers import METADATA, place, stack_of
 from napari_focusstack.widgets.layers import frame_of as frame
+from napari_focusstack.widgets.open_form import StackForm
 from napari_focusstack.widgets.open_hint import missing_lengths
 from napari_focusstack.widgets.open_layer import CalibrationDialog, set_calibration
 from napari_focusstack.widgets.open_stack import OpenStackDialog, add_layers
-from napari_focusstack.widgets.open_values import Calibration, calibrate, csv_columns, guess_missing, parse_heights
+from napari_focusstack.widgets.open_values import Calibration, calibrate, guess_missing
 from napari_focusstack.widgets.writer import write_image, write_labels
 
 
@@ -234,6 +236,30 @@ def test_results_follow_the_calibration_of_their_source(bare):
     assert result.units == layer.units[1:]
 
 
+def test_results_follow_a_source_that_was_renamed_and_no_other(bare):
+    layer = bare.layers[0]
+    placed = place(np.zeros((24, 32)), "YX", like=frame(layer), provenance={"role": "fused"})
+    result = bare.add_image(placed.data, **placed.kwargs, name="A01 fused")
+    layer.name = "B01"
+    other = bare.add_image(pixels(5, 24, 32), name="A01")
+    set_calibration(bare, other, stack_of(other), Calibration("ZYX", 0.7, 0.7, 2.0))
+    assert tuple(result.scale) == (1, 1)
+    set_calibration(bare, layer, stack_of(layer), Calibration("ZYX", 0.5, 0.5, 2.0))
+    assert tuple(result.scale) == (0.5, 0.5)
+
+
+def test_extracted_slices_take_their_own_heights(bare):
+    layer = bare.layers[0]
+    placed = place(layer.data[2:4], "ZYX", like=frame(layer), at={"Z": 2}, provenance={"slices": [2, 3]})
+    result = bare.add_image(placed.data, **placed.kwargs, name="A01 slices 2–3")
+    heights = (1.0, 2.0, 4.0, 8.0, 16.0)
+    set_calibration(bare, layer, stack_of(layer), Calibration("ZYX", 0.5, 0.5, None, heights))
+    assert stack_of(result).z_positions_um == heights[2:4]
+    assert result.translate[0] == layer.translate[0] + 2 * layer.scale[0]
+    set_calibration(bare, layer, stack_of(layer), Calibration("ZYX", 0.5, 0.5, 3.0))
+    assert stack_of(result).heights_um == pytest.approx([6.0, 9.0])
+
+
 # Windows ------------------------------------------------------------------------------------------------------------
 
 
@@ -293,3 +319,43 @@ def test_an_axis_that_takes_a_name_gives_its_own_to_the_other(viewer, qtbot):
     assert slices.currentData() == "T"
     click(qtbot, dialog.ok_button)
     assert viewer.layers[0].axis_labels == ("z", "t", "y", "x")
+
+
+@pytest.fixture
+def form(qtbot):
+    made = StackForm()
+    qtbot.addWidget(made)
+    return made
+
+
+def test_what_the_file_said_passes_through_the_form_unrounded(form):
+    heights = (0.1 + 0.2, 1 / 3, 1e5 + 1 / 7, 2e5, 3e5)
+    for lengths in ({"z_um": 0.1083333333}, {"z_positions_um": heights}):
+        stack = from_array(
+            pixels(2, 5, 8, 9), axes="CZYX", x_um=0.00004, y_um=0.108333331, channels=("a, b", "c"), **lengths
+        )
+        form.fill(stack)
+        assert form.calibration() == Calibration.of(stack)
+
+
+def test_a_length_below_a_nanometre_is_shown(form):
+    form.fill(from_array(pixels(5, 8, 9), x_um=0.00004, y_um=0.00004))
+    assert form.pixel.spin.text() == "0.00004 µm"
+
+
+def test_lengths_are_shown_without_idle_zeros(form):
+    form.fill(from_array(pixels(5, 8, 9), x_um=0.5, y_um=0.5, z_um=10))
+    assert (form.pixel.spin.text(), form.z_step.spin.text()) == ("0.5 µm", "10 µm")
+
+
+def test_a_length_that_is_edited_counts_as_it_is_written(form):
+    form.fill(from_array(pixels(5, 8, 9), x_um=1 / 3, y_um=1 / 3))
+    form.pixel.spin.setValue(0.5)
+    calibration = form.calibration()
+    assert (calibration.x_um, calibration.y_um) == (0.5, 0.5)
+
+
+def test_a_pixel_height_that_is_known_alone_is_kept(form):
+    stack = from_array(pixels(5, 8, 9), y_um=0.25)
+    form.fill(stack)
+    assert (form.calibration().x_um, form.calibration().y_um) == (None, 0.25)

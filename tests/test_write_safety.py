@@ -14,10 +14,11 @@ import pytest
 
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.lazy import PlaneArray
+from napari_focusstack.core.progress import drain
 from napari_focusstack.core.stack import Stack, from_array
 from napari_focusstack.io.atomic import check_target, replacing
 from napari_focusstack.io.read import read_stack
-from napari_focusstack.io.write import write_stack, write_text
+from napari_focusstack.io.write import Output, write_job, write_stack, write_text
 
 resource = pytest.importorskip("resource", reason="needs a limit to the size of files")
 
@@ -143,3 +144,48 @@ def test_large_stacks_are_written_plane_by_plane(tmp_path: Path) -> None:
     back = read_stack(write_stack(tmp_path / "a.ome.tif", lazy))
     assert alive == list(range(30))
     assert back.plane(29).max() == 29
+
+
+def outputs(folder: Path, *names: str) -> list[Output]:
+    return [Output(folder / name, some()) for name in names]
+
+
+def test_several_files_get_their_names_together(tmp_path: Path) -> None:
+    job = write_job(outputs(tmp_path, "a.tif", "b.ome.tif"))
+    steps = []
+    for step in job:
+        steps.append(step)
+        assert not [p for p in tmp_path.iterdir() if p.suffix == ".tif"]
+    assert [step.done for step in steps] == list(range(1, 10))
+    assert {step.total for step in steps} == {9}
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.tif", "b.ome.tif"]
+
+
+@pytest.mark.parametrize("steps", [1, 5, 9])
+def test_a_job_that_is_closed_leaves_nothing_and_touches_nothing(tmp_path: Path, steps: int) -> None:
+    (tmp_path / "b.tif").write_text("mine")
+    job = write_job(outputs(tmp_path, "a.tif", "b.tif"), overwrite=True)
+    for _ in range(steps):
+        next(job)
+    job.close()
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("b.tif", "mine")]
+
+
+def test_where_one_file_refuses_its_name_none_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.tif").write_text("mine")
+    whole = Path.replace
+
+    def refuse(self: Path, target: Path) -> Path:
+        if target.name == "c.tif":
+            raise PermissionError(errno.EBUSY, "open in another program")
+        return whole(self, target)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(InputError, match=r"c\.tif"):
+        drain(write_job(outputs(tmp_path, "a.tif", "b.tif", "c.tif"), overwrite=True))
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("a.tif", "mine")]
+
+
+def test_two_outputs_of_one_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="same name"):
+        drain(write_job(outputs(tmp_path, "a.tif", "a.tif")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,20 @@ import tifffile
 
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.fusion.fused import Fused
+from napari_focusstack.core.progress import drain
 from napari_focusstack.core.report import Decision, FocusReport, Grid
 from napari_focusstack.core.stack import Stack, from_array
 from napari_focusstack.io.provenance import provenance, ranges, read_provenance, sha256
 from napari_focusstack.io.read import read_stack
-from napari_focusstack.io.write import write_fused, write_map, write_scores_csv, write_stack
+from napari_focusstack.io.write import (
+    part_stack,
+    write_fused,
+    write_fused_job,
+    write_map,
+    write_scores_csv,
+    write_stack,
+    write_text,
+)
 
 SHAPES = {
     "YX": (20, 31),
@@ -55,9 +65,30 @@ def test_types_that_viewers_dont_know_are_widened_without_loss(tmp_path: Path, d
     np.testing.assert_array_equal(np.asarray(back.data), stack.data)
 
 
-def test_types_that_nothing_opens_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="int64"):
-        write_stack(tmp_path / "a.tif", stack_of("YX", "int64"))
+@pytest.mark.parametrize(
+    ("dtype", "low", "high", "written"),
+    [
+        ("uint64", 0, 4_000_000_000, "uint32"),
+        ("int64", 0, 200, "uint32"),
+        ("int64", -5, 2_000_000_000, "int32"),
+        ("int64", -5, 4_000_000_000, "float64"),
+        ("uint64", 0, 2**53, "float64"),
+    ],
+)
+def test_64_bit_integers_are_written_without_loss(
+    tmp_path: Path, dtype: str, low: int, high: int, written: str
+) -> None:
+    data = np.array([[low, 7], [high, 9]], dtype)
+    back = read_stack(write_stack(tmp_path / "a.tif", from_array(data, axes="YX")))
+    assert back.dtype.name == written
+    assert np.asarray(back.data).astype(dtype).tolist() == data.tolist()
+
+
+def test_integers_that_no_type_of_a_tiff_holds_are_refused(tmp_path: Path) -> None:
+    data = np.array([[2**60 + 1, 7]], np.uint64)
+    with pytest.raises(InputError, match="1152921504606846977"):
+        write_stack(tmp_path / "a.tif", from_array(data, axes="YX"))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("axes", "dtype"), [("ZYX", "uint16"), ("YX", "float32"), ("YXS", "uint8"), ("CZYX", "uint8")])
@@ -90,9 +121,17 @@ def test_ome_tells_units_channels_and_the_resolution_tags_too(tmp_path: Path) ->
         assert (x[0] / x[1], unit) == (40000, 3)
 
 
-def test_uneven_heights_come_back(tmp_path: Path) -> None:
-    stack = stack_of("CZYX", z_um=None, z_positions_um=(0, 1, 5, 6))
-    assert read_stack(write_stack(tmp_path / "a.ome.tif", stack)).z_positions_um == (0, 1, 5, 6)
+@pytest.mark.parametrize("name", ["a.tif", "a.ome.tif"])
+@pytest.mark.parametrize("heights", [(0, 1, 5, 6), (0, -2, -4, -6)])
+def test_heights_that_are_uneven_or_fall_come_back(tmp_path: Path, name: str, heights: tuple[float, ...]) -> None:
+    stack = stack_of("CZYX", z_um=None, z_positions_um=heights)
+    assert read_stack(write_stack(tmp_path / name, stack)).z_positions_um == heights
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.ome.tif"])
+def test_channel_names_come_back(tmp_path: Path, name: str) -> None:
+    stack = stack_of("CZYX", channels=("DÄPI", "GFP"))
+    assert read_stack(write_stack(tmp_path / name, stack)).channels == ("DÄPI", "GFP")
 
 
 def test_without_calibration_none_is_invented(tmp_path: Path) -> None:
@@ -201,9 +240,9 @@ def test_maps_have_the_size_of_patches(tmp_path: Path) -> None:
 
 def test_scores_are_a_table_with_a_row_a_slice(tmp_path: Path) -> None:
     path = write_scores_csv(tmp_path / "a.csv", report_of(stack_of("ZYX"), defocus_um=[0.5, None, 1, 2], other="x"))
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["slice", "z_um", "scorer", "value", "best", "good", "defocus_um"]
+    assert {"slice", "z_um", "scorer", "value", "best", "good", "defocus_um"} <= set(rows[0])
     assert [r["slice"] for r in rows] == ["0", "1", "2", "3"]
     assert [r["z_um"] for r in rows] == ["0.0", "2.0", "4.0", "6.0"]
     assert [r["value"] for r in rows] == ["1.0", "3.0", "", "0.5"]
@@ -221,3 +260,37 @@ def test_pandas_reads_scores(tmp_path: Path) -> None:
 def test_only_tiff_names_are_taken(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"\.ome\.tif or \.tif"):
         write_stack(tmp_path / "a.png", stack_of("YX"))
+
+
+def test_positions_get_a_file_each_and_times_an_axis(tmp_path: Path) -> None:
+    stack = stack_of("ZYX", channels=())
+    shape = (2, 3, 20, 31)
+    fused = Fused(
+        image=np.arange(2 * 3 * 20 * 31, dtype=np.uint16).reshape(shape),
+        axes="PTYX",
+        index=np.ones(shape, np.uint16),
+        depth_um=None,
+        confidence=np.ones(shape, np.float32),
+        method="select",
+        slices=(0, 1, 2, 3),
+    )
+    written = drain(write_fused_job({"image": tmp_path / "a.ome.tif", "index": tmp_path / "i.tif"}, fused, stack))
+    assert [p.name for p in written] == ["a_p0.ome.tif", "a_p1.ome.tif", "i_p0.tif", "i_p1.tif"]
+    for p in range(2):
+        back = read_stack(written[p])
+        assert (back.axes, back.x_um) == ("TYX", 0.25)
+        np.testing.assert_array_equal(np.asarray(back.data), fused.image[p])
+        assert read_stack(written[2 + p]).axes == "TYX"
+
+
+def test_a_single_time_and_position_leave_no_axis() -> None:
+    stack = stack_of("ZYX")
+    one = fused_of(stack)
+    lifted = replace(one, image=one.image[None, None], axes="PTYX", index=one.index[None, None])
+    assert part_stack(lifted, stack, "image").axes == "YX"
+    assert part_stack(lifted, stack, "index").axes == "YX"
+
+
+def test_tables_carry_the_mark_of_utf_8_and_recipes_do_not(tmp_path: Path) -> None:
+    assert write_text(tmp_path / "a.csv", "Größe").read_bytes().startswith(b"\xef\xbb\xbf")
+    assert write_text(tmp_path / "a.json", "{}").read_bytes() == b"{}"

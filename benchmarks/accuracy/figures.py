@@ -11,7 +11,6 @@ from focus_table import Classified
 
 from napari_focusstack.networks import mmdf
 
-
 SHOWN_UM = 30.0
 
 

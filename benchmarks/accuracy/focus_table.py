@@ -94,7 +94,7 @@ def markdown(rows: list[Row], test: TestSet, real: Mapping[str, RealPatches]) ->
             for r in rows
         ),
         "",
-        "Balanced accuracy; measures by a threshold, and the level of a network by one, too, all cut on training sources. "
+        "Balanced accuracy; measures and the networks' levels are cut by a threshold, found on training sources. "
         f"Simulated: {len(test.dof)} patches of {len(np.unique(test.image))} images from "
         f"{', '.join(np.unique(test.source))}, blurred by the electromagnetic PSF of the `psf` package.",
     ]

@@ -33,17 +33,19 @@ Whole = Annotated[bool, typer.Option("--whole-field", help="Let the whole field 
 @app.command()
 def info(
     stack: opt.StackPaths,
+    channel: opt.Channel = None,
+    time: opt.Time = None,
     z_axis: opt.ZAxis = None,
     z_step: opt.ZStep = None,
+    z_positions: opt.ZPositions = None,
     pixel_size: opt.PixelSize = None,
+    device: opt.Device = opt.DeviceName.AUTO,
     as_json: opt.Json = False,
     verbose: opt.Verbose = False,
 ) -> None:
     """Say what a stack is: axes and by which rule, size, type, calibration, channels, positions."""
-    from napari_focusstack.io.read import read_stacks
-
-    stacks = read_stacks(stack if len(stack) > 1 else stack[0], z_axis=z_axis, z_um=z_step, pixel_um=pixel_size)
-    told = [_facts(one) for one in stacks]
+    stacks = opt.read(stack, z_axis=z_axis, z_step=z_step, z_positions=z_positions, pixel_size=pixel_size)
+    told = [_facts(opt.narrowed(one, channel=channel, time=time)) for one in stacks]
     if as_json:
         print_json(told[0] if len(told) == 1 else {**told[0], "series": told})
         return
@@ -68,21 +70,24 @@ def score(
     position: opt.Position = 0,
     z_axis: opt.ZAxis = None,
     z_step: opt.ZStep = None,
+    z_positions: opt.ZPositions = None,
     pixel_size: opt.PixelSize = None,
     na: opt.Aperture = None,
     wavelength: opt.Wavelength = None,
-    device: opt.Device = "auto",
     overwrite: opt.Overwrite = False,
+    device: opt.Device = opt.DeviceName.AUTO,
     as_json: opt.Json = False,
     verbose: opt.Verbose = False,
 ) -> None:
     """Say how sharp each slice is and which is best."""
+    from napari_focusstack.io.scores import ScoredPlace
     from napari_focusstack.io.write import write_scores_csv
 
     chosen = opt.choose(
         stack,
         z_axis=z_axis,
         z_step=z_step,
+        z_positions=z_positions,
         pixel_size=pixel_size,
         time=time,
         position=position,
@@ -91,9 +96,15 @@ def score(
     )
     if output is not None:
         _check([output], chosen.stack, overwrite=overwrite)
-    report = _score(chosen, scorer, patch, whole_field=whole_field, channel=channel, device=device, verbose=verbose)
+    report = _score(
+        chosen, scorer, patch, whole_field=whole_field, channel=channel, device=device.value, verbose=verbose
+    )
     if output is not None:
-        write_scores_csv(output, report, overwrite=overwrite)
+        series = chosen.stack
+        index = 0 if channel is None else series.find_channel(channel)
+        name = series.channels[index] if series.channels else index
+        place = ScoredPlace(report, series.name, chosen.position, chosen.time, name)
+        write_scores_csv(output, [place], overwrite=overwrite)
     if as_json:
         print_json(_scores(report) | ({} if output is None else {"output": output}))
         return
@@ -113,11 +124,12 @@ def focus_map(
     position: opt.Position = 0,
     z_axis: opt.ZAxis = None,
     z_step: opt.ZStep = None,
+    z_positions: opt.ZPositions = None,
     pixel_size: opt.PixelSize = None,
     na: opt.Aperture = None,
     wavelength: opt.Wavelength = None,
-    device: opt.Device = "auto",
     overwrite: opt.Overwrite = False,
+    device: opt.Device = opt.DeviceName.AUTO,
     as_json: opt.Json = False,
     verbose: opt.Verbose = False,
 ) -> None:
@@ -132,6 +144,7 @@ def focus_map(
         stack,
         z_axis=z_axis,
         z_step=z_step,
+        z_positions=z_positions,
         pixel_size=pixel_size,
         time=time,
         position=position,
@@ -183,39 +196,46 @@ def fuse(
     position: opt.Position = 0,
     z_axis: opt.ZAxis = None,
     z_step: opt.ZStep = None,
+    z_positions: opt.ZPositions = None,
     pixel_size: opt.PixelSize = None,
     overwrite: opt.Overwrite = False,
+    device: opt.Device = opt.DeviceName.AUTO,
     as_json: opt.Json = False,
     verbose: opt.Verbose = False,
 ) -> None:
     """Fuse a stack into one image that is sharp everywhere."""
     begin = clock.perf_counter()
     from napari_focusstack.core.pipeline import fuse_job
-    from napari_focusstack.core.settings import FuseSettings, settings_from
     from napari_focusstack.io.provenance import fused_provenance
-    from napari_focusstack.io.write import Part, check_tiff_name, write_fused
+    from napari_focusstack.io.write import Part, check_tiff_name, write_fused_job
 
-    chosen = opt.choose(stack, z_axis=z_axis, z_step=z_step, pixel_size=pixel_size, time=time, position=position)
+    chosen = opt.choose(
+        stack,
+        z_axis=z_axis,
+        z_step=z_step,
+        z_positions=z_positions,
+        pixel_size=pixel_size,
+        time=time,
+        position=position,
+    )
+    first, last = opt.slice_range(slices)
+    given = {"method": method, "drive": drive, "channel": channel, "first": first, "last": last, "align": align or None}
+    settings = opt.fuse_settings(given, recipe)
     series = chosen.stack
-    if channel is not None:
-        if drive is not None:
-            raise InputError("--channel and --drive were both given: fuse one channel, or all with one that drives.")
-        series = series.only_channel(series.find_channel(channel))
+    if settings.channel is not None:
+        series = series.only_channel(series.find_channel(settings.channel))
     wanted: dict[Part, Path] = {"image": output}
     others: dict[Part, Path | None] = {"index": index, "depth": depth, "confidence": confidence}
     wanted |= {part: path for part, path in others.items() if path is not None}
     _check([check_tiff_name(path) for path in wanted.values()], series, overwrite=overwrite)
     if depth is not None and series.heights_um is None:
-        raise InputError(f"The z step of '{series.name}' is not known, so there is no depth in µm: give --z-step.")
-    first, last = opt.slice_range(slices)
-    given = {"method": method, "drive": drive, "first": first, "last": last, "align": align or None}
-    options = {} if recipe is None else opt.read_recipe(recipe)
-    settings = settings_from(FuseSettings, options | {key: value for key, value in given.items() if value is not None})
-    fused = run(fuse_job(series, settings, time=chosen.time, position=chosen.position), verbose=verbose)
-    more = chosen.more | ({} if channel is None else {"Channel": channel})
+        raise InputError(
+            f"The z step of '{series.name}' is not known, so there is no depth in µm: give --z-step or --z-positions."
+        )
+    fused = run(fuse_job(chosen.stack, settings, time=chosen.time, position=chosen.position), verbose=verbose)
+    more = chosen.more | ({} if settings.channel is None else {"Channel": settings.channel})
     said = fused_provenance(fused, series, more=more)
-    for part, path in wanted.items():
-        write_fused(path, fused, series, part=part, provenance=said, overwrite=overwrite)
+    run(write_fused_job(wanted, fused, series, provenance=said, overwrite=overwrite), verbose=verbose)
     seconds = clock.perf_counter() - begin
     if as_json:
         written = {"output" if part == "image" else part: path for part, path in wanted.items()}
@@ -229,24 +249,47 @@ def fuse(
 @app.command()
 def quality(
     fused: Annotated[Path, typer.Argument(help="A fused image.", show_default=False)],
-    reference: Annotated[Path, typer.Option(help="The truth: a sharp image of the same size.", show_default=False)],
+    sources: Annotated[
+        list[Path] | None,
+        typer.Option(help="The stack it was fused from: a file or a folder; once for each slice.", show_default=False),
+    ] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="The truth: a sharp image of the same size.", show_default=False)
+    ] = None,
     channel: opt.Channel = None,
+    time: opt.Time = None,
+    position: opt.Position = 0,
+    z_axis: opt.ZAxis = None,
+    device: opt.Device = opt.DeviceName.AUTO,
     as_json: opt.Json = False,
     verbose: opt.Verbose = False,
 ) -> None:
-    """Compare a fused image with a sharp reference: PSNR in dB, SSIM."""
-    from napari_focusstack.core import quality as metrics
+    """Rate a fused image: by itself, against the slices it was fused from, against a sharp reference."""
+    from napari_focusstack.core.quality import assess
 
-    image, truth = (_one_plane(path, channel) for path in (fused, reference))
-    found = {"psnr": metrics.psnr(image, truth), "ssim": metrics.ssim(image, truth)}
+    paths = [fused] if reference is None else [fused, reference]
+    image, truth, *_ = [*_planes_of(paths, channel=channel, time=time, alone=not sources), None]
+    series = None
+    if sources:
+        chosen = opt.choose(
+            sources, z_axis=z_axis, z_step=None, z_positions=None, pixel_size=None, time=time, position=position
+        )
+        series = chosen.stack.series(t=chosen.time, p=chosen.position)
+        series = series.only_channel(0 if channel is None else series.find_channel(channel))
+    found = run(assess(image, sources=series, reference=truth), verbose=verbose)
     if as_json:
-        print_json(found)
-    else:
-        print(f"psnr {found['psnr']:.3f} dB\nssim {found['ssim']:.5f}")
+        print_json({one.metric.name: one.value for one in found})
+        return
+    compared = {"itself": "", "sources": "against the slices", "reference": "against the reference"}
+    for one in found:
+        unit = "" if one.metric.units == "1" else f" {one.metric.units}"
+        print(f"{one.metric.name:<5} {one.value:>10.4f}{unit:<8} {compared[one.against]}".rstrip())
+        if verbose:
+            print(f"      {one.metric.hint}")
 
 
 @app.command()
-def scorers(as_json: opt.Json = False, verbose: opt.Verbose = False) -> None:
+def scorers(device: opt.Device = opt.DeviceName.AUTO, as_json: opt.Json = False, verbose: opt.Verbose = False) -> None:
     """List the scorers."""
     from napari_focusstack.core.scorers import DEFAULT_SCORER, SCORERS
 
@@ -255,7 +298,7 @@ def scorers(as_json: opt.Json = False, verbose: opt.Verbose = False) -> None:
 
 
 @app.command()
-def methods(as_json: opt.Json = False, verbose: opt.Verbose = False) -> None:
+def methods(device: opt.Device = opt.DeviceName.AUTO, as_json: opt.Json = False, verbose: opt.Verbose = False) -> None:
     """List the fusion methods."""
     from napari_focusstack.core.fusion import DEFAULT_METHOD, METHODS
 
@@ -266,15 +309,15 @@ def methods(as_json: opt.Json = False, verbose: opt.Verbose = False) -> None:
 @app.command()
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path("demo_output"),
+    device: opt.Device = opt.DeviceName.AUTO,
     as_json: opt.Json = False,
     verbose: opt.Verbose = False,
 ) -> None:
     """Do the main job on a bundled real stack: score it, map its focus, fuse it."""
     from napari_focusstack.core.pipeline import fuse_job, score_job
     from napari_focusstack.core.settings import FuseSettings, ScoreSettings
-    from napari_focusstack.io.provenance import fused_provenance
     from napari_focusstack.io.samples import sample_stack
-    from napari_focusstack.io.write import write_fused, write_map, write_scores_csv
+    from napari_focusstack.io.write import CONTENT, Part, write_fused_job, write_map, write_scores_csv
 
     stack = sample_stack("organoids")
     try:
@@ -283,14 +326,13 @@ def demo(
         raise InputError(f"The folder '{output}' can't be made ({error.strerror}): choose another.") from error
     report = run(score_job(stack, ScoreSettings()), verbose=verbose)
     fused = run(fuse_job(stack, FuseSettings()), verbose=verbose)
-    said = fused_provenance(fused, stack)
-    written = {
+    parts: dict[Part, Path] = {part: output / f"{'fused' if part == 'image' else part}.ome.tif" for part in CONTENT}
+    written: dict[str, Path] = {
         "scores": write_scores_csv(output / "scores.csv", report, overwrite=True),
         "maps": write_map(output / "focus_maps.ome.tif", report, stack, overwrite=True),
+        **{str(part): path for part, path in parts.items()},
     }
-    for part in ("image", "index", "depth", "confidence"):
-        name = output / f"{'fused' if part == 'image' else part}.ome.tif"
-        written[part] = write_fused(name, fused, stack, part=part, provenance=said, overwrite=True)
+    run(write_fused_job(parts, fused, stack, overwrite=True), verbose=verbose)
     if as_json:
         print_json(_scores(report) | {"method": fused.method, "slices": len(fused.slices), "written": written})
         return
@@ -339,13 +381,13 @@ def _score(
     *,
     whole_field: bool,
     channel: str | None,
-    device: str,
+    device: opt.DeviceName,
     verbose: bool,
 ) -> FocusReport:
     from napari_focusstack.core.pipeline import score_job
     from napari_focusstack.core.settings import ScoreSettings, settings_from
 
-    given = {"patch_px": patch, "specimen": not whole_field, "device": device} | (
+    given = {"patch_px": patch, "specimen": not whole_field, "device": device.value} | (
         {} if scorer is None else {"scorer": scorer}
     )
     settings = settings_from(ScoreSettings, given)
@@ -394,17 +436,29 @@ def _check(outputs: list[Path], stack: Stack, *, overwrite: bool) -> None:
         check_target(path, overwrite=overwrite, sources=source_files(stack))
 
 
-def _one_plane(path: Path, channel: str | None) -> Any:
+def _planes_of(paths: list[Path], *, channel: str | None, time: int | None, alone: bool) -> list[Any]:
+    """The plane of each image that is asked for; an image without times or channels stands for all of them.
+
+    `alone`: there is no stack besides that has the times and channels.
+    """
     from napari_focusstack.io.read import read_stack
 
-    image = read_stack(path)
-    if channel is not None:
-        image = image.only_channel(image.find_channel(channel))
-    if set(image.axes) - set("YXS"):
-        raise InputError(
-            f"'{image.name}' holds several planes (axes {image.axes}): give one image, or choose with --channel."
+    images = [read_stack(path) for path in paths]
+    times, several = (not alone or any(axis in image.axes for image in images) for axis in "TC")
+    planes = []
+    for image in images:
+        one = opt.narrowed(
+            image,
+            channel=channel if "C" in image.axes or not several else None,
+            time=time if "T" in image.axes or not times else None,
         )
-    return image.plane()
+        if set(one.axes) - set("YXS"):
+            raise InputError(
+                f"'{one.name}' holds several planes (axes {one.axes}): give one image, or choose with --channel and "
+                "--time."
+            )
+        planes.append(one.plane())
+    return planes
 
 
 def _list(kind: str, entries: list[dict[str, Any]], default: str, as_json: bool, verbose: bool) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +15,7 @@ import typer
 from napari_focusstack.core.errors import InputError
 
 if TYPE_CHECKING:
+    from napari_focusstack.core.settings import FuseSettings
     from napari_focusstack.core.stack import Stack
 
 StackPaths = Annotated[
@@ -34,7 +37,6 @@ ZStep = Annotated[float | None, typer.Option(help="Z step in µm, in the place o
 PixelSize = Annotated[
     float | None, typer.Option(help="Pixel size in µm, in the place of the file's.", show_default=False)
 ]
-Device = Annotated[str, typer.Option(help="Where a network computes: auto, cpu, cuda or mps.")]
 Aperture = Annotated[
     float | None,
     typer.Option("--na", help="Numerical aperture, in the place of the file's; for µm of defocus.", show_default=False),
@@ -43,7 +45,25 @@ Wavelength = Annotated[
     float | None,
     typer.Option(help="Wavelength in µm, in the place of the file's; for µm of defocus.", show_default=False),
 ]
+ZPositions = Annotated[
+    str | None,
+    typer.Option(
+        help="Height of each slice in µm, like 0,1.5,4 or in a file, in the place of the file's.", show_default=False
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there (never the source).")]
+
+
+class DeviceName(StrEnum):
+    """Where networks run."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    MPS = "mps"
+
+
+Device = Annotated[DeviceName, typer.Option(help="Where networks run; all else runs on the processor.")]
 
 
 @dataclass(frozen=True)
@@ -61,11 +81,50 @@ class Chosen:
         return said | ({"Position": self.position} if self.stack.n_positions > 1 else {})
 
 
+def read(
+    paths: list[Path], *, z_axis: str | None, z_step: float | None, z_positions: str | None, pixel_size: float | None
+) -> list[Stack]:
+    """Read the stacks that the paths name, with the calibration that the options give.
+
+    Raises
+    ------
+    InputError
+        If they can't be read, or the calibration does not fit.
+    """
+    from napari_focusstack.io.heights import read_heights
+    from napari_focusstack.io.read import read_stacks
+
+    if z_step is not None and z_positions is not None:
+        raise InputError("--z-step and --z-positions were both given: give one of them.")
+    stacks = read_stacks(paths if len(paths) > 1 else paths[0], z_axis=z_axis, z_um=z_step, pixel_um=pixel_size)
+    if z_positions is None:
+        return stacks
+    return [replace(one, z_um=None, z_positions_um=read_heights(z_positions, n=one.n_slices)) for one in stacks]
+
+
+def narrowed(stack: Stack, *, channel: str | None, time: int | None) -> Stack:
+    """The channel and time point that are asked for, of every position.
+
+    Raises
+    ------
+    InputError
+        If there is no such channel or time point.
+    """
+    if channel is not None:
+        stack = stack.only_channel(stack.find_channel(channel))
+    if time is not None:
+        stack.series(t=time)  # says if there is no such
+        where = tuple(time if a == "T" else slice(None) for a in stack.axes)
+        stack = replace(stack, data=stack.data[where], axes=stack.axes.replace("T", ""))
+    return stack
+
+
 def choose(
     paths: list[Path],
     *,
     z_axis: str | None,
     z_step: float | None,
+    z_positions: str | None,
     pixel_size: float | None,
     time: int | None = None,
     position: int = 0,
@@ -79,9 +138,7 @@ def choose(
     InputError
         If it can't be read, has no such time point or position, or is a time series without z and none is chosen.
     """
-    from napari_focusstack.io.read import read_stacks
-
-    stacks = read_stacks(paths if len(paths) > 1 else paths[0], z_axis=z_axis, z_um=z_step, pixel_um=pixel_size)
+    stacks = read(paths, z_axis=z_axis, z_step=z_step, z_positions=z_positions, pixel_size=pixel_size)
     if len(stacks) > 1:
         if len({s.source for s in stacks}) > 1:
             raise InputError(f"{len(stacks)} stacks were given ({stacks[0].name}, …), not the slices of one: give one.")
@@ -122,6 +179,25 @@ def slice_range(text: str | None) -> tuple[int | None, int | None]:
     return (int(match[1]) if match[1] else None), (int(match[2]) if match[2] else None)
 
 
+def fuse_settings(given: Mapping[str, Any], recipe: Path | None) -> FuseSettings:
+    """Settings from options, which go before those of a recipe; None where an option is not given.
+
+    Raises
+    ------
+    InputError
+        If they don't fit, or one channel alone and one that drives all were both given.
+    """
+    from napari_focusstack.core.settings import FuseSettings, settings_from
+
+    chosen = {key: value for key, value in given.items() if value is not None}
+    if "channel" in chosen and "drive" in chosen:
+        raise InputError("--channel and --drive were both given: fuse one channel, or all with one that drives.")
+    saved = {} if recipe is None else read_recipe(recipe)
+    if {"channel", "drive"} & set(chosen):  # either answers for both
+        saved = {key: value for key, value in saved.items() if key not in ("channel", "drive")}
+    return settings_from(FuseSettings, saved | chosen)
+
+
 def read_recipe(path: Path) -> dict[str, Any]:
     """Settings that a widget saved as JSON.
 
@@ -131,7 +207,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
         If the file can't be read or is no recipe.
     """
     try:
-        options: Any = json.loads(path.read_text(encoding="utf-8"))
+        options: Any = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError(f"The recipe '{path}' can't be read ({error.strerror}): check the path.") from error
     except ValueError as error:

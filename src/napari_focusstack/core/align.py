@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,8 +93,8 @@ class Pair:
     rigid: Similarity = Similarity()
 
 
-def align_series(stack: Stack, *, drive: int = 0) -> Job[Stack]:
-    """Register the slices of a series to its middle slice, as a job.
+def align_series(stack: Stack, *, drive: int = 0, slices: Sequence[int] | None = None) -> Job[Stack]:
+    """Register the slices of a series to the middle one of them, as a job.
 
     Each slice is compared with its neighbour, whose blur is nearly its own: both are reduced, band-passed and divided
     by their local contrast, which takes out exposure and much of the defocus. Phase correlation gives a first shift;
@@ -109,18 +110,21 @@ def align_series(stack: Stack, *, drive: int = 0) -> Job[Stack]:
         One time and position: axes ZYX, ZYXS or CZYX.
     drive : int
         Channel that is compared; all channels are moved alike.
+    slices : sequence of int, optional
+        The slices to register, rising; all where not given. Others are neither read nor moved.
 
     Yields
     ------
     Progress
-        One for each slice.
+        One for each slice that is registered.
 
     Returns
     -------
     Stack
         Of the same shape and type; planes are moved (Lanczos, the border repeated) when they are read, and never leave
         the range of values that they had. The same stack where nothing moves. ``metadata["alignment"]`` tells the
-        reference slice, and the matrix from its pixels (x, y, 1) to those of each slice.
+        reference slice and the registered slices, in the numbering of the stack, and the matrix from the reference's
+        pixels (x, y, 1) to those of each of them.
 
     Raises
     ------
@@ -131,26 +135,31 @@ def align_series(stack: Stack, *, drive: int = 0) -> Job[Stack]:
     ----------
     Lucas and Kanade 1981, Proc. 7th IJCAI 674
     """
-    n, shape = stack.n_slices, stack.plane_shape
+    chosen = tuple(range(stack.n_slices) if slices is None else slices)
+    n, shape = len(chosen), stack.plane_shape
     pairs: list[Pair] = []
-    before = _pyramid(to_grey(stack.plane(0, c=drive)))
-    yield Progress(1, n, "Read slice 0")
-    for z in range(1, n):
+    before = _pyramid(to_grey(stack.plane(chosen[0], c=drive)))
+    yield Progress(1, n, f"Read slice {chosen[0]}")
+    for done, (last, z) in enumerate(itertools.pairwise(chosen), 2):
         now = _pyramid(to_grey(stack.plane(z, c=drive)))
         pairs.append(_compare(before, now, shape))
         before = now
-        yield Progress(z + 1, n, f"Compared slices {z - 1} and {z}")
+        yield Progress(done, n, f"Compared slices {last} and {z}")
     reference = n // 2
     maps = _chain([pair.free for pair in pairs], reference)
     if not _breathes(maps):
         maps = _chain([pair.rigid for pair in pairs], reference)
     maps = _significant(maps, shape)
     matrices = [m.matrix(shape) for m in maps]
-    told = {"reference": reference, "matrices": [np.round(m, 6).tolist() for m in matrices]}
+    told = {
+        "reference": chosen[reference],
+        "slices": list(chosen),
+        "matrices": [np.round(m, 6).tolist() for m in matrices],
+    }
     metadata = {**stack.metadata, "alignment": told}
     if all(m == Similarity() for m in maps):
         return dataclasses.replace(stack, metadata=metadata)
-    moved = [None if m == Similarity() else matrix for m, matrix in zip(maps, matrices, strict=True)]
+    moved = {z: matrix for z, m, matrix in zip(chosen, maps, matrices, strict=True) if m != Similarity()}
     return dataclasses.replace(stack, data=_warped(stack, moved), metadata=metadata)
 
 
@@ -177,6 +186,9 @@ def warp(plane: NDArray[Any], matrix: NDArray[np.float64]) -> NDArray[Any]:
         flags=cv2.INTER_LANCZOS4 | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )
+    if plane.dtype.kind == "b":
+        mask: NDArray[np.bool_] = moved > 0.5
+        return mask
     np.clip(moved, source.min(), source.max(), out=moved)
     if not known and plane.dtype.kind in "ui":
         np.rint(moved, out=moved)
@@ -184,7 +196,7 @@ def warp(plane: NDArray[Any], matrix: NDArray[np.float64]) -> NDArray[Any]:
     return result
 
 
-def _warped(stack: Stack, matrices: Sequence[NDArray[np.float64] | None]) -> PlaneArray:
+def _warped(stack: Stack, matrices: Mapping[int, NDArray[np.float64]]) -> PlaneArray:
     """The stack's pixels, each plane moved by its slice's matrix when it is read."""
     n_plane = 3 if stack.is_rgb else 2
     leading = tuple(stack.data.shape[:-n_plane])
@@ -193,7 +205,7 @@ def _warped(stack: Stack, matrices: Sequence[NDArray[np.float64] | None]) -> Pla
     def read(number: int) -> NDArray[Any]:
         where = np.unravel_index(number, leading)
         plane = np.asarray(stack.data[tuple(int(i) for i in where)])
-        matrix = matrices[int(where[z_axis])]
+        matrix = matrices.get(int(where[z_axis]))
         return plane if matrix is None else warp(plane, matrix)
 
     numbers = np.arange(int(np.prod(leading))).reshape(leading)

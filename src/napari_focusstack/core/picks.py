@@ -93,7 +93,7 @@ def picks_from_csv(text: str) -> PickList:
     InputError
         If a column is missing or a number can't be read.
     """
-    rows = list(csv.DictReader(io.StringIO(text)))
+    rows = list(csv.DictReader(io.StringIO(text.removeprefix("\ufeff"))))
     if rows and (missing := [c for c in ("stack", "slice") if c not in rows[0]]):
         raise InputError(f"The table has no column '{missing[0]}': give a CSV with the columns {', '.join(COLUMNS)}.")
     picks = PickList()

@@ -83,6 +83,13 @@ def fuse_job(stack: Stack, settings: FuseSettings, *, time: int = 0, position: i
     """Fuse one time point of one position as a job; see `fuse`."""
     series = stack.series(t=time, p=position)
     series.require_slices("fuse it")
+    if settings.channel is not None:
+        if settings.drive is not None:
+            raise InputError(
+                f"Channel {settings.channel} alone and channel {settings.drive} to drive all were asked for: "
+                "give channel to fuse one, or drive to fuse all."
+            )
+        series = series.only_channel(series.find_channel(settings.channel))
     drive = None if settings.drive is None else series.find_channel(settings.drive)
     first = settings.first or 0
     last = series.n_slices - 1 if settings.last is None else settings.last
@@ -94,7 +101,8 @@ def fuse_job(stack: Stack, settings: FuseSettings, *, time: int = 0, position: i
     start = 0
     if settings.align:
         start = 300
-        series = yield from relay(align_series(series, drive=drive or 0), done=0, total=start)
+        registration = align_series(series, drive=drive or 0, slices=range(first, last + 1))
+        series = yield from relay(registration, done=0, total=start)
     job = fuse_series(series, method=settings.method, drive=drive, slices=range(first, last + 1))
     fused = yield from relay(job, done=start, total=1000)
     if settings.align:
@@ -112,7 +120,7 @@ def fuse(stack: Stack, *, time: int = 0, position: int = 0, **options: Any) -> F
     time, position : int
         Time point and position, 0-based.
     **options
-        Fields of `FuseSettings`: ``method``, ``drive``, ``first``, ``last``, ``align``.
+        Fields of `FuseSettings`: ``method``, ``drive``, ``channel``, ``first``, ``last``, ``align``.
 
     Returns
     -------

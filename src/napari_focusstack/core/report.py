@@ -44,7 +44,7 @@ class Grid:
         return (row, col) if 0 <= row < self.shape[0] and 0 <= col < self.shape[1] else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PlaneScore:
     """What a scorer says of one plane.
 
@@ -100,7 +100,7 @@ class Decision:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FocusReport:
     """Scores of one series (one channel, time and position) of a stack.
 
@@ -164,3 +164,13 @@ class FocusReport:
     curve_maps: Map | None = None
     evidence: Map | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def basis(self) -> str:
+        """What decided: ``"region"``, ``"specimen"`` or ``"whole image"`` (also where no specimen was found)."""
+        if self.region is not None:
+            return "region"
+        even = bool((self.weights == self.weights.flat[0]).all())
+        if self.evidence is not None:
+            even = even or bool((self.weights == self.evidence).all())
+        return "whole image" if even or self.specimen_weights is None else "specimen"

@@ -45,6 +45,8 @@ class FuseSettings(BaseModel):
         Name in `METHODS`.
     drive : int, str or None
         The channel (index or name) whose sharpness chooses for all channels; None: each channel chooses for itself.
+    channel : int, str or None
+        The one channel (index or name) to fuse; None: all of them.
     first, last : int or None
         First and last slice to fuse, 0-based, both included; None: from the first, to the last.
     align : bool
@@ -55,6 +57,7 @@ class FuseSettings(BaseModel):
 
     method: str = DEFAULT_METHOD
     drive: int | str | None = None
+    channel: int | str | None = None
     first: int | None = Field(default=None, ge=0)
     last: int | None = Field(default=None, ge=0)
     align: bool = False

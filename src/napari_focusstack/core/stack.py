@@ -43,7 +43,7 @@ class Optics:
     magnification: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stack:
     """A z-stack (or a set of them: positions, times, channels) with its calibration.
 
@@ -112,6 +112,10 @@ class Stack:
             raise InputError(
                 f"{len(self.z_positions_um)} z positions were given for the {self.n_slices} slices of '{self.name}': "
                 "give one for each slice."
+            )
+        if self.z_positions_um is not None and not np.isfinite(self.z_positions_um).all():
+            raise InputError(
+                f"The z positions of '{self.name}' hold NaN or infinity: give the height of each slice in µm, or none."
             )
         if self.channels and len(self.channels) != self.size("C"):
             raise InputError(

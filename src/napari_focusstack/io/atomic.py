@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -56,21 +56,77 @@ def replacing(path: Path, *, overwrite: bool = False, sources: Iterable[Path] = 
     InputError
         As `check_target`, and where the disk is full or refuses.
     """
-    sources = tuple(sources)
-    check_target(path, overwrite=overwrite, sources=sources)
-    part = _beside(path)
-    try:
+    with replacing_all([path], overwrite=overwrite, sources=sources) as (part,):
         yield part
-        with part.open("rb+") as file:
-            os.fsync(file.fileno())  # a full disk may tell it only now
+
+
+@contextmanager
+def replacing_all(
+    paths: Sequence[Path], *, overwrite: bool = False, sources: Iterable[Path] = ()
+) -> Iterator[list[Path]]:
+    """Files to write, each beside one of `paths`; at the end all become `paths`, or none does and they vanish.
+
+    Raises
+    ------
+    InputError
+        As `check_target`, where two paths are the same, and where the disk is full or refuses.
+    """
+    sources = tuple(sources)
+    if len({path.absolute() for path in paths}) < len(paths):
+        raise InputError("Two outputs have the same name: give each a name of its own.")
+    for path in paths:
+        check_target(path, overwrite=overwrite, sources=sources)
+    parts = [_beside(path) for path in paths]
+    try:
+        yield parts
+        for path, part in zip(paths, parts, strict=True):
+            with _refused(path), part.open("rb+") as file:
+                os.fsync(file.fileno())  # a full disk may tell it only now
+        _rename_all(parts, paths, overwrite=overwrite)
+    except OSError as error:
+        raise _refusal(paths[0], error) from error
+    finally:
+        for part in parts:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+
+
+def _rename_all(parts: Sequence[Path], paths: Sequence[Path], *, overwrite: bool) -> None:
+    """Give all `parts` their names; where one is refused (a program holds the file open), undo the others."""
+    for path in paths:
         if path.exists() and not overwrite:
             raise InputError(f"'{path}' appeared while it was being made: give another name, or allow overwriting it.")
-        part.replace(path)
+    done: list[tuple[Path, Path | None]] = []
+    try:
+        for part, path in zip(parts, paths, strict=True):
+            with _refused(path):
+                older = _beside(path) if len(paths) > 1 and path.exists() else None
+                if older is not None:
+                    path.rename(older)
+                    done.append((path, older))
+                part.replace(path)
+                if older is None:
+                    done.append((path, None))
+    except BaseException:
+        for path, older in reversed(done):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+                if older is not None:
+                    older.rename(path)
+        raise
+    for _, older in done:
+        if older is not None:
+            with suppress(OSError):
+                older.unlink()
+
+
+@contextmanager
+def _refused(path: Path) -> Iterator[None]:
+    """Turn what the disk says of `path` into a sentence."""
+    try:
+        yield
     except OSError as error:
         raise _refusal(path, error) from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 def _beside(path: Path) -> Path:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_focusstack.core.stack import Optics
 from napari_focusstack.io.units import length_um, um_per
@@ -31,6 +33,7 @@ class OmeImage:
     channels: tuple[str, ...] = ()
     optics: Optics = field(default_factory=Optics)
     metadata: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def parse_ome(xml: str) -> list[OmeImage]:
@@ -67,7 +70,7 @@ def _image(image: Element, objectives: dict[str, Element]) -> OmeImage:
     channels = pixels.findall("Channel")
     names = tuple(c.get("Name", "") for c in channels)
     waves = tuple(length_um(c.get("EmissionWavelength"), c.get("EmissionWavelengthUnit", "nm")) for c in channels)
-    step, heights = _heights(pixels)
+    z_um, heights, notes = _calibration_z(pixels, size["Z"])
     metadata: dict[str, Any] = {"wavelengths_um": waves} if any(waves) else {}
     if time := pixels.get("TimeIncrement"):
         metadata["time_increment"] = f"{time} {pixels.get('TimeIncrementUnit', 's')}"
@@ -75,11 +78,12 @@ def _image(image: Element, objectives: dict[str, Element]) -> OmeImage:
         name=image.get("Name", ""),
         y_um=size["Y"],
         x_um=size["X"],
-        z_um=None if heights else size["Z"] or step,
+        z_um=z_um,
         z_positions_um=heights,
         channels=tuple(n or f"channel {i}" for i, n in enumerate(names)) if any(names) else (),
         optics=_optics(image, objectives, waves[0] if waves else None),
         metadata=metadata,
+        notes=notes,
     )
 
 
@@ -109,21 +113,51 @@ def _positive(text: str | None) -> float | None:
     return value if np.isfinite(value) and value > 0 else None
 
 
-def _heights(pixels: Element) -> tuple[float | None, tuple[float, ...] | None]:
-    """(even step, None), (None, heights from the first slice up) where uneven, or (None, None) where not told."""
+def _calibration_z(
+    pixels: Element, size_um: float | None
+) -> tuple[float | None, tuple[float, ...] | None, tuple[str, ...]]:
+    """(z step, heights, notes) from the z step that the file tells and the heights of its planes.
+
+    Heights count from the first slice, whether the steps are even or not, and are told where a step can't tell them:
+    where the steps are uneven, or lead downwards. Where step and heights contradict each other, heights in a unit of
+    length were measured and win; heights in an unknown unit tell the direction only.
+    """
+    found, known = _heights(pixels)
+    if found is None:
+        return size_um, None, ()
+    heights = found - found[0]
+    step = float(heights[-1]) / (len(heights) - 1)
+    even = np.abs(heights - step * np.arange(len(heights))).max() <= UNEVEN * abs(step)
+    notes: tuple[str, ...] = ()
+    if size_um and abs(abs(step) - size_um) > UNEVEN * abs(step):
+        said = f"the file names a z step of {size_um:.4g} µm and heights with steps of {abs(step):.4g}"
+        notes = (f"{said} µm: the heights are taken" if known or not even else f"{said} without a unit: step taken",)
+    if not even:
+        return None, tuple(heights.tolist()), notes
+    if size_um and (not notes or not known):  # a nominal step has no jitter
+        step = math.copysign(size_um, step)
+    if step > 0:
+        return step, None, notes
+    return None, tuple((step * np.arange(len(heights))).tolist()), notes
+
+
+def _heights(pixels: Element) -> tuple[NDArray[np.float64] | None, bool]:
+    """Height of each slice as the planes tell it, None where they don't; and whether in a unit of length."""
     n = int(pixels.get("SizeZ", "1"))
     found: dict[int, float] = {}
+    known = True
     for plane in pixels.findall("Plane"):
         z, text = int(plane.get("TheZ", "-1")), plane.get("PositionZ")
-        # Without a unit it is the "reference frame" by the schema and µm by what programs write.
-        factor = um_per(plane.get("PositionZUnit", "µm").replace("reference frame", "µm"))
+        # Without a unit it is the "reference frame" by the schema, and µm by what most programs write.
+        unit = plane.get("PositionZUnit", "reference frame")
+        factor = um_per(unit.replace("reference frame", "µm"))
         if text and factor and z not in found:
             found[z] = float(text) * factor
+            known &= unit != "reference frame"
     if n < 2 or sorted(found) != list(range(n)):
-        return None, None
+        return None, False
     z_um = np.array([found[z] for z in range(n)])
-    step = float(z_um[-1] - z_um[0]) / (n - 1)
-    if not np.isfinite(z_um).all() or step == 0 or not (np.diff(z_um) * np.sign(step) > 0).all():
-        return None, None  # a stage that stood still, or was read while it moved, tells no heights
-    error = np.abs(z_um - (z_um[0] + step * np.arange(n))).max()
-    return (abs(step), None) if error <= UNEVEN * abs(step) else (None, tuple(z_um.tolist()))
+    direction = np.sign(z_um[-1] - z_um[0])
+    if not np.isfinite(z_um).all() or not (np.diff(z_um) * direction > 0).all():
+        return None, False  # a stage that stood still, or was read while it moved, tells no heights
+    return z_um, known

@@ -6,7 +6,7 @@ import logging
 import re
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.lazy import PlaneArray
 from napari_focusstack.core.stack import Optics
+from napari_focusstack.io.axes import MANY_CHANNELS
 from napari_focusstack.io.found import Found
 from napari_focusstack.io.ome import OmeImage, companion_name, parse_ome
 from napari_focusstack.io.units import length_um, pixel_from_resolution, um_per
@@ -278,6 +279,7 @@ def _with_ome(one: Found, image: OmeImage) -> Found:
         channels=image.channels if len(image.channels) == n_channels else (),
         optics=image.optics,
         metadata={**one.metadata, **image.metadata},
+        notes=(*one.notes, *image.notes),
     )
 
 
@@ -290,7 +292,21 @@ def _with_imagej(one: Found, tif: Any) -> Found:
         x_um, y_um = (_per_pixel(tif.pages[0].tags.valueof(f"{a}Resolution"), factor) for a in "XY")
     z_um = length_um(said.get("spacing"), str(said.get("zunit", unit)))
     metadata = {**one.metadata, **({"info": str(said["Info"])} if "Info" in said else {})}
-    return replace(one, y_um=y_um, x_um=x_um, z_um=z_um, optics=Optics(), metadata=metadata)
+    names = _channel_labels(one, said.get("Labels"))
+    return replace(one, y_um=y_um, x_um=x_um, z_um=z_um, channels=names, optics=Optics(), metadata=metadata)
+
+
+def _channel_labels(one: Found, labels: Any) -> tuple[str, ...]:
+    """Names of the channels: ImageJ labels planes, and where the labels are the same for a channel they name it."""
+    n = one.data.shape[one.letters.index("C")] if "C" in one.letters else 1
+    n_planes = int(np.prod(one.data.shape[: len(one.letters)]))
+    if n < 2 or not isinstance(labels, Sequence) or len(labels) != n_planes:
+        return ()
+    if n == n_planes and n >= MANY_CHANNELS:
+        return ()  # as likely the names of slices
+    names = tuple(str(label).strip() for label in labels[:n])
+    repeated = all(str(label).strip() == names[i % n] for i, label in enumerate(labels))
+    return names if repeated and all(names) and len(set(names)) == n else ()
 
 
 def _per_pixel(per_unit: Any, um: float) -> float | None:

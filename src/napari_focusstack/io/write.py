@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,12 +13,23 @@ from numpy.typing import NDArray
 
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.fusion.fused import Fused
+from napari_focusstack.core.progress import Job, Progress, drain
 from napari_focusstack.core.report import FocusReport
 from napari_focusstack.core.stack import Stack
-from napari_focusstack.io.atomic import replacing
+from napari_focusstack.io.atomic import replacing, replacing_all
 from napari_focusstack.io.provenance import NAMESPACE, as_text, fused_provenance, score_provenance, source_files
+from napari_focusstack.io.scores import ScoredPlace, scores_table
 
 Part = Literal["image", "index", "depth", "confidence"]
+CONTENT: Mapping[Part, str] = {
+    "image": "fused image",
+    "index": "slice of the source that each pixel came from, 0-based",
+    "depth": "height of the sharpest point in µm",
+    "confidence": "how clearly the slice stands out, 0 to 1",
+}
+"""What each part is, in words."""
+
+_TABLES = (".csv", ".tsv", ".txt")
 _IMAGEJ_TYPES = ("uint8", "uint16", "float32")
 _OME_TYPES = ("int8", "int16", "int32", "uint8", "uint16", "uint32", "float32", "float64")
 LAYERS = {
@@ -47,13 +56,32 @@ def check_tiff_name(path: str | Path) -> Path:
     return path
 
 
+@dataclass(frozen=True, eq=False)
+class Output:
+    """A TIFF to write.
+
+    Attributes
+    ----------
+    path : Path
+        Ends in .tif or .tiff.
+    stack : Stack
+        What to write; a single position.
+    provenance : mapping of str to str
+        Where it comes from: a map annotation in OME-TIFF, the image's Info in ImageJ TIFF (Image > Show Info).
+    """
+
+    path: Path
+    stack: Stack
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+
 def write_stack(
     path: str | Path, stack: Stack, *, provenance: Mapping[str, str] | None = None, overwrite: bool = False
 ) -> Path:
     """Write a stack or image as TIFF, plane by plane.
 
-    A name that ends in ``.ome.tif`` becomes OME-TIFF. Any other ``.tif`` becomes ImageJ TIFF where ImageJ knows the
-    pixel type (8 and 16 bit without sign, float32, RGB of 8 bit, up to 4 GB), and OME-TIFF where it does not.
+    A name that ends in ``.ome.tif`` becomes OME-TIFF. Any other ``.tif`` becomes ImageJ TIFF where ImageJ can hold it
+    (8 and 16 bit without sign, float32, RGB of 8 bit, up to 4 GB, even z steps), and OME-TIFF where it can't.
 
     Parameters
     ----------
@@ -62,7 +90,7 @@ def write_stack(
     stack : Stack
         What to write; its pixel size, z step or heights, and channel names go into the file.
     provenance : mapping of str to str, optional
-        Where it comes from: a map annotation in OME-TIFF, the image's Info in ImageJ TIFF (Image > Show Info).
+        See `Output`.
     overwrite : bool
         Whether a file that is there is replaced. The source never is.
 
@@ -76,35 +104,145 @@ def write_stack(
     InputError
         If it can't be written there; nothing is left half-written.
     """
-    path = check_tiff_name(path)
-    if stack.n_positions > 1:
-        raise InputError(f"'{stack.name}' has {stack.n_positions} positions: choose one to write.")
-    dtype = {"bool": "uint8", "float16": "float32"}.get(stack.dtype.name, stack.dtype.name)
-    if dtype not in _OME_TYPES:
-        raise InputError(f"'{stack.name}' holds {dtype} pixels, which TIFF viewers don't open: convert it first.")
-    n_bytes = int(np.prod(stack.data.shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-    imagej = (
-        not path.name.lower().endswith((".ome.tif", ".ome.tiff"))
-        and dtype in (("uint8",) if stack.is_rgb else _IMAGEJ_TYPES)
-        and n_bytes < _CLASSIC_LIMIT
-    )
-    order = "TZC" if imagej else "TCZ"
-    options = _imagej_options(stack, provenance or {}) if imagej else _ome_options(stack, provenance or {})
-    axes = "".join(a for a in order if a in stack.axes) + stack.axes[stack.axes.index("Y") :]
-    options["metadata"]["axes"] = axes
-    with replacing(path, overwrite=overwrite, sources=source_files(stack)) as part:
-        import tifffile
+    return drain(write_job([Output(Path(path), stack, provenance or {})], overwrite=overwrite))[0]
 
-        tifffile.imwrite(
-            part,
-            _planes(stack, axes, np.dtype(dtype)),
-            shape=tuple(stack.size(a) for a in axes),
-            dtype=dtype,
-            photometric="rgb" if stack.is_rgb else "minisblack",
-            bigtiff=n_bytes >= _CLASSIC_LIMIT,
-            **options,
-        )
-    return path
+
+def write_job(outputs: Sequence[Output], *, overwrite: bool = False) -> Job[list[Path]]:
+    """Write several TIFFs as a job, all of them or none: each beside its place, renamed together at the end.
+
+    Parameters
+    ----------
+    outputs : sequence of Output
+        What to write where; see `write_stack` for the formats.
+    overwrite : bool
+        Whether files that are there are replaced. A source never is.
+
+    Yields
+    ------
+    Progress
+        One for each plane, and a last one before the files get their names: a job that is closed there, or anywhere
+        before, leaves nothing behind and touches nothing that was there.
+
+    Returns
+    -------
+    list of Path
+        The paths of `outputs`.
+
+    Raises
+    ------
+    InputError
+        If one can't be written; then none is.
+    """
+    paths = [check_tiff_name(output.path) for output in outputs]
+    for output in outputs:
+        if output.stack.n_positions > 1:
+            raise InputError(
+                f"'{output.stack.name}' has {output.stack.n_positions} positions: write each into a file of its own."
+            )
+    sources = [file for output in outputs for file in source_files(output.stack)]
+    total = sum(_n_planes(output.stack) for output in outputs) + 1
+    done = 0
+    with replacing_all(paths, overwrite=overwrite, sources=sources) as parts:
+        for output, part in zip(outputs, parts, strict=True):
+            for _ in _write_tiff(part, output):
+                done += 1
+                yield Progress(done, total, f"Writing {output.path.name}")
+        yield Progress(total, total, "Finishing the files")
+    return paths
+
+
+def position_paths(path: str | Path, n_positions: int) -> list[Path]:
+    """Names of the files of a result with so many positions, as a TIFF holds one: ``A_fused_p0.ome.tif``, …."""
+    path = Path(path)
+    if n_positions == 1:
+        return [path]
+    ending = next((e for e in (".ome.tif", ".ome.tiff") if path.name.lower().endswith(e)), path.suffix)
+    stem = path.name[: len(path.name) - len(ending)]
+    return [path.with_name(f"{stem}_p{p}{path.name[len(stem) :]}") for p in range(n_positions)]
+
+
+def part_stack(fused: Fused, stack: Stack, part: Part) -> Stack:
+    """A part of a fused image as a stack with the calibration of its source.
+
+    Parameters
+    ----------
+    fused : Fused
+        What a fusion method returned; its arrays may have axes P and T in front, which then ``fused.axes`` names.
+    stack : Stack
+        What it was fused from.
+    part : {"image", "index", "depth", "confidence"}
+        Which part.
+
+    Returns
+    -------
+    Stack
+        Axes P and T of length 1 are left out.
+
+    Raises
+    ------
+    InputError
+        For the depth of a stack whose z step is not known.
+    """
+    if part == "depth" and fused.depth_um is None:
+        raise InputError(f"The z step of '{stack.name}' is not known, so there is no depth in µm: give the z step.")
+    arrays = {"image": fused.image, "index": fused.index, "depth": fused.depth_um, "confidence": fused.confidence}
+    data: NDArray[Any] | None = arrays[part]
+    assert data is not None
+    leading = "".join(a for a in fused.axes if a in "PT")
+    axes = fused.axes if part == "image" else leading + ("CYX" if data.ndim == len(leading) + 3 else "YX")
+    where = tuple(0 if n == 1 and a in "PT" else slice(None) for a, n in zip(axes, data.shape, strict=True))
+    axes = "".join(a for a, w in zip(axes, where, strict=True) if w != 0)
+    n_channels = data.shape[-3] if "C" in axes else 1
+    return Stack(
+        data[where],
+        axes,
+        name=f"{stack.name} {part}",
+        y_um=stack.y_um,
+        x_um=stack.x_um,
+        channels=stack.channels if len(stack.channels) == n_channels else (),
+        source=stack.source,
+        metadata=stack.metadata,
+    )
+
+
+def write_fused_job(
+    paths: Mapping[Part, str | Path],
+    fused: Fused,
+    stack: Stack,
+    *,
+    provenance: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+) -> Job[list[Path]]:
+    """Write parts of a fused image as a job, all of them or none; see `write_job`.
+
+    Parameters
+    ----------
+    paths : mapping of str to path
+        The file of each part that is wanted; of several positions each gets a file, as `position_paths` names them.
+    fused : Fused
+        What a fusion method returned; its arrays may have axes P and T in front, which then ``fused.axes`` names.
+    stack : Stack
+        What it was fused from; its calibration goes into the files.
+    provenance : mapping of str to str, optional
+        `fused_provenance` where not given.
+    overwrite : bool
+        Whether files that are there are replaced. The source never is.
+
+    Raises
+    ------
+    InputError
+        If one can't be written; and for the depth of a stack whose z step is not known.
+    """
+    if provenance is None:
+        yield Progress(0, 1, "Hashing the source")
+    said = dict(fused_provenance(fused, stack) if provenance is None else provenance)
+    outputs = []
+    for part, path in paths.items():
+        flat = part_stack(fused, stack, part)
+        for p, where in enumerate(position_paths(path, flat.n_positions)):
+            one = _position(flat, p)
+            outputs.append(Output(where, one, {"Content": CONTENT[part], **said}))
+    return (yield from write_job(outputs, overwrite=overwrite))
 
 
 def write_fused(
@@ -116,53 +254,14 @@ def write_fused(
     provenance: Mapping[str, str] | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write a part of a fused image with the calibration of its source and its provenance; see `write_stack`.
-
-    Parameters
-    ----------
-    path : path
-        Ends in .tif or .tiff.
-    fused : Fused
-        What a fusion method returned.
-    stack : Stack
-        What it was fused from.
-    part : {"image", "index", "depth", "confidence"}
-        The image, the slice of each pixel (uint16), its height in µm or its confidence 0…1 (float32).
-    provenance : mapping of str to str, optional
-        `fused_provenance` where not given; give it to hash a large source once for several parts.
-    overwrite : bool
-        Whether a file that is there is replaced. The source never is.
+    """Write a part of a fused image with the calibration of its source and its provenance; see `write_fused_job`.
 
     Raises
     ------
     InputError
         If it can't be written; and for the depth of a stack whose z step is not known.
     """
-    if part == "depth" and fused.depth_um is None:
-        raise InputError(f"The z step of '{stack.name}' is not known, so there is no depth in µm: give the z step.")
-    data: NDArray[Any] | None
-    data = {"image": fused.image, "index": fused.index, "depth": fused.depth_um, "confidence": fused.confidence}[part]
-    assert data is not None
-    axes = fused.axes if part == "image" else "YX" if data.ndim == 2 else "CYX"
-    n_channels = data.shape[0] if "C" in axes else 1
-    flat = Stack(
-        data,
-        axes,
-        name=f"{stack.name} {part}",
-        y_um=stack.y_um,
-        x_um=stack.x_um,
-        channels=stack.channels if len(stack.channels) == n_channels else (),
-        source=stack.source,
-        metadata=stack.metadata,
-    )
-    said = dict(fused_provenance(fused, stack) if provenance is None else provenance)
-    meaning = {
-        "image": "fused image",
-        "index": "slice of the source that each pixel came from, 0-based",
-        "depth": "height of the sharpest point in µm",
-        "confidence": "how clearly the slice stands out, 0 to 1",
-    }[part]
-    return write_stack(path, flat, provenance={"Content": meaning, **said}, overwrite=overwrite)
+    return drain(write_fused_job({part: path}, fused, stack, provenance=provenance, overwrite=overwrite))[0]
 
 
 def write_map(
@@ -216,32 +315,25 @@ def name_beside(path: Path, part: str) -> str:
     return f"{stem}_{part}{path.name[len(stem) :]}"
 
 
-def write_scores_csv(path: str | Path, report: FocusReport, *, overwrite: bool = False) -> Path:
-    """Write a row for each slice: slice (0-based), z_um, scorer, value, best, good, and what else the scorer knows.
+def write_scores_csv(path: str | Path, scores: FocusReport | Sequence[ScoredPlace], *, overwrite: bool = False) -> Path:
+    """Write the table of scores of one series, or of several with their places: see `scores_table` for the columns.
 
-    `best` and `good` are 1 or 0; what is not known is empty. UTF-8 with commas, for Excel and pandas.
+    UTF-8 with commas, for Excel and pandas.
 
     Raises
     ------
     InputError
         If it can't be written there; nothing is left half-written.
     """
-    n = len(report.values)
-    more = {k: list(v) for k, v in report.extras.items() if isinstance(v, (list, tuple, np.ndarray)) and len(v) == n}
-    good = report.decision.good
-    out = io.StringIO()
-    table = csv.writer(out, lineterminator="\n")
-    table.writerow(["slice", "z_um", "scorer", "value", "best", "good", *more])
-    for z, value in enumerate(report.values):
-        height = None if report.heights_um is None else float(report.heights_um[z])
-        is_good = good is not None and good[0] <= z <= good[1]
-        row = [z, height, report.scorer, float(value), int(z == report.decision.best), int(is_good)]
-        table.writerow([_cell(v) for v in (*row, *(column[z] for column in more.values()))])
-    return write_text(path, out.getvalue(), overwrite=overwrite)
+    places = [ScoredPlace(scores)] if isinstance(scores, FocusReport) else scores
+    return write_text(path, scores_table(places), overwrite=overwrite)
 
 
 def write_text(path: str | Path, text: str, *, overwrite: bool = False) -> Path:
-    """Write a text file (a table of scores or picks) whole or not at all, in UTF-8.
+    """Write a text file (a table of scores or picks, a recipe) whole or not at all, in UTF-8.
+
+    A table (``.csv``, ``.tsv``, ``.txt``) begins with the mark by which Excel knows UTF-8: without it, Excel takes the
+    umlauts for those of the machine's old code page.
 
     Raises
     ------
@@ -249,23 +341,81 @@ def write_text(path: str | Path, text: str, *, overwrite: bool = False) -> Path:
         If it can't be written there.
     """
     path = Path(path)
+    encoding = "utf-8-sig" if path.suffix.lower() in _TABLES else "utf-8"
     with replacing(path, overwrite=overwrite) as part:
-        part.write_text(text, encoding="utf-8", newline="")
+        part.write_text(text, encoding=encoding, newline="")
     return path
 
 
-def _cell(value: Any) -> Any:
-    missing = value is None or (isinstance(value, (float, np.floating)) and not math.isfinite(value))
-    return "" if missing else value
+def _n_planes(stack: Stack) -> int:
+    return stack.n_times * stack.n_channels * stack.n_slices
 
 
-def _planes(stack: Stack, axes: str, dtype: np.dtype[Any]) -> Iterator[NDArray[Any]]:
-    """The planes in the order of `axes`; read one by one, infinite depths and all."""
-    leading = axes[: axes.index("Y")]
-    own = [a for a in stack.axes if a not in "YXS"]
+def _position(stack: Stack, p: int) -> Stack:
+    """One position of a stack with all its times."""
+    return stack if "P" not in stack.axes else replace(stack, data=stack.data[p], axes=stack.axes[1:])
+
+
+def _write_tiff(part: Path, output: Output) -> Iterator[None]:
+    """Write the header of a TIFF with room for its planes, then plane by plane; a step for each."""
+    stack, said = output.stack, output.provenance
+    dtype = _written_type(stack)
+    little = np.dtype(dtype).newbyteorder("<")
+    n_bytes = int(np.prod(stack.data.shape, dtype=np.int64)) * little.itemsize
+    imagej = (
+        not output.path.name.lower().endswith((".ome.tif", ".ome.tiff"))
+        and dtype in (("uint8",) if stack.is_rgb else _IMAGEJ_TYPES)
+        and n_bytes < _CLASSIC_LIMIT
+        and stack.z_positions_um is None  # ImageJ knows one step only
+    )
+    options = _imagej_options(stack, said) if imagej else _ome_options(stack, said)
+    leading = "".join(a for a in ("TZC" if imagej else "TCZ") if a in stack.axes)
+    axes = leading + stack.axes[stack.axes.index("Y") :]
+    options["metadata"]["axes"] = axes
+    import tifffile
+
+    at, _ = tifffile.imwrite(
+        part,
+        shape=tuple(stack.size(a) for a in axes),
+        dtype=little,
+        byteorder="<",
+        photometric="rgb" if stack.is_rgb else "minisblack",
+        bigtiff=n_bytes >= _CLASSIC_LIMIT,
+        returnoffset=True,
+        **options,
+    )
+    with part.open("r+b") as file:
+        file.seek(at)
+        for plane in _planes(stack, leading):
+            file.write(np.ascontiguousarray(plane, little).data)
+            yield
+
+
+def _planes(stack: Stack, leading: str) -> Iterator[Any]:
+    """The planes in the order of the axes `leading`; read one by one, infinite depths and all."""
+    own = [a for a in stack.axes if a not in "PYXS"]
     for where in np.ndindex(*(stack.size(a) for a in leading)):
         at = dict(zip(leading, where, strict=True))
-        yield np.ascontiguousarray(stack.data[tuple(at.get(a, 0) for a in own)], dtype)
+        yield stack.data[tuple(at.get(a, 0) for a in own)]
+
+
+def _written_type(stack: Stack) -> str:
+    """The pixel type to write: the stack's, or one that viewers know and that holds all of its values."""
+    name = stack.dtype.name
+    if name not in ("int64", "uint64"):
+        name = {"bool": "uint8", "float16": "float32"}.get(name, name)
+        if name not in _OME_TYPES:
+            raise InputError(f"'{stack.name}' holds {name} pixels, which TIFF viewers don't open: convert it first.")
+        return name
+    planes = map(np.asarray, _planes(stack, stack.axes[: stack.axes.index("Y")]))
+    limits = [(int(plane.min()), int(plane.max())) for plane in planes]
+    low, high = min(a for a, _ in limits), max(b for _, b in limits)
+    for fitting in ("uint32", "int32"):
+        if np.iinfo(fitting).min <= low and high <= np.iinfo(fitting).max:
+            return fitting
+    if max(-low, high) <= 2**53:
+        return "float64"
+    raise InputError(f"'{stack.name}' holds values up to {high}, which no TIFF viewer opens: divide them first.")
 
 
 def _imagej_options(stack: Stack, provenance: Mapping[str, str]) -> dict[str, Any]:

@@ -31,6 +31,11 @@ class Desk(Protocol):
         ...
 
     @property
+    def patch_px(self) -> int:
+        """Size of the patches of the focus map."""
+        ...
+
+    @property
     def basis(self) -> Basis:
         """What decides."""
         ...

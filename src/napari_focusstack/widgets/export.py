@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from napari.utils.notifications import show_info
 from qtpy.QtCore import Qt
@@ -24,23 +24,20 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.progress import Job, Progress
-from napari_focusstack.core.stack import Stack
-from napari_focusstack.io.provenance import fused_provenance
-from napari_focusstack.io.write import write_stack
+from napari_focusstack.io.provenance import fused_provenance, ranges
+from napari_focusstack.io.write import CONTENT, Part, position_paths, write_fused_job
 from napari_focusstack.widgets.fuse_run import FuseResult
 from napari_focusstack.widgets.job import JobBar
 from napari_focusstack.widgets.open_form import without_icons
 
-PARTS = {"fused": "Fused image", "index": "Slice index", "height": "Height in µm"}
-"""What can be written, by the word in the file's name."""
-
-CONTENT = {
-    "fused": "fused image",
-    "index": "slice of the source that each pixel came from, 0-based",
-    "height": "height of the sharpest point in µm",
+PARTS: Mapping[Part, tuple[str, str]] = {
+    "image": ("fused", "Fused image"),
+    "index": ("index", "Slice index"),
+    "depth": ("height", "Height in µm"),
+    "confidence": ("confidence", "Confidence"),
 }
+"""What can be written: the word in the file's name, and what to call it."""
 
 
 def propose_path(result: FuseResult, *, word: str = "fused", ending: str = ".ome.tif") -> Path:
@@ -54,74 +51,71 @@ def propose_path(result: FuseResult, *, word: str = "fused", ending: str = ".ome
     return source.parent / f"{_file_name(stem)}_{word}{ending}"
 
 
-def part_path(path: Path, part: str) -> Path:
+def part_path(path: Path, part: Part) -> Path:
     """Name of the file of a part, beside that of the fused image: ``A01_fused`` → ``A01_index``."""
-    if part == "fused":
+    if part == "image":
         return path
     stem, ending = re.fullmatch(r"(.*?)((?:\.ome)?\.[^.]+)", path.name).groups()  # type: ignore[union-attr]
-    return path.with_name(f"{stem.removesuffix('_fused')}_{part}{ending}")
+    return path.with_name(f"{stem.removesuffix('_fused')}_{PARTS[part][0]}{ending}")
 
 
-def part_stack(result: FuseResult, part: str) -> Stack:
-    """A part of a result as a `Stack` with the calibration of its source; positions one behind the other as time."""
-    stack, fused = result.source.stack, result.fused
-    data = {"fused": fused.image, "index": fused.index, "height": fused.depth_um}[part]
-    axes = fused.axes if part == "fused" else result.map_axes
-    if data is None:
-        raise InputError(f"The z step of '{stack.name}' is not known, so there is no height in µm: set the z step.")
-    where = tuple(0 if n == 1 and a in "PT" else slice(None) for a, n in zip(axes, data.shape, strict=True))
-    axes = "".join(a for a, w in zip(axes, where, strict=True) if w != 0)
-    return Stack(
-        data[where],
-        axes,
-        name=f"{stack.name} {PARTS[part].lower()}",
-        y_um=stack.y_um,
-        x_um=stack.x_um,
-        channels=stack.channels if "C" in axes else (),
-        source=stack.source,
-        metadata=stack.metadata,
-    )
+def final_paths(result: FuseResult, path: Path, parts: Iterable[Part]) -> list[Path]:
+    """Every file that an export writes: one for each part, and for each position where there are several."""
+    fused = result.fused
+    n = fused.image.shape[fused.axes.index("P")] if "P" in fused.axes else 1
+    return [where for part in parts for where in position_paths(part_path(path, part), n)]
 
 
 class ExportJob:
-    """Makes the job that writes the parts of a result, each file whole or not at all; returns the files' paths."""
+    """Makes the job that writes the parts of a result, all of them or none; returns the files' paths.
+
+    Parameters
+    ----------
+    result : FuseResult
+        What to write.
+    path : Path
+        File of the fused image; those of the other parts are named after it.
+    parts : sequence of str
+        Which parts.
+    overwrite : bool
+        Whether files that are there are replaced; the source never is.
+    retouched : mapping of str to int, optional
+        How many pixels were painted by hand, by the slice they were taken from.
+    """
 
     def __init__(
         self,
         result: FuseResult,
         path: Path,
         *,
-        parts: tuple[str, ...],
+        parts: Sequence[Part],
         overwrite: bool,
         retouched: Mapping[str, int] | None = None,
     ) -> None:
         self.result = result
         self.path = path
-        self.parts = parts
+        self.parts = tuple(parts)
         self.overwrite = overwrite
         self.retouched = retouched or {}
 
     def __call__(self) -> Job[list[Path]]:
         """Make the job; called in the thread that runs it."""
         result, stack = self.result, self.result.source.stack
-        more = {"Alignment": "slices registered first" if result.settings.align else "none"}
-        more |= {
-            {"T": "Time point", "P": "Position"}[a]: f"from {n}" for a, n in result.at.items() if stack.size(a) > 1
-        }
+        lengths = dict(zip(result.fused.axes, result.fused.image.shape, strict=True))
+        more: dict[str, Any] = {}
+        for letter, words in (("T", "Time point"), ("P", "Position")):
+            if letter in result.at and stack.size(letter) > 1:
+                first = result.at[letter]
+                more[words] = ranges(range(first, first + lengths[letter]))
+        if result.source.alone:
+            more["Channel"] = result.source.keys[0]
         if self.retouched:
             more["Retouched"] = ", ".join(f"{n} pixels from {name}" for name, n in self.retouched.items())
-        yield Progress(0, len(self.parts) + 1, "Hashing the source")
-        said = fused_provenance(result.fused, stack, more=more)
-        jobs = [(part_path(self.path, part), flat, part) for part in self.parts for flat in [part_stack(result, part)]]
-        written: list[Path] = []
-        for i, (path, flat, part) in enumerate(jobs, 1):
-            yield Progress(i, len(jobs) + 1, f"Writing {path.name}")
-            for where, one in _by_position(path, flat):
-                written.append(
-                    write_stack(where, one, provenance={"Content": CONTENT[part], **said}, overwrite=self.overwrite)
-                )
-        yield Progress(len(jobs) + 1, len(jobs) + 1, "Written")
-        return written
+        yield Progress(0, 1, "Hashing the source")
+        fused = result.measured() if "depth" in self.parts else result.fused
+        paths: dict[Part, str | Path] = {part: part_path(self.path, part) for part in self.parts}
+        said = fused_provenance(fused, stack, more=more)
+        return (yield from write_fused_job(paths, fused, stack, provenance=said, overwrite=self.overwrite))
 
 
 class ExportDialog(QDialog):
@@ -146,13 +140,14 @@ class ExportDialog(QDialog):
         self.path_edit = QLineEdit(str(propose_path(result)))
         self.path_edit.setMinimumWidth(420)
         self.browse_button = QPushButton("Browse…")
-        self.boxes = {part: QCheckBox(words) for part, words in PARTS.items()}
+        self.boxes = {part: QCheckBox(words) for part, (_, words) in PARTS.items()}
         for part, box in self.boxes.items():
-            box.setChecked(part == "fused" or (part == "index") or result.fused.depth_um is not None)
+            box.setChecked(True)
             box.setToolTip(CONTENT[part])
-        if result.fused.depth_um is None:
-            self.boxes["height"].setEnabled(False)
-            self.boxes["height"].setText("Height in µm (needs the z step)")
+        if result.shown is None:
+            self.boxes["depth"].setChecked(False)
+            self.boxes["depth"].setEnabled(False)
+            self.boxes["depth"].setText("Height in µm (needs the z step)")
         self.files = QLabel()
         self.files.setWordWrap(True)
         self.files.setEnabled(False)
@@ -186,7 +181,7 @@ class ExportDialog(QDialog):
         self._on_edited()
 
     @property
-    def parts(self) -> tuple[str, ...]:
+    def parts(self) -> tuple[Part, ...]:
         """The parts that are ticked."""
         return tuple(part for part, box in self.boxes.items() if box.isChecked() and box.isEnabled())
 
@@ -220,11 +215,11 @@ class ExportDialog(QDialog):
         if not good:
             self._on_failed("The name of the file must end with .ome.tif or .tif.")
         self.bar.run_button.setEnabled(good and bool(self.parts))
-        names = [part_path(self.path, part).name for part in self.parts] if good else []
+        names = [p.name for p in final_paths(self._result, self.path, self.parts)] if good else []
         self.files.setText("Writes " + ", ".join(names) if names else "")
 
     def _on_export(self) -> None:
-        there = [p.name for p in (part_path(self.path, part) for part in self.parts) if p.exists()]
+        there = [p.name for p in final_paths(self._result, self.path, self.parts) if p.exists()]
         if there and not self._may_overwrite(there):
             return
         self.problem.hide()
@@ -249,17 +244,6 @@ class ExportDialog(QDialog):
     def _on_written(self, paths: list[Path]) -> None:
         show_info(f"Wrote {', '.join(p.name for p in paths)} in {paths[0].parent}")
         self.accept()
-
-
-def _by_position(path: Path, stack: Stack) -> list[tuple[Path, Stack]]:
-    """A file holds one position: several get a number each."""
-    if stack.n_positions == 1:
-        return [(path, stack)]
-    stem, ending = re.fullmatch(r"(.*?)((?:\.ome)?\.[^.]+)", path.name).groups()  # type: ignore[union-attr]
-    return [
-        (path.with_name(f"{stem}_p{p}{ending}"), dataclasses.replace(stack, data=stack.data[p], axes=stack.axes[1:]))
-        for p in range(stack.n_positions)
-    ]
 
 
 def _file_name(name: str) -> str:

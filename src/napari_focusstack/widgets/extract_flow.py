@@ -12,10 +12,11 @@ from qtpy.QtCore import QObject
 
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.extract import extract_series
+from napari_focusstack.core.stack import Stack
 from napari_focusstack.widgets.desk import Desk
 from napari_focusstack.widgets.extract_panel import Extract, ExtractPanel
 from napari_focusstack.widgets.job import JobRunner
-from napari_focusstack.widgets.layers import Frame, frame_of, place, stack_of
+from napari_focusstack.widgets.layers import METADATA, Frame, frame_of, place, stack_of
 from napari_focusstack.widgets.picks_table import PicksPanel
 
 LOOK = ("contrast_limits", "gamma", "blending", "interpolation2d")
@@ -88,7 +89,12 @@ class ExtractFlow(QObject):
             first,
             ("Z" if keeps_z else "") + ("YXS" if stack.is_rgb else "YX"),
             look,
-            {"what": what, "slices": [first, last], "projection": wanted.projection},
+            {
+                "what": what,
+                "slices": [first, last],
+                "projection": wanted.projection,
+                **_kept(series, layer, slice(first, last + 1), keeps_z=keeps_z),
+            },
         )
         self.runner.start(partial(extract_series, series, first=first, last=last, projection=wanted.projection))
 
@@ -115,3 +121,15 @@ class ExtractFlow(QObject):
         at = {"Z": order.first} if "Z" in order.axes else {}
         placed = place(data, order.axes, like=order.frame, at=at, provenance=order.provenance)
         self._desk.viewer.add_image(placed.data, name=order.name, **order.look, **placed.kwargs)
+
+
+def _kept(series: Stack, layer: Any, slices: slice, *, keeps_z: bool) -> dict[str, Any]:
+    """What scale and translate of the new layer can't tell: heights, optics, channel."""
+    kept: dict[str, Any] = {"optics": series.optics, "channels": list(series.channels)}
+    heights = series.heights_um
+    if heights is not None:
+        mine = heights[slices].tolist()
+        kept["heights_um"] = [mine[0], mine[-1]]
+        if keeps_z and layer.metadata.get(METADATA, {}).get("z_positions_um") is not None:
+            kept["z_positions_um"] = mine
+    return kept

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,11 +21,20 @@ from napari_focusstack.widgets.extract_flow import ExtractFlow
 from napari_focusstack.widgets.focus_form import REGION, SPECIMEN, FocusForm
 from napari_focusstack.widgets.focus_jobs import gives_um, judges_one_image
 from napari_focusstack.widgets.focus_state import Basis, Scored, Target, View
-from napari_focusstack.widgets.layers import METADATA, UNLABELLED, frame_of, name_axes, show, shown_at
+from napari_focusstack.widgets.layers import (
+    METADATA,
+    UNLABELLED,
+    data_number,
+    frame_of,
+    identity,
+    name_axes,
+    show,
+    shown_at,
+)
 from napari_focusstack.widgets.open_hint import CalibrationHint
 from napari_focusstack.widgets.optics_form import OpticsForm
 from napari_focusstack.widgets.overlays import FocusMap, Overlays
-from napari_focusstack.widgets.pick_flow import PickFlow, save_table
+from napari_focusstack.widgets.pick_flow import PickFlow, ask_table
 from napari_focusstack.widgets.picks_table import proposed_file
 from napari_focusstack.widgets.regions import RegionTool
 from napari_focusstack.widgets.score_flow import ScoreFlow
@@ -95,12 +103,17 @@ class FocusWidget(DockedWidget):
             return None
         where = self.where()
         channel = max(self.form.channel_box.currentIndex(), 0)
-        return Target(id(self._layer), id(self._layer.data), channel, where.get("T", 0), where.get("P", 0))
+        return Target(identity(self._layer), data_number(self._layer), channel, where.get("T", 0), where.get("P", 0))
 
     @property
     def scorer(self) -> str:
         """Name of the chosen scorer."""
         return self.form.scorer_box.scorer
+
+    @property
+    def patch_px(self) -> int:
+        """Size of the patches of the focus map."""
+        return int(self.form.patch_box.value())
 
     @property
     def basis(self) -> Basis:
@@ -174,6 +187,8 @@ class FocusWidget(DockedWidget):
             for event, answer in self._layer_events():
                 event.connect(answer)
             self._fill_layer_rows()
+            # It may have been calibrated while another one was looked at.
+            self._recalibrate()
             self.regions.follow(layer)
             self.refresh()
 
@@ -232,7 +247,7 @@ class FocusWidget(DockedWidget):
             self._draw_run()
         elif self._scored is None:
             self._draw_unscored(view, known)
-        elif view.target is not None and any(scored.basis != view.basis for scored in known.values()):
+        elif view.target is not None and any(s.whole and s.basis != view.basis for s in known.values()):
             self.scoring.reweigh(view.target, view.basis)
         else:
             report = self._scored.report
@@ -275,7 +290,8 @@ class FocusWidget(DockedWidget):
         elif n < 2 and not judges_one_image(view.scorer):
             self.form.say("", f"'{self._layer.name}' has no slices along z: choose a layer with two or more.")
         else:
-            self.form.say("", "Press Score slices to see where the stack is sharp.")
+            failure = self.scoring.series.failure(view.target, view.scorer)
+            self.form.say(failure, "" if failure else "Press Score slices to see where the stack is sharp.")
 
     def _show_overlays(self) -> None:
         form, scored, target = self.form, self._scored, self.target
@@ -289,8 +305,9 @@ class FocusWidget(DockedWidget):
             self.overlays.show_outline(scored, frame, target)
         else:
             self.overlays.hide_outline()
-        form.legend.show_view(scored.view if form.map_box.isChecked() else None)
-        if form.map_box.isChecked():
+        mapped = form.map_box.isChecked() and scored.whole
+        form.legend.show_view(scored.view if mapped else None)
+        if mapped:
             self.overlays.show_map(scored, frame, target)
         else:
             self.overlays.hide_map()
@@ -319,7 +336,7 @@ class FocusWidget(DockedWidget):
         self.refresh()
 
     def _on_optics(self) -> None:
-        self.scoring.series.drop_defocus(id(self._layer))
+        self.scoring.series.drop_defocus(identity(self._layer))
         self._redo()
 
     def _on_score(self) -> None:
@@ -349,16 +366,11 @@ class FocusWidget(DockedWidget):
     def _on_save_scores(self) -> None:
         if self._scored is None or self._layer is None:
             return
-        from napari_focusstack.io.write import write_scores_csv, write_text
-
-        entries = self.scoring.series.of_layer(id(self._layer), self.scorer)
-        if len(entries) == 1:
-            write = partial(write_scores_csv, report=self._scored.report)
-        else:
-            write = partial(write_text, text=state.scores_table(entries))
         stack = stack_or_none(self._layer)
         proposed = proposed_file(stack.source if stack else None, f"{self._layer.name}_{self.scorer}.csv")
-        save_table(self, "Save scores", proposed, write)
+        chosen = ask_table(self, "Save scores", proposed)
+        if chosen is not None:
+            self.scoring.save(chosen.path, overwrite=chosen.overwrite)
 
     # Answers to napari ------------------------------------------------------------------------------------------
 
@@ -402,11 +414,13 @@ class FocusWidget(DockedWidget):
         self._redo()
 
     def _on_layer_moved(self, _event: Any = None) -> None:
-        stack = stack_or_none(self._layer)
-        if stack is not None:
-            self.scoring.series.recalibrate(id(self._layer), stack.heights_um)
+        self._recalibrate()
         self.overlays.out_of_date()
         self._redo()
+
+    def _recalibrate(self) -> None:
+        if stack_or_none(self._layer) is not None:
+            self.scoring.recalibrate(self._layer)
 
     def _on_theme(self, _event: Any = None) -> None:
         theme = get_theme(self.viewer.theme)

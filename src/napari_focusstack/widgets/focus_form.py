@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QPushButton,
     QScrollArea,
     QSizePolicy,
+    QSpinBox,
     QStyle,
     QTabWidget,
     QVBoxLayout,
@@ -44,6 +45,13 @@ class FocusForm(QScrollArea):
         self.z_box = _combo("The layer does not say which of its axes is z: choose it here")
         self.channel_box = _combo("The channel to score")
         self.scorer_box = ScorerCombo()
+        self.patch_box = QSpinBox()
+        self.patch_box.setRange(8, 256)
+        self.patch_box.setSingleStep(8)
+        self.patch_box.setValue(32)
+        self.patch_box.setPrefix("Patch ")
+        self.patch_box.setSuffix(" px")
+        self.patch_box.setToolTip("Side of a patch of the focus map; counts from the next Score slices on")
         self.all_box = QCheckBox("All time points")
         self.all_box.setToolTip("Score every time point (and position) of the layer, not only the one shown")
         self.job_bar = JobBar("Score slices", tooltip="Measure how sharp each slice is")
@@ -93,7 +101,11 @@ class FocusForm(QScrollArea):
         form.addRow("Layer", self.layer_box)
         form.addRow("Slices along", self.z_box)
         form.addRow("Channel", self.channel_box)
-        form.addRow("Scorer", self.scorer_box)
+        scorer = QHBoxLayout()
+        scorer.setSpacing(4)
+        scorer.addWidget(self.scorer_box, 1)
+        scorer.addWidget(self.patch_box)
+        form.addRow("Scorer", scorer)
         form.addRow("", self.all_box)
         self._form = form
         column.addLayout(form)

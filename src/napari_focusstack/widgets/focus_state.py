@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +13,8 @@ from numpy.typing import NDArray
 from napari_focusstack.core.report import FocusReport
 from napari_focusstack.widgets.map_views import MapView, slice_text
 
-KEPT_SERIES = 300
-"""Scored series that are remembered; an hour of clicking through stacks fits, and memory stays bounded."""
+KEPT_BYTES = 512 * 2**20
+"""Room for the maps and views of scored series: about a hundred series of 20 slices of 1024² pixels."""
 
 Polygons = tuple[tuple[tuple[float, float], ...], ...]
 """Drawn outlines in (y, x) pixels of the image."""
@@ -25,10 +22,20 @@ Polygons = tuple[tuple[tuple[float, float], ...], ...]
 
 @dataclass(frozen=True)
 class Target:
-    """Which series is looked at: a layer with the data it holds now, a channel, time point and position."""
+    """Which series is looked at.
 
-    layer: int
-    data: int
+    Attributes
+    ----------
+    layer : str
+        The layer's `identity`.
+    data : int
+        Which of the arrays it is that the layer has held.
+    channel, time, position : int
+        Channel, time point and position.
+    """
+
+    layer: str
+    data: int = 0
     channel: int = 0
     time: int = 0
     position: int = 0
@@ -46,7 +53,7 @@ SPECIMEN = Basis()
 WHOLE = Basis(specimen=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scored:
     """A report with what the display needs of it.
 
@@ -60,12 +67,48 @@ class Scored:
         The rim of the specimen in small, for display: 1 on it.
     view : MapView
         What the focus map shows.
+    decided_by : str
+        What decided in the end, in words: `FocusReport.basis`.
+    whole : bool
+        Whether maps and views are still there: without them there is no focus map, and nothing can be decided anew.
     """
 
     report: FocusReport
     basis: Basis | None
     outline: NDArray[np.uint8] | None
     view: MapView
+    decided_by: str = ""
+    whole: bool = True
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that maps, views and masks take."""
+        report = self.report
+        maps = (report.maps, report.curve_maps, self.view.data, *report.layers.values())
+        arrays = (*maps, report.views, report.specimen, report.region, self.outline)
+        # What is shown may be one of the maps: it counts once.
+        return sum(a.nbytes for a in {id(a): a for a in arrays if a is not None}.values())
+
+    def curve_alone(self) -> Scored:
+        """The curve and the decision without maps and views."""
+        none = np.empty((0, 0, 0), np.float32)
+        report = dataclasses.replace(
+            self.report, maps=none, curve_maps=None, views=None, layers={}, specimen=None, region=None
+        )
+        view = dataclasses.replace(self.view, data=none)
+        return dataclasses.replace(self, report=report, outline=None, view=view, whole=False)
+
+    def at_heights(self, heights_um: NDArray[np.float64] | None) -> Scored:
+        """The same with the slices at other heights, to be decided anew where it can be."""
+        report = dataclasses.replace(self.report, heights_um=heights_um)
+        if self.whole:
+            return dataclasses.replace(self, report=report, basis=None)
+        peak, height = report.decision.peak, None
+        if peak is not None and heights_um is not None:
+            height = float(np.interp(peak, np.arange(len(heights_um)), heights_um))
+        return dataclasses.replace(
+            self, report=dataclasses.replace(report, decision=dataclasses.replace(report.decision, peak_um=height))
+        )
 
 
 @dataclass(frozen=True)
@@ -78,49 +121,96 @@ class View:
 
 
 class ScoredSeries:
-    """What was scored, by target and scorer; the least recently used goes first."""
+    """What was scored, by target and scorer. Curves and decisions stay; maps and views go where they become too many.
 
-    def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[Target, str], Scored] = OrderedDict()
+    Parameters
+    ----------
+    limit_bytes : int
+        Room for maps and views: the least recently used go first.
+    """
+
+    def __init__(self, *, limit_bytes: int = KEPT_BYTES) -> None:
+        self._limit = limit_bytes
+        self._kept: dict[Target, dict[str, Scored]] = {}
+        self._failed: dict[tuple[Target, str], str] = {}
+        self._whole: OrderedDict[tuple[Target, str], int] = OrderedDict()
 
     def put(self, target: Target, scored: Scored) -> None:
         """Remember what was scored."""
-        key = target, scored.report.scorer
-        self._kept[key] = scored
-        self._kept.move_to_end(key)
-        while len(self._kept) > KEPT_SERIES:
-            self._kept.popitem(last=False)
+        name = scored.report.scorer
+        known = self._kept.setdefault(target, {})
+        known.pop(name, None)  # the latest last
+        known[name] = scored
+        self._failed.pop((target, name), None)
+        self._whole.pop((target, name), None)
+        if scored.whole:
+            self._whole[target, name] = scored.nbytes
+        while len(self._whole) > 1 and sum(self._whole.values()) > self._limit:
+            (old, scorer), _ = self._whole.popitem(last=False)
+            self._kept[old][scorer] = self._kept[old][scorer].curve_alone()
+
+    def fail(self, target: Target, scorer: str, reason: str) -> None:
+        """Remember why a series could not be scored."""
+        self._kept.get(target, {}).pop(scorer, None)
+        self._whole.pop((target, scorer), None)
+        self._failed[target, scorer] = reason
 
     def of(self, target: Target | None) -> dict[str, Scored]:
         """Everything known of a target, by scorer; the latest last."""
-        return {scorer: scored for (t, scorer), scored in self._kept.items() if t == target}
+        if target is None:
+            return {}
+        known = self._kept.get(target, {})
+        for name in known:
+            if (target, name) in self._whole:
+                self._whole.move_to_end((target, name))
+        return dict(known)
 
-    def of_layer(self, layer: int, scorer: str) -> list[tuple[Target, Scored]]:
-        """Every time point and position of a layer that was scored by `scorer`, in order."""
-        found = [(t, s) for (t, name), s in self._kept.items() if t.layer == layer and name == scorer]
-        return sorted(found, key=_by_place)
+    def failure(self, target: Target | None, scorer: str) -> str:
+        """Why a series could not be scored; empty where it could, or was not tried."""
+        return "" if target is None else self._failed.get((target, scorer), "")
 
-    def recalibrate(self, layer: int, heights_um: NDArray[np.float64] | None) -> None:
+    def beside(self, target: Target, scorer: str) -> list[tuple[Target, Scored | str]]:
+        """Every channel, position and time point of a target's layer that was scored by `scorer`, in order.
+
+        A series that could not be scored comes with the reason in the place of its scores.
+        """
+        found: list[tuple[Target, Scored | str]] = [
+            (t, known[scorer]) for t, known in self._kept.items() if scorer in known
+        ]
+        found += [(t, reason) for (t, name), reason in self._failed.items() if name == scorer]
+        pixels = target.layer, target.data
+        return sorted([(t, s) for t, s in found if (t.layer, t.data) == pixels], key=_by_place)
+
+    def recalibrate(self, layer: str, heights_um: NDArray[np.float64] | None) -> None:
         """Take note that the slices of a layer lie at other heights: the values stay, decisions are made anew.
 
         Defocus in µm does not stay: it rests on the pixel size.
         """
         self.drop_defocus(layer)
-        for key, scored in self._kept.items():
-            if key[0].layer == layer:
-                report = dataclasses.replace(scored.report, heights_um=heights_um)
-                self._kept[key] = dataclasses.replace(scored, report=report, basis=None)
+        for target, known in self._kept.items():
+            if target.layer == layer:
+                for name, scored in known.items():
+                    if not _alike(scored.report.heights_um, heights_um):
+                        known[name] = scored.at_heights(heights_um)
 
-    def drop_defocus(self, layer: int) -> None:
+    def drop_defocus(self, layer: str) -> None:
         """Forget defocus in µm of a layer: its microscope has turned out to be another."""
-        for key, scored in list(self._kept.items()):
-            if key[0].layer == layer and "defocus_um" in scored.report.layers:
-                del self._kept[key]
+        for target, known in self._kept.items():
+            if target.layer == layer:
+                for name in [n for n, scored in known.items() if "defocus_um" in scored.report.extras]:
+                    del known[name]
+                    self._whole.pop((target, name), None)
 
-    def drop(self, layer: int) -> None:
+    def drop(self, layer: str) -> None:
         """Forget a layer."""
-        for key in [k for k in self._kept if k[0].layer == layer]:
-            del self._kept[key]
+        self._kept = {t: known for t, known in self._kept.items() if t.layer != layer}
+        self._failed = {k: reason for k, reason in self._failed.items() if k[0].layer != layer}
+        for key in [k for k in self._whole if k[0].layer == layer]:
+            del self._whole[key]
+
+
+def _alike(a: NDArray[np.float64] | None, b: NDArray[np.float64] | None) -> bool:
+    return a is b or (a is not None and b is not None and np.array_equal(a, b))
 
 
 def _by_place(item: tuple[Target, Any]) -> tuple[int, int, int]:
@@ -159,27 +249,11 @@ def verdict(scored: Scored) -> tuple[str, str]:
     basis = scored.basis or SPECIMEN
     if basis.region:
         more.append("Decided by the drawn region.")
-    elif basis.specimen and report.specimen is None:
+    elif basis.specimen and report.specimen is None and scored.decided_by == "whole image":
         more.append("Nothing stands out as a specimen: the whole image decides.")
+    if not scored.whole:
+        more.append("Its maps made room for those of other stacks: score it again to see them, or to look elsewhere.")
     return said, " ".join(more)
-
-
-def scores_table(entries: Sequence[tuple[Target, Scored]]) -> str:
-    """A CSV with a row for each slice of several time points and positions."""
-    out = io.StringIO()
-    table = csv.writer(out, lineterminator="\n")
-    more = [k for k, v in entries[0][1].report.extras.items() if isinstance(v, list)] if entries else []
-    table.writerow(["position", "time", "slice", "z_um", "scorer", "value", "best", "good", *more])
-    for target, scored in entries:
-        report = scored.report
-        good = report.decision.good or (1, 0)
-        for z, value in enumerate(report.values):
-            height = "" if report.heights_um is None else float(report.heights_um[z])
-            best, is_good = int(z == report.decision.best), int(good[0] <= z <= good[1])
-            known = ["" if report.extras[k][z] is None else report.extras[k][z] for k in more]
-            row = [target.position, target.time, z, height, report.scorer, float(value), best, is_good]
-            table.writerow([*row, *known])
-    return out.getvalue()
 
 
 def _step(heights: NDArray[np.float64]) -> float:

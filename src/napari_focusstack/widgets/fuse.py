@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from napari.utils.notifications import show_info, show_warning
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
     QComboBox,
     QFrame,
@@ -21,13 +21,13 @@ from qtpy.QtWidgets import (
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.stack import Stack
 from napari_focusstack.widgets.dock import DockedWidget
-from napari_focusstack.widgets.fuse_channels import channel_layers, channel_name, joined_stack
+from napari_focusstack.widgets.fuse_channels import channel_layers, channel_name, source_of
 from napari_focusstack.widgets.fuse_form import FuseForm
 from napari_focusstack.widgets.fuse_preview import PreviewJob, visible_region
 from napari_focusstack.widgets.fuse_results import ResultPanel
-from napari_focusstack.widgets.fuse_run import FuseJob, FuseResult, Look, Source
+from napari_focusstack.widgets.fuse_run import FuseJob, FuseResult
 from napari_focusstack.widgets.job import JobBar, JobRunner
-from napari_focusstack.widgets.layers import METADATA, Placed, frame_of, shown_at, stack_of
+from napari_focusstack.widgets.layers import METADATA, Placed, shown_at, stack_of
 from napari_focusstack.widgets.open_hint import CalibrationHint
 from napari_focusstack.widgets.overlays import FocusMap
 
@@ -58,6 +58,8 @@ class FuseWidget(DockedWidget):
         self.form = FuseForm()
         self.bar = JobBar("Fuse", tooltip="Fuse the slices into one image that is sharp everywhere")
         self.preview_runner = JobRunner(self)
+        self._calibrated = QTimer(self)
+        self._calibrated.setSingleShot(True)
         self.preview_button = QPushButton("Preview")
         self.preview_button.setToolTip("Fuse what is on screen, at a size that takes about a second")
         self.results = ResultPanel(viewer)
@@ -85,6 +87,7 @@ class FuseWidget(DockedWidget):
         layout.addWidget(scroll)
         self.setMinimumWidth(300)
 
+        self._calibrated.timeout.connect(self.results.recalibrate)
         self.layer_box.currentIndexChanged.connect(self._on_layer)
         self.bar.requested.connect(self._on_fuse)
         self.bar.runner.succeeded.connect(self._on_fused)
@@ -99,6 +102,7 @@ class FuseWidget(DockedWidget):
         """Stop fusing and let go of the viewer: the dock is closed."""
         self.bar.runner.cancel()
         self.preview_runner.cancel()
+        self._calibrated.stop()
         self.results.shut_down()
         self._viewer.layers.selection.events.active.disconnect(self._on_active)
         self._watch(None)
@@ -148,7 +152,11 @@ class FuseWidget(DockedWidget):
                 emitter.connect(self._on_lengths)
 
     def _on_lengths(self, event: Any = None) -> None:
-        """The layer, its calibration or its axes changed: what the form offers follows."""
+        """The layer, its calibration or its axes changed: what the form offers follows, and the results a moment later.
+
+        A calibration comes in several events, the heights of the slices last of all.
+        """
+        self._calibrated.start(0)
         layer = self.layer
         stack: Stack | None = None
         problem = "Open a z-stack first: File > IO Utilities > Open z-stack…, or drop one onto the window."
@@ -175,7 +183,7 @@ class FuseWidget(DockedWidget):
         try:
             choices = self.form.choices()
             taken = channel_layers(layer, self._viewer.layers) if choices.together else [layer]
-            source = Source(joined_stack(taken), frame_of(layer), tuple(Look.of(one) for one in taken))
+            source = source_of(taken, self._viewer.layers)
         except InputError as error:
             show_warning(str(error))
             return
@@ -195,7 +203,7 @@ class FuseWidget(DockedWidget):
             return
         try:
             settings = self.form.choices().settings
-            source = Source(joined_stack([layer]), frame_of(layer), (Look.of(layer),))
+            source = source_of([layer])
         except InputError as error:
             show_warning(str(error))
             return
@@ -211,7 +219,7 @@ class FuseWidget(DockedWidget):
 
     def _on_previewed(self, placed: Placed) -> None:
         name = f"{self._previewed.frame.name} preview"
-        for old in [layer for layer in self._viewer.layers if layer.name == name]:
+        for old in [layer for layer in self._viewer.layers if _role(layer) == "preview"]:
             self._viewer.layers.remove(old)
         look = self._previewed.looks[0]
         more: dict[str, Any] = {"name": name, "blending": "opaque"}

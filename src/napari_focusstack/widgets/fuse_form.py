@@ -139,7 +139,7 @@ class FuseForm(QWidget):
         self._split = len(channels) > 1
         names = channels
         if stack is not None and stack.n_channels > 1:
-            names = stack.channels or tuple(f"channel {i + 1}" for i in range(stack.n_channels))
+            names = stack.channels or tuple(f"channel {i}" for i in range(stack.n_channels))
         entries: list[tuple[str, Any]] = [("this channel alone", ALONE)] if self._split else []
         if len(names) > 1:
             entries.append(("all, each by itself" if self._split else "each by itself", None))

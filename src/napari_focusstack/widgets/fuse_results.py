@@ -12,20 +12,21 @@ from qtpy.QtWidgets import QCheckBox, QFileDialog, QGridLayout, QLabel, QPushBut
 
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.stack import Stack
+from napari_focusstack.io.provenance import NOT_FOR_QUANTIFICATION
 from napari_focusstack.io.write import write_text
 from napari_focusstack.widgets.export import ExportDialog, propose_path
 from napari_focusstack.widgets.fuse_busy import BusyLine
 from napari_focusstack.widgets.fuse_run import (
-    NOT_FOR_QUANTIFICATION,
     FuseResult,
     Made,
     NewLayer,
     layers_of_result,
     layers_of_values,
+    map_layers,
 )
 from napari_focusstack.widgets.fuse_values import SliceJob, ValuesJob, is_single
 from napari_focusstack.widgets.job import JobRunner
-from napari_focusstack.widgets.layers import METADATA
+from napari_focusstack.widgets.layers import METADATA, source_id
 from napari_focusstack.widgets.retouch import Retoucher
 
 
@@ -104,7 +105,7 @@ class ResultPanel(QWidget):
         return self._made[-1] if self._made else None
 
     def add(self, result: FuseResult) -> Made:
-        """Add the layers of a result; those of an earlier one of the same name are replaced."""
+        """Add the layers of a result; those of an earlier one of the same source and choices are replaced."""
         made = Made(result)
         self.stop_retouching()
         new_layers = layers_of_result(result)
@@ -135,6 +136,27 @@ class ResultPanel(QWidget):
             active = self._viewer.layers.selection.active
             made.layers.append((new, self._show(new)))
             self._viewer.layers.selection.active = active
+
+    def recalibrate(self) -> None:
+        """Let the results follow the calibration of their sources: a height map that was made, or could not be yet."""
+        for made in self._made:
+            if not made.recalibrate(self._viewer.layers):
+                continue
+            if self.retoucher is not None and self.retoucher.made is made:
+                self.stop_retouching()
+            self._waiting = [(waits, new) for waits, new in self._waiting if waits is not made or new.role != "depth"]
+            shown = {new.channel: layer for new, layer in made.layers if new.role == "depth"}
+            made.layers = [(new, layer) for new, layer in made.layers if new.role != "depth"]
+            for new in map_layers(made.result, ("depth",)):
+                layer = shown.get(new.channel)
+                if layer is not None and layer in self._viewer.layers:
+                    layer.data = new.data
+                    layer.contrast_limits = new.kwargs["contrast_limits"]
+                    made.layers.append((new, layer))
+                else:
+                    self._waiting.append((made, new))
+            self._turn.start()
+        self.refresh()
 
     def forget_deleted(self) -> None:
         """Drop results whose fused images are no longer in the viewer."""
@@ -176,6 +198,7 @@ class ResultPanel(QWidget):
     def _on_export(self) -> None:
         made = self.current
         if made is not None:
+            made.recalibrate(self._viewer.layers)
             self.export_dialog = ExportDialog(made.result, retouched=made.retouched, parent=self.window())
             self.export_dialog.destroyed.connect(self._on_export_closed)
             self.export_dialog.open()
@@ -232,7 +255,8 @@ class ResultPanel(QWidget):
     def _take_brush(self, made: Made, series: Stack) -> None:
         self.retoucher = Retoucher(self._viewer, made, series, self)
         self.retoucher.slice_changed.connect(self._on_slice)
-        self._on_slice(self.retoucher.slice)
+        self.retoucher.reading_changed.connect(self._on_slice)
+        self._on_slice()
 
     def stop_retouching(self) -> None:
         """Put the brush down; what was painted stays in the fused image."""
@@ -242,11 +266,13 @@ class ResultPanel(QWidget):
             retoucher.finish()
             retoucher.deleteLater()
 
-    def _on_slice(self, z: int) -> None:
-        self.retouch_note.setText(
-            f"The brush paints <b>slice {z}</b>: the z slider chooses it. Ctrl-Z takes a stroke back, the eraser "
-            "gives the fused pixels back."
-        )
+    def _on_slice(self, _: Any = None) -> None:
+        if self.retoucher is not None:
+            reading = " (reading it…)" if self.retoucher.reading else ""
+            self.retouch_note.setText(
+                f"The brush paints <b>slice {self.retoucher.slice}</b>{reading}: the z slider chooses it. Ctrl-Z takes "
+                "a stroke back, the eraser gives the fused pixels back."
+            )
 
     def _on_look(self, looking: bool) -> None:
         if self.retoucher is not None:
@@ -254,30 +280,47 @@ class ResultPanel(QWidget):
 
     def _show(self, new: NewLayer) -> Any:
         """Put a layer into the viewer, or its data into the layer that shows the same thing already."""
-        name = new.kwargs["name"]
-        old = next((layer for layer in self._viewer.layers if layer.name == name), None)
-        known = {} if old is None else old.metadata.get(METADATA, {})
-        # A retouched image is the user's work: the new one stands beside it.
-        if old is not None and known.get("role") == new.role and old.ndim == _ndim(new) and "retouched" not in known:
+        old = next((layer for layer in self._viewer.layers if _shows(layer, new)), None)
+        if old is not None:
+            # Limits that the user has set stay.
+            untouched = tuple(old.contrast_limits) == old.metadata[METADATA].get("limits")
             old.data = new.data
-            old.scale, old.translate = new.kwargs.get("scale", old.scale), new.kwargs.get("translate", old.translate)
+            for name in ("units", "axis_labels", "scale", "translate", "affine"):
+                if name in new.kwargs:
+                    setattr(old, name, new.kwargs[name])
             old.metadata = {**old.metadata, **new.kwargs["metadata"]}
-            if new.role in ("index", "depth"):
+            if untouched and "contrast_limits" in new.kwargs:
                 old.contrast_limits = new.kwargs["contrast_limits"]
-            return old
-        layer = self._viewer.add_image(new.data, **new.kwargs)
-        if new.role in ("index", "depth"):
+            layer = old
+        else:
+            layer = self._viewer.add_image(new.data, **new.kwargs)
+        if not getattr(layer, "rgb", False):
+            layer.metadata[METADATA]["limits"] = tuple(layer.contrast_limits)
+        if old is None and new.role in ("index", "depth", "confidence"):
             layer.colorbar.visible = True
         return layer
 
 
 def recipe(result: FuseResult) -> str:
-    """The settings of a result as JSON; a channel is told by its name, which other stacks share."""
-    settings = result.settings
-    channels = result.source.stack.channels
-    if isinstance(settings.drive, int) and settings.drive < len(channels):
-        settings = settings.model_copy(update={"drive": channels[settings.drive]})
+    """The settings of a result as JSON; a channel is told as its file tells it: by name, which other stacks share."""
+    settings, keys = result.settings, result.source.keys
+    if isinstance(settings.drive, int) and settings.drive < len(keys):
+        settings = settings.model_copy(update={"drive": keys[settings.drive]})
+    if result.source.alone:
+        settings = settings.model_copy(update={"drive": None, "channel": keys[0]})
     return str(settings.model_dump_json(indent=2)) + "\n"
+
+
+def _shows(layer: Any, new: NewLayer) -> bool:
+    """Whether a layer shows an earlier state of the same thing: of the same source, by the same choices."""
+    known, wanted = layer.metadata.get(METADATA, {}), new.kwargs["metadata"][METADATA]
+    return (
+        bool(source_id(layer))
+        and all(known.get(key) == wanted[key] for key in ("layer_id", "role", "label", "of_channel"))
+        and layer.ndim == _ndim(new)
+        # A retouched image is the user's work: the new one stands beside it.
+        and "retouched" not in known
+    )
 
 
 def _ndim(new: NewLayer) -> int:

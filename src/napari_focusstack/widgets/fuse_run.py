@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.fusion.fused import Fused
 from napari_focusstack.core.progress import Job, relay
 from napari_focusstack.core.stack import AXES, Stack
-from napari_focusstack.widgets.layers import METADATA, Frame, Placed, place
+from napari_focusstack.widgets.layers import METADATA, Frame, Placed, frame_of, identity, place, stack_of
 
-NOT_FOR_QUANTIFICATION = (
-    "Intensities of a fused image are not for quantification: they mix slices. "
-    "Measure in the source, at the slice that the index names."
-)
+FAINT = 0.05
+"""Heights of less confidence than this are noise: they are not shown. Files keep them, with the confidence beside."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Look:
         return cls(layer.name, (float(low), float(high)), layer.colormap, float(layer.gamma), str(layer.blending))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Source:
     """What is fused, detached from the layers: they may be renamed or deleted meanwhile.
 
@@ -52,11 +51,17 @@ class Source:
         How the layer lies in the world.
     looks : tuple of Look
         Look of each source layer; one for a layer that holds its channels itself.
+    keys : tuple of int or str
+        What a recipe calls each channel of the stack: its name in the file, or its index where that has none.
+    alone : bool
+        Whether this is one of several channels of a file.
     """
 
     stack: Stack
     frame: Frame
     looks: tuple[Look, ...]
+    keys: tuple[int | str, ...] = ()
+    alone: bool = False
 
     @property
     def split(self) -> bool:
@@ -64,9 +69,11 @@ class Source:
         return len(self.looks) > 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FuseResult:
     """Fused images of one or more time points and positions, as arrays with their axes.
+
+    Where the sharpest point lies is kept in slices: its height in µm follows the calibration, which may change later.
 
     Attributes
     ----------
@@ -75,9 +82,13 @@ class FuseResult:
     settings : FuseSettings
         How.
     fused : Fused
-        The arrays, with axes T and P in front where the source has them.
+        The arrays, with axes T and P in front where the source has them; without depth, see `measured`.
+    peak : float32 array
+        Position of the sharpest point in slices, between them too.
+    shown : float32 array or None
+        Its height in µm as it is shown, see `shown_depth`; None where the heights of the slices are not known.
     map_axes : str
-        Axes of index, depth and confidence.
+        Axes of index, peak and confidence.
     at : mapping of str to int
         Time point and position at which the arrays begin.
     """
@@ -85,8 +96,15 @@ class FuseResult:
     source: Source
     settings: Any
     fused: Fused
+    peak: NDArray[np.float32]
+    shown: NDArray[np.float32] | None
     map_axes: str
     at: Mapping[str, int] = field(default_factory=dict)
+
+    def measured(self) -> Fused:
+        """The arrays with the depth in µm by the calibration of the source as it is now; None where it has none."""
+        heights = self.source.stack.heights_um
+        return self.fused if heights is None else dataclasses.replace(self.fused, depth_um=depth_of(self.peak, heights))
 
     @property
     def label(self) -> str:
@@ -133,39 +151,48 @@ class FuseJob:
 
         stack = self.source.stack
         wanted = [(p, t) for p in self.positions for t in self.times]
-        results: list[Fused] = []
-        for i, (p, t) in enumerate(wanted):
-            job = fuse_job(stack, self.settings, time=t, position=p)
-            message = "" if len(wanted) == 1 else f"{i + 1} of {len(wanted)}"
-            step = 1000 / len(wanted)
-            results.append((yield from relay(job, done=round(i * step), total=round((i + 1) * step), message=message)))
         leading = "".join(a for a in "PT" if a in stack.axes)
         lengths = {"P": len(self.positions), "T": len(self.times)}
         shape = tuple(lengths[a] for a in leading)
-        first = results[0]
-        maps = "CYX" if first.index.ndim == 3 else "YX"
-        depth = None if first.depth_um is None else _joined([r.depth_um for r in results], shape)
-        fused = dataclasses.replace(
-            first,
-            image=_joined([r.image for r in results], shape),
-            axes=leading + first.axes,
-            index=_joined([r.index for r in results], shape),
-            depth_um=depth,
-            confidence=_joined([r.confidence for r in results], shape),
-        )
+        # Slices for heights: the depth is the position of the peak then.
+        in_slices = dataclasses.replace(stack, z_um=1.0, z_positions_um=None)
+        arrays: dict[str, NDArray[Any]] = {}
+        for i, (p, t) in enumerate(wanted):
+            job = fuse_job(in_slices, self.settings, time=t, position=p)
+            message = "" if len(wanted) == 1 else f"{i + 1} of {len(wanted)}"
+            step = 1000 / len(wanted)
+            one = yield from relay(job, done=round(i * step), total=round((i + 1) * step), message=message)
+            for name in ("image", "index", "depth_um", "confidence"):
+                part = getattr(one, name)
+                # Filled in one by one: a long time series must not be in memory twice.
+                if i == 0:
+                    arrays[name] = np.empty((*shape, *part.shape), part.dtype) if shape else part
+                if shape:
+                    arrays[name].reshape(-1, *part.shape)[i] = part
+            parameters, axes, method, slices = dict(one.parameters), one.axes, one.method, one.slices
+            maps = "CYX" if one.index.ndim == 3 else "YX"
+            del one, part, job
+        if len(wanted) > 1 and "alignment" in parameters:
+            parameters["alignment"] = "the slices of each series registered to its middle one"
+        peak = arrays.pop("depth_um")
+        fused = Fused(**arrays, axes=leading + axes, depth_um=None, method=method, parameters=parameters, slices=slices)
         at = {a: first_of[0] for a, first_of in (("P", self.positions), ("T", self.times)) if a in leading}
-        return FuseResult(self.source, self.settings, fused, leading + maps, at)
+        shown = shown_depth(peak, fused.confidence, stack.heights_um)
+        return FuseResult(self.source, self.settings, fused, peak, shown, leading + maps, at)
 
 
-def _joined(arrays: Sequence[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    if not shape:
-        return np.asarray(arrays[0])
-    return np.stack(arrays).reshape(*shape, *arrays[0].shape)
+def depth_of(peak: NDArray[np.float32], heights_um: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Heights in µm at positions in slices, linear between them; the steps may be uneven."""
+    depth = np.empty(peak.shape, np.float32)
+    slices = np.arange(len(heights_um))
+    for where in np.ndindex(*peak.shape[:-2]):
+        depth[where] = np.interp(peak[where], slices, heights_um)
+    return depth
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NewLayer:
-    """A layer to be: `role` is ``"fused"``, ``"index"``, ``"depth"`` or ``"values"``."""
+    """A layer to be: `role` is ``"fused"``, ``"index"``, ``"depth"``, ``"confidence"`` or ``"values"``."""
 
     role: str
     data: Any
@@ -173,12 +200,40 @@ class NewLayer:
     channel: int | None = None
 
 
-@dataclass
+@dataclass(eq=False)
 class Made:
-    """A result and the layers that show it."""
+    """A result and the layers that show it; told from others by identity, as arrays have no one answer to ``==``."""
 
     result: FuseResult
     layers: list[tuple[NewLayer, Any]] = field(default_factory=list)
+
+    def recalibrate(self, layers: Iterable[Any]) -> bool:
+        """Take over the calibration that the layers have now; tell whether the heights of the slices changed.
+
+        Parameters
+        ----------
+        layers : iterable of layers
+            Those of the viewer. The source tells the heights as long as it is among them, the fused image its pixels.
+        """
+        source, stack = self.result.source, self.result.source.stack
+        new: dict[str, Any] = {}
+        fused = self.of_role("fused")
+        if fused:
+            frame = frame_of(fused[0])
+            um = dict(zip(frame.axes, frame.um, strict=True))
+            new |= {"y_um": um.get("Y"), "x_um": um.get("X")}
+        layer = layer_of_id(layers, source.frame.layer_id)
+        if layer is not None:
+            new |= _z_of(layer, stack)
+            source = dataclasses.replace(source, frame=frame_of(layer))
+        before, calibrated = stack.heights_um, dataclasses.replace(stack, **new)
+        self.result = dataclasses.replace(self.result, source=dataclasses.replace(source, stack=calibrated))
+        after = calibrated.heights_um
+        if np.array_equal(before, after) if before is not None and after is not None else before is after:
+            return False
+        shown = shown_depth(self.result.peak, self.result.fused.confidence, after)
+        self.result = dataclasses.replace(self.result, shown=shown)
+        return True
 
     def of_role(self, role: str) -> list[Any]:
         """The layers of one role."""
@@ -197,6 +252,22 @@ class Made:
         return dict(known.get("retouched", {}))
 
 
+def layer_of_id(layers: Iterable[Any], layer_id: str) -> Any:
+    """The layer that has an `identity`, whatever it is called now; None where it is gone."""
+    # A duplicate has the metadata of its original until it is asked.
+    alike = [layer for layer in layers if layer.metadata.get(METADATA, {}).get("id") == layer_id]
+    return next((layer for layer in alike if identity(layer) == layer_id), None) if layer_id else None
+
+
+def _z_of(layer: Any, stack: Stack) -> dict[str, Any]:
+    """Z step and heights of a layer, if it is still a stack of as many slices."""
+    try:
+        now = stack_of(layer)
+    except InputError:
+        return {}
+    return {"z_um": now.z_um, "z_positions_um": now.z_positions_um} if now.n_slices == stack.n_slices else {}
+
+
 def provenance_of(result: FuseResult) -> dict[str, Any]:
     """What made a result, as plain values."""
     fused, stack = result.fused, result.source.stack
@@ -207,33 +278,39 @@ def provenance_of(result: FuseResult) -> dict[str, Any]:
         "settings": result.settings.model_dump(),
         "channels": list(stack.channels),
         "source": str(stack.source or ""),
+        "label": result.label,
     }
 
 
 def layers_of_result(result: FuseResult) -> list[NewLayer]:
-    """Make the layers of a result, in the order in which they are added: fused image, index, height.
+    """Make the layers of a result, in the order in which they are added: fused image, index, height, confidence.
 
-    The fused image looks like its source. Index and height lie above it, hidden: one click on the eye shows them.
+    The fused image looks like its source. The maps lie above it, hidden: one click on the eye shows them.
     """
-    return [*_fused_layers(result), *reversed(_map_layers(result))]
+    return [*_fused_layers(result), *map_layers(result)]
 
 
-def _map_layers(result: FuseResult) -> list[NewLayer]:
+def map_layers(result: FuseResult, roles: Sequence[str] = ("index", "depth", "confidence")) -> list[NewLayer]:
+    """Make the layers of the maps of a result; that of the height only where the z step is known."""
     fused, source = result.fused, result.source
     name = source.stack.name if source.split else source.looks[0].name
     slices = fused.slices or (0, 1)
     last = max(slices[-1], slices[0] + 1)
     maps: list[tuple[str, Any, str, tuple[float, float], str]] = []
-    if fused.depth_um is not None:
-        finite = fused.depth_um[np.isfinite(fused.depth_um)]
+    if "index" in roles:
+        maps.append(("index", fused.index, "index", (float(slices[0]), float(last)), "viridis"))
+    shown = result.shown
+    if "depth" in roles and shown is not None:
+        finite = shown[np.isfinite(shown)]
         low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-        maps.append(("depth", fused.depth_um, "height µm", (low, high if high > low else low + 1.0), "viridis"))
-    maps.append(("index", fused.index, "index", (float(slices[0]), float(last)), "viridis"))
+        maps.append(("depth", shown, "height µm", (low, high if high > low else low + 1.0), "viridis"))
+    if "confidence" in roles:
+        maps.append(("confidence", fused.confidence, "confidence", (0.0, 1.0), "gray"))
     made = []
     for role, data, words, limits, colormap in maps:
         for c in range(data.shape[result.map_axes.index("C")]) if _splits_maps(result) else (None,):
             part, axes = (data, result.map_axes) if c is None else _channel(data, result.map_axes, c)
-            placed = lay(part, axes, result=result, role=role)
+            placed = lay(part, axes, result=result, role=role, channel=c)
             of = name if c is None else source.looks[c].name
             kwargs = {
                 **placed.kwargs,
@@ -245,6 +322,17 @@ def _map_layers(result: FuseResult) -> list[NewLayer]:
             }
             made.append(NewLayer(role, placed.data, kwargs, c))
     return made
+
+
+def shown_depth(
+    peak: NDArray[np.float32], confidence: NDArray[np.float32], heights_um: NDArray[np.float64] | None
+) -> NDArray[np.float32] | None:
+    """Heights in µm as they are shown: NaN, which napari leaves transparent, where there is no evidence."""
+    if heights_um is None:
+        return None
+    depth = depth_of(peak, heights_um)
+    depth[confidence < FAINT] = np.nan
+    return depth
 
 
 def layers_of_values(result: FuseResult, values: NDArray[Any]) -> list[NewLayer]:
@@ -260,7 +348,7 @@ def _fused_layers(result: FuseResult, image: NDArray[Any] | None = None, *, role
     for i, look in enumerate(source.looks):
         c = i if source.split else None
         data, axes = (image, fused.axes) if c is None else _channel(image, fused.axes, c)
-        placed = lay(data, axes, result=result, role=role)
+        placed = lay(data, axes, result=result, role=role, channel=c)
         kwargs = {**placed.kwargs, "name": f"{look.name} {words} ({result.label})"}
         # The lowest of the new images hides the sources, the others are added to it as their sources are.
         kwargs["blending"] = "opaque" if i == 0 and look.blending == "additive" else look.blending
@@ -270,7 +358,7 @@ def _fused_layers(result: FuseResult, image: NDArray[Any] | None = None, *, role
     return made
 
 
-def lay(data: Any, axes: str, *, result: FuseResult, role: str) -> Placed:
+def lay(data: Any, axes: str, *, result: FuseResult, role: str, channel: int | None = None) -> Placed:
     """Place an array of a result on its source.
 
     napari lines layers up by their last axes. So an axis of the source that the result lost (z) may only be left out
@@ -283,7 +371,8 @@ def lay(data: Any, axes: str, *, result: FuseResult, role: str) -> Placed:
     letters = sorted({*axes, *thick}, key=AXES.index)
     data = np.expand_dims(data, [i for i, a in enumerate(letters) if a in thick])
     at: dict[str, Any] = {**result.at, **{a: (stack.size(a) - 1) / 2 for a in thick}}
-    placed = place(data, "".join(letters), like=frame, at=at, provenance={**provenance_of(result), "role": role})
+    known = {**provenance_of(result), "role": role, "of_channel": channel}
+    placed = place(data, "".join(letters), like=frame, at=at, provenance=known)
     kept = frame.axes[first:]
     stretch = np.array([stack.size(a) if a in thick else 1.0 for a in kept])
     if "scale" in placed.kwargs:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
+from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 
 import numpy as np
 from napari.layers import Image
@@ -18,6 +20,12 @@ from napari_focusstack.core.stack import AXES, Optics, Stack
 
 METADATA = "napari_focusstack"
 """Key of our entry in ``layer.metadata``: on sources what a layer can't hold otherwise, on results the provenance."""
+
+_KNOWN: WeakValueDictionary[str, Any] = WeakValueDictionary()
+"""Layers by their identity."""
+
+_HELD: WeakKeyDictionary[Any, tuple[Any, int]] = WeakKeyDictionary()
+"""The array that a layer held when it was last looked at, and how many there were before it."""
 
 LABELS = {
     "P": ("p", "pos", "position", "positions", "s", "scene", "series", "m", "site", "fov", "well"),
@@ -33,7 +41,7 @@ UNLABELLED = {2: "YX", 3: "ZYX", 4: "TZYX", 5: "TCZYX", 6: "PTCZYX"}
 """The rule for layers whose axes are not labelled: napari shows channels as layers, so a fourth axis is time."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Frame:
     """How a layer lies in the world, detached from the layer: still good after that is renamed, moved or deleted.
 
@@ -57,6 +65,8 @@ class Frame:
         By which rule the axes were named.
     path : Path or None
         File the layer was read from.
+    layer_id : str
+        The layer's `identity`.
     """
 
     name: str
@@ -68,6 +78,44 @@ class Frame:
     rgb: bool
     note: str
     path: Path | None = None
+    layer_id: str = ""
+
+
+def identity(layer: Any) -> str:
+    """What tells a layer from every other, whatever it is called; kept in its metadata.
+
+    Results and regions name their source by it (`source_id`). A duplicate of a layer gets one of its own.
+    """
+    known = layer.metadata.get(METADATA, {})
+    found = str(known.get("id", ""))
+    if not found or _KNOWN.get(found, layer) is not layer:
+        found = uuid4().hex
+        # A new mapping: a duplicate shares the old one with its original.
+        layer.metadata[METADATA] = {**known, "id": found}
+    _KNOWN[found] = layer
+    return found
+
+
+def data_number(layer: Any) -> int:
+    """Which of the arrays it is that the layer has held: another number after ``layer.data = …``."""
+    held, number = _HELD.get(layer, (None, -1))
+    if held is None or held() is not layer.data:
+        number += 1
+        _HELD[layer] = _reference(layer.data), number
+    return number
+
+
+def _reference(data: Any) -> Callable[[], Any]:
+    """A weak reference, or a strong one to what can't have any."""
+    try:
+        return ref(data)
+    except TypeError:
+        return lambda: data
+
+
+def source_id(layer: Any) -> str:
+    """The `identity` of the layer that a result or region was made from (by `place`); empty where there is none."""
+    return str(layer.metadata.get(METADATA, {}).get("layer_id", ""))
 
 
 def name_axes(labels: Sequence[str]) -> tuple[str, str]:
@@ -133,6 +181,7 @@ def frame_of(layer: Any) -> Frame:
         rgb=bool(getattr(layer, "rgb", False)),
         note=note,
         path=Path(path) if path else None,
+        layer_id=identity(layer),
     )
 
 
@@ -202,7 +251,7 @@ def show(layer: Any, dims: Any, **where: int) -> None:
     dims.set_point([first + i for i in places], [float(world[i]) for i in places])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Placed:
     """A result as a layer: ``viewer.add_image(placed.data, **placed.kwargs, name=…)``."""
 
@@ -264,6 +313,7 @@ def place(
             METADATA: {
                 "version": __version__,
                 "layer": like.name,
+                "layer_id": like.layer_id,
                 "file": str(like.path) if like.path else None,
                 **(provenance or {}),
             }
@@ -285,9 +335,11 @@ def layer_of(stack: Stack) -> Placed:
     um = {"Y": stack.y_um, "X": stack.x_um, "Z": stack.z_um}
     axes = stack.axes.rstrip("S")
     heights = stack.z_positions_um
-    even = heights is not None and (len(heights) < 2 or np.allclose(np.diff(heights), heights[1] - heights[0]))
-    if heights is not None and len(heights) > 1:
-        um["Z"] = abs(float(np.mean(np.diff(heights)))) or None
+    steps = np.diff(heights or ())
+    # Scale and translate can hold heights that rise evenly; any others, falling ones too, are kept beside.
+    even = len(steps) > 0 and steps[0] > 0 and np.allclose(steps, steps[0])
+    if len(steps):
+        um["Z"] = abs(float(np.mean(steps))) or None
     known: dict[str, Any] = {"channels": list(stack.channels), "optics": stack.optics}
     if heights is not None and not even:
         known["z_positions_um"] = list(heights)

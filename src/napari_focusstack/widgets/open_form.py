@@ -29,28 +29,42 @@ from qtpy.QtWidgets import (
 
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.stack import Stack
+from napari_focusstack.io.heights import csv_columns, parse_heights
 from napari_focusstack.widgets.open_values import (
     AXIS_NAMES,
     Calibration,
     Guess,
     calibrate,
-    csv_columns,
-    parse_heights,
 )
 
 NOT_KNOWN = "not known"
 
 
+class _LengthBox(QDoubleSpinBox):
+    """Shows as many decimals as the value has."""
+
+    def textFromValue(self, value: float) -> str:  # noqa: N802 (Qt's name)
+        """The value without idle zeros, with the language's decimal sign."""
+        text: str = self.locale().toString(value, "f", self.decimals())
+        point = self.locale().decimalPoint()
+        return text.rstrip("0").rstrip(point) if point in text else text
+
+
 class LengthField(QWidget):
-    """A length in µm, or "not known"; a note beside it says where the value comes from."""
+    """A length in µm, or "not known"; a note beside it says where the value comes from.
+
+    A value that is filled in stays as it is, to the last digit, until the user changes it.
+    """
 
     changed = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.spin = QDoubleSpinBox()
+        self._filled: float | None = None
+        self.edited = False
+        self.spin = _LengthBox()
+        self.spin.setDecimals(8)
         self.spin.setRange(0.0, 1e6)
-        self.spin.setDecimals(4)
         self.spin.setSuffix(" µm")
         self.spin.setSpecialValueText(NOT_KNOWN)
         self.spin.setStepType(QAbstractSpinBox.StepType.AdaptiveDecimalStepType)
@@ -66,11 +80,12 @@ class LengthField(QWidget):
     @property
     def value(self) -> float | None:
         """The length, None where it is not known."""
-        return self.spin.value() or None
+        return (self.spin.value() or None) if self.edited else self._filled
 
     def fill(self, known: float | None, guess: float | None = None, guess_from: str = "", *, said_by: str) -> None:
         """Show what is `known`, else a `guess` with where it comes from."""
         self.spin.setValue(known or guess or 0.0)
+        self._filled, self.edited = known or guess, False
         if known:
             self.note.setText(f"from the {said_by}")
         elif guess:
@@ -79,6 +94,7 @@ class LengthField(QWidget):
             self.note.setText(f"not in the {said_by}")
 
     def _on_changed(self) -> None:
+        self.edited = True
         self.note.setText("set by you" if self.value else "")
         self.changed.emit()
 
@@ -99,6 +115,7 @@ class StackForm(QWidget):
         self._said_by = said_by
         self._stack: Stack | None = None
         self._square = True
+        self._filled = "", ""
         self._axis_boxes: list[tuple[int, QComboBox]] = []
         self.summary = QLabel()
         self.summary.setWordWrap(True)
@@ -160,6 +177,7 @@ class StackForm(QWidget):
         self.uneven.setChecked(stack.z_positions_um is not None)
         self.heights.setPlainText(", ".join(f"{h:.10g}" for h in stack.z_positions_um or ()))
         self.channels.setText(", ".join(stack.channels))
+        self._filled = self.heights.toPlainText(), self.channels.text()
         self._on_edited()
 
     def calibration(self) -> Calibration:
@@ -175,16 +193,26 @@ class StackForm(QWidget):
         axes = self._axes()
         n = self._length(axes, "Z")
         x_um = self.pixel.value
-        names = tuple(name.strip() for name in self.channels.text().split(",") if name.strip())
-        heights = parse_heights(self.heights.toPlainText(), n=n) if "Z" in axes and self.uneven.isChecked() else None
+        heights = self._heights(n) if "Z" in axes and self.uneven.isChecked() else None
         return Calibration(
             axes=axes,
-            y_um=x_um if self._square else self.pixel_y.value,
+            y_um=x_um if self._square and self.pixel.edited else self.pixel_y.value,
             x_um=x_um,
             z_um=self.z_step.value if "Z" in axes and heights is None else None,
             z_positions_um=heights,
-            channels=names if "C" in axes else (),
+            channels=self._names() if "C" in axes else (),
         )
+
+    def _heights(self, n: int) -> tuple[float, ...]:
+        text = self.heights.toPlainText()
+        known = None if self._stack is None else self._stack.z_positions_um
+        return known if known is not None and len(known) == n and text == self._filled[0] else parse_heights(text, n=n)
+
+    def _names(self) -> tuple[str, ...]:
+        text = self.channels.text()
+        if self._stack is not None and text == self._filled[1]:
+            return self._stack.channels
+        return tuple(name.strip() for name in text.split(",") if name.strip())
 
     def calibrated(self) -> Stack:
         """Give the stack with what the form says; `InputError` where that does not fit."""

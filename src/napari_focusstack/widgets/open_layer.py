@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QDialog, QDialogButtonBox, QLabel, QLayout, QVBoxLayo
 
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.stack import Stack
-from napari_focusstack.widgets.layers import METADATA, name_axes, stack_of
+from napari_focusstack.widgets.layers import METADATA, identity, name_axes, source_id, stack_of
 from napari_focusstack.widgets.open_form import StackForm, without_icons
 from napari_focusstack.widgets.open_stack import open_stacks
 from napari_focusstack.widgets.open_values import Calibration, guess_missing
@@ -99,36 +99,43 @@ def set_calibration(viewer: Any, layer: Any, stack: Stack, calibration: Calibrat
     old, _ = name_axes(layer.axis_labels)
     steps = {a: um.get(new_name[a]) or 1.0 for a in old}
     factors = {a: steps[a] / abs(layer.scale[i] or 1.0) for i, a in enumerate(old)}
+    z_axis = next((i for i, a in enumerate(old) if new_name[a] == "Z"), None)
+    z_from, z_scale = (0.0, 1.0) if z_axis is None else (layer.translate[z_axis], layer.scale[z_axis] or 1.0)
+    z_to = heights[0] if heights else 0.0 if _stored_heights(layer) else z_from * factors.get(old[z_axis or 0], 1.0)
     for other in _belonging(viewer, layer):
         letters, _ = name_axes(other.axis_labels)
         # A map of patches has steps of its own: everything is stretched, nothing set.
         factor = np.array([factors.get(a, 1.0) for a in letters])
         translate = np.asarray(other.translate) * factor
-        if heights is not None and other.ndim == layer.ndim and "Z" in calibration.axes:
-            translate[[new_name.get(a, a) for a in letters].index("Z")] = heights[0]
+        known = {**other.metadata.get(METADATA, {})}
+        known.pop("z_positions_um", None)
+        if z_axis is not None and old[z_axis] in letters:
+            i = letters.index(old[z_axis])
+            first = (other.translate[i] - z_from) / z_scale
+            translate[i] = z_to + first * steps[old[z_axis]]
+            if "role" not in known and heights:  # slices of the source, all or some of them
+                known["z_positions_um"] = list(heights[round(first) :][: other.data.shape[i]])
         other.units = ["um" if um.get(new_name.get(a, a)) else "pixel" for a in letters]
         other.scale = np.asarray(other.scale) * factor
         other.translate = translate
         other.axis_labels = tuple(new_name.get(a, a).lower() for a in letters)
-        known = {**other.metadata.get(METADATA, {})}
-        if other is layer or known.get("group"):
-            known.pop("z_positions_um", None)
-            if heights is not None:
-                known["z_positions_um"] = list(heights)
-            if calibration.channels:
-                known["channels"] = list(calibration.channels)
-            other.metadata[METADATA] = known
+        if calibration.channels and (other is layer or known.get("group")):
+            known["channels"] = list(calibration.channels)
+        other.metadata[METADATA] = known
     if layer.ndim == viewer.dims.ndim:
         viewer.dims.axis_labels = tuple(layer.axis_labels)
 
 
+def _stored_heights(layer: Any) -> bool:
+    """Whether a layer holds heights that its scale and translate can't tell."""
+    return layer.metadata.get(METADATA, {}).get("z_positions_um") is not None
+
+
 def _belonging(viewer: Any, layer: Any) -> list[Any]:
-    """The layer, its other channels, and the results that were made from it."""
+    """The layer, its other channels, and what was made from them, whatever they are called."""
     group = layer.metadata.get(METADATA, {}).get("group")
-    names = {layer.name}
     found = [layer]
     if group:
         found += [o for o in viewer.layers if o is not layer and o.metadata.get(METADATA, {}).get("group") == group]
-        names |= {o.name for o in found}
-    found += [o for o in viewer.layers if o not in found and o.metadata.get(METADATA, {}).get("layer") in names]
-    return found
+    sources = {identity(o) for o in found}
+    return [*found, *(o for o in viewer.layers if o not in found and source_id(o) in sources)]

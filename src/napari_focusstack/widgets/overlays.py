@@ -60,6 +60,7 @@ class Shown:
     target: Target
     scorer: str
     basis: Any
+    grid: Grid
 
 
 class Overlays(QObject):
@@ -102,7 +103,7 @@ class Overlays(QObject):
     def show_map(self, scored: Scored, frame: Frame, target: Target) -> None:
         """Show a focus map on the stack that it is of."""
         report = scored.report
-        shown = Shown(target, report.scorer, scored.basis)
+        shown = Shown(target, report.scorer, scored.basis, report.grid)
         if shown == self._map_shown:
             return
         view = scored.view

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from weakref import WeakMethod
@@ -19,6 +19,14 @@ from napari_focusstack.widgets.layers import show, stack_of
 from napari_focusstack.widgets.picks_table import PicksPanel, proposed_file
 
 KEYS = {"P": "pick", "N": "next_stack"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table to write, and whether a file of that name may be replaced."""
+
+    path: Path
+    overwrite: bool
 
 
 class PickFlow(QObject):
@@ -102,9 +110,16 @@ class PickFlow(QObject):
         """Ask for a file and write the list there."""
         from napari_focusstack.io.write import write_text
 
-        write = partial(write_text, text=self._panel.picks.to_csv())
-        source = stack_of(self._desk.layer).source if self._desk.layer is not None else None
-        save_table(self._panel, "Save picks", proposed_file(source, "picks.csv"), write)
+        stack = stack_or_none(self._desk.layer)
+        chosen = ask_table(self._panel, "Save picks", proposed_file(stack.source if stack else None, "picks.csv"))
+        if chosen is None:
+            return
+        try:
+            write_text(chosen.path, self._panel.picks.to_csv(), overwrite=chosen.overwrite)
+        except InputError as error:
+            show_warning(str(error))
+        else:
+            show_info(f"Saved {chosen.path}.")
 
     def _made(self, z: int, *, by: str) -> Pick:
         where, scored = self._desk.where(), self._desk.scored
@@ -156,21 +171,16 @@ class PickFlow(QObject):
             show(layer, self._desk.viewer.dims, Z=scored.report.decision.best)
 
 
-def save_table(parent: QWidget, title: str, proposed: str, write: Callable[..., Path]) -> None:
-    """Ask for a file name and let `write(path, overwrite=…)` write there; a problem becomes a notification."""
+def ask_table(parent: QWidget, title: str, proposed: str) -> Table | None:
+    """Ask for the name of a table to write; None where the dialog was cancelled."""
     chosen, _ = QFileDialog.getSaveFileName(parent, title, proposed, "Table (*.csv)")
     if not chosen:
-        return
+        return None
     path = Path(chosen)
     if not path.suffix:
         path = path.with_suffix(".csv")
-    try:
-        # The dialog has asked whether to replace the file of the name that was chosen there, and only of that.
-        write(path, overwrite=str(path) == chosen)
-    except InputError as error:
-        show_warning(str(error))
-    else:
-        show_info(f"Saved {path}.")
+    # The dialog has asked whether to replace the file of the name that was chosen there, and only of that.
+    return Table(path, overwrite=str(path) == chosen)
 
 
 def _weakly(method: Callable[[], None]) -> Callable[..., None]:

@@ -15,7 +15,9 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.stack import Stack
+from napari_focusstack.io.files import EXTENSIONS, resolve
 from napari_focusstack.io.read import read_stacks, to_dask
 from napari_focusstack.widgets.layers import METADATA, layer_of
 
@@ -34,9 +36,16 @@ LIMIT_QUANTILES = (0.001, 0.9995)
 
 
 def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
-    """Say how to read `path` (a file, a folder, or the slices of a stack); None where it does not exist."""
-    paths = [path] if isinstance(path, str) else list(path)
-    return read if paths and all(Path(p).exists() for p in paths) else None
+    """Say how to read `path` (a file, a folder, or the slices of a stack); None where others may know better.
+
+    That is: where it does not exist, where a folder holds no image (OME-Zarr is a folder), or where its name is that
+    of a format that is not read here.
+    """
+    try:
+        files, _, _ = resolve(path)
+    except InputError:
+        return None
+    return read if all(file.suffix.lower() in EXTENSIONS for file in files) else None
 
 
 def read(path: str | Sequence[str]) -> list[LayerData]:
@@ -55,7 +64,9 @@ def layers_of(stack: Stack) -> list[LayerData]:
     """Make a napari layer of each channel of a stack, calibrated, with its colour and contrast limits."""
     group = uuid4().hex
     layers: list[LayerData] = []
-    names = stack.channels or tuple(f"channel {i + 1}" for i in range(stack.n_channels))
+    names = stack.channels or tuple(f"channel {i}" for i in range(stack.n_channels))
+    # What a recipe calls a channel: names that the file has, and tells apart.
+    named = len(set(stack.channels)) == stack.n_channels
     colours = COLORMAPS.get(stack.n_channels, MANY)
     for c in range(stack.n_channels):
         single = stack.only_channel(c)
@@ -68,7 +79,12 @@ def layers_of(stack: Stack) -> list[LayerData]:
         }
         if stack.n_channels > 1:
             kwargs["name"] = f"{stack.name} {names[c]}"
-            kwargs["metadata"][METADATA] |= {"group": group, "channel": names[c], "stack": stack.name}
+            kwargs["metadata"][METADATA] |= {
+                "group": group,
+                "channel": names[c],
+                "channel_key": names[c] if named else c,
+                "stack": stack.name,
+            }
             kwargs |= {"colormap": colours[c % len(colours)], "blending": "additive"}
         if not stack.is_rgb:
             kwargs["contrast_limits"] = contrast_limits(single)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_focusstack.widgets.focus_state import Polygons
-from napari_focusstack.widgets.layers import METADATA, Frame, frame_of, place, stack_of
+from napari_focusstack.widgets.layers import METADATA, Frame, frame_of, identity, place, source_id, stack_of
 
 AREAS = ("rectangle", "ellipse", "polygon")
 """Shapes that hold an area; lines and paths don't."""
@@ -101,9 +101,8 @@ class RegionTool(QObject):
     def follow(self, source: Any) -> None:
         """Take the region layer of another stack, if it has one."""
         self._source = source
-        name = None if source is None else source.name
-        own = (x for x in self._viewer.layers if is_region_layer(x) and x.metadata[METADATA]["layer"] == name)
-        self._take(next(own, None))
+        regions = [] if source is None else [x for x in self._viewer.layers if is_region_layer(x)]
+        self._take(next((x for x in regions if source_id(x) == identity(source)), None))
 
     def draw(self) -> None:
         """Let the user draw on the current stack."""

@@ -6,7 +6,7 @@ work. The fused image is a function of it: wherever it changes, the pixels are m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,15 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_focusstack.core.progress import Job, Progress
 from napari_focusstack.core.stack import Stack
-from napari_focusstack.widgets.fuse_run import FuseResult, Made, lay
+from napari_focusstack.widgets.fuse_run import FuseResult, Made, lay, layer_of_id
+from napari_focusstack.widgets.job import JobRunner
 from napari_focusstack.widgets.layers import METADATA, shown_at
 
 BRUSH_PX = 24
 FOLLOW_MS = 40
+REST_MS = 150
+"""A slice is read when the slider has rested for so long."""
+
+KEPT_SLICES = 8
+"""So many slices are kept in memory: the brush comes back to the same few."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Canvas:
     """The arrays that are painted on, in place, and what they were.
 
@@ -32,14 +39,17 @@ class Canvas:
         The slices.
     images : list of (Y, X) or (Y, X, 3) array
         The fused image of each channel.
-    indices, depths : list of (Y, X) array
-        One, or one a channel; no depths where the z step is not known.
+    maps : mapping of str to list of (Y, X) array
+        ``"index"``, ``"peak"``, ``"confidence"`` and ``"depth"`` (as it is shown, in µm): one, or one a channel.
+    before : mapping
+        Copies of all of them.
+    planes : dict
+        The slices that were read, by slice and channel.
     """
 
     series: Stack
     images: list[NDArray[Any]]
-    indices: list[NDArray[Any]]
-    depths: list[NDArray[Any]]
+    maps: dict[str, list[NDArray[Any]]]
     before: dict[str, list[NDArray[Any]]] = field(default_factory=dict)
     planes: dict[tuple[int, int], NDArray[Any]] = field(default_factory=dict)
 
@@ -47,49 +57,67 @@ class Canvas:
     def of(cls, result: FuseResult, series: Stack) -> Canvas:
         """Views of the arrays of a result of one time point and position."""
         fused = result.fused
-        n_extra = sum(a in "PT" for a in fused.axes)
-        first = (0,) * n_extra
-        image, index = fused.image[first], fused.index[first]
-        depth = None if fused.depth_um is None else fused.depth_um[first]
-        canvas = cls(
-            series,
-            list(image) if "C" in fused.axes else [image],
-            list(index) if "C" in result.map_axes else [index],
-            [] if depth is None else list(depth) if "C" in result.map_axes else [depth],
-        )
-        canvas.before = {
-            "images": [a.copy() for a in canvas.images],
-            "indices": [a.copy() for a in canvas.indices],
-            "depths": [a.copy() for a in canvas.depths],
-        }
+        first = (0,) * sum(a in "PT" for a in fused.axes)
+        image = fused.image[first]
+        arrays: dict[str, NDArray[Any]] = {"index": fused.index, "peak": result.peak, "confidence": fused.confidence}
+        if result.shown is not None:
+            arrays["depth"] = result.shown
+        maps = {}
+        for name, array in arrays.items():
+            maps[name] = list(array[first]) if "C" in result.map_axes else [array[first]]
+        canvas = cls(series, list(image) if "C" in fused.axes else [image], maps)
+        canvas.before = {"image": [a.copy() for a in canvas.images]}
+        canvas.before |= {name: [a.copy() for a in found] for name, found in maps.items()}
         return canvas
 
-    def paint(self, labels: NDArray[Any], where: tuple[slice, slice]) -> None:
-        """Make the pixels of a rectangle anew: from slice ``label - 1``, or as they were where the label is 0."""
-        part = labels[where]
-        for name, arrays in (("images", self.images), ("indices", self.indices), ("depths", self.depths)):
+    def missing(self, slices: Iterable[int]) -> list[int]:
+        """Those of some slices that were not read yet."""
+        wanted = [z for z in slices if 0 <= z < self.series.n_slices]
+        return [z for z in wanted if any((z, c) not in self.planes for c in range(len(self.images)))]
+
+    def keep(self, z: int, c: int, plane: NDArray[Any], *, besides: Collection[int]) -> None:
+        """Keep a plane that was read, and few of those that no slice of `besides` needs."""
+        if len(self.planes) >= KEPT_SLICES * len(self.images):
+            self.planes = {key: found for key, found in self.planes.items() if key[0] in besides}
+        self.planes[z, c] = plane
+
+    def paint(self, labels: NDArray[Any], changed: NDArray[np.bool_], where: tuple[slice, slice]) -> None:
+        """Make the changed pixels of a rectangle anew: from slice ``label - 1``, or as they were where the label is 0.
+
+        The slices must have been read.
+        """
+        part, changed = labels[where], changed[where]
+        own = changed & (part == 0)
+        for name, arrays in (("image", self.images), *self.maps.items()):
             for array, was in zip(arrays, self.before[name], strict=True):
-                array[where] = was[where]
+                array[where][own] = was[where][own]
         heights = self.series.heights_um
-        for label in np.unique(part[part > 0]):
-            z, here = int(label) - 1, part == label
+        for label in np.unique(part[changed & (part > 0)]):
+            z, here = int(label) - 1, changed & (part == label)
             if z >= self.series.n_slices:
                 continue
             for c, image in enumerate(self.images):
-                image[where][here] = self._plane(z, c)[where][here]
-            for index in self.indices:
-                index[where][here] = z
-            for depth in self.depths:
-                if heights is not None:
-                    depth[where][here] = heights[z]
+                image[where][here] = self.planes[z, c][where][here]
+            # Who paints a slice is sure of it.
+            said = {"index": z, "peak": z, "confidence": 1.0, "depth": 0.0 if heights is None else heights[z]}
+            for name, arrays in self.maps.items():
+                for array in arrays:
+                    array[where][here] = said[name]
 
-    def _plane(self, z: int, c: int) -> NDArray[Any]:
-        """A plane, read once: the brush comes back to the same few slices."""
-        if (z, c) not in self.planes:
-            if len(self.planes) > 8 * len(self.images):
-                self.planes.clear()
-            self.planes[z, c] = self.series.plane(z, c=c)
-        return self.planes[z, c]
+
+class PlanesJob:
+    """Makes the job that reads slices, a channel at a time; each comes as `Progress.partial`: slice, channel, plane."""
+
+    def __init__(self, series: Stack, slices: Sequence[int], n_channels: int) -> None:
+        self.series = series
+        self.slices = tuple(slices)
+        self.n_channels = n_channels
+
+    def __call__(self) -> Job[None]:
+        """Make the job; called in the thread that runs it."""
+        wanted = [(z, c) for z in self.slices for c in range(self.n_channels)]
+        for i, (z, c) in enumerate(wanted, 1):
+            yield Progress(i, len(wanted), f"Reading slice {z}", partial=(z, c, self.series.plane(z, c=c)))
 
 
 class Retoucher(QObject):
@@ -108,15 +136,25 @@ class Retoucher(QObject):
     -------
     slice_changed(int)
         The slice that the brush paints, which follows the z slider.
+    reading_changed(bool)
+        Slices are read, or all that are needed have been. What is painted meanwhile shows when they have.
     """
 
     slice_changed = Signal(int)
+    reading_changed = Signal(bool)
 
     def __init__(self, viewer: Any, made: Made, series: Stack, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._viewer = viewer
         self.made = made
         self._canvas = Canvas.of(made.result, series)
+        self.runner = JobRunner(self)
+        self.runner.stepped.connect(self._on_plane)
+        self.runner.succeeded.connect(self._on_read)
+        self.runner.busy_changed.connect(self.reading_changed)
+        self._rest = QTimer(self)
+        self._rest.setSingleShot(True)
+        self._rest.timeout.connect(self._read)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._follow)
@@ -144,12 +182,22 @@ class Retoucher(QObject):
         """The slice that the brush paints."""
         return int(self.labels.selected_label) - 1
 
+    @property
+    def reading(self) -> bool:
+        """Whether slices that the brush needs are still to come."""
+        return self.runner.busy or self._rest.isActive()
+
     def finish(self) -> None:
         """Put the brush down for good: what was painted stays in the image, the painted layer goes."""
         self._timer.stop()
+        self._rest.stop()
+        self.runner.cancel()
         self._viewer.dims.events.point.disconnect(self._on_slider)
         self.labels.events.labels_update.disconnect(self._on_painted)
         self.labels.events.set_data.disconnect(self._on_painted)
+        # Painted and put down before the slice was read: there is no later to wait for.
+        for step in PlanesJob(self._canvas.series, self._canvas.missing(self._unfollowed()), self._n_channels)():
+            self._on_plane(step)
         self._follow()
         self.show_slices(False)
         if self.labels in self._viewer.layers:
@@ -167,11 +215,12 @@ class Retoucher(QObject):
         """The z slider moved: paint the slice that it shows."""
         z = self._shown_slice()
         self.labels.selected_label = z + 1
+        if self._canvas.missing([z]):
+            self._rest.start(REST_MS)
         self.slice_changed.emit(z)
 
     def _shown_slice(self) -> int:
-        source = self.made.result.source.frame.name
-        layer = next((o for o in self._viewer.layers if o.name == source), None)
+        layer = layer_of_id(self._viewer.layers, self.made.result.source.frame.layer_id)
         if layer is not None:
             return shown_at(layer, self._viewer.dims).get("Z", 0)
         return self.slice if self.slice >= 0 else 0
@@ -182,20 +231,49 @@ class Retoucher(QObject):
             self._timer.start(FOLLOW_MS)
 
     def _follow(self) -> None:
-        """Make anew what changed since the last time."""
-        labels = np.asarray(self.labels.data).reshape(self._painted.shape)
+        """Make anew what changed since the last time, once the slices for it have been read."""
+        labels = self._labels()
         changed = labels != self._painted
         if not changed.any():
             return
+        if self._canvas.missing(self._unfollowed()):
+            self._read()
+            return
         rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
         where = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-        self._canvas.paint(labels, where)
+        self._canvas.paint(labels, changed, where)
         self._painted[where] = labels[where]
         said = retouched(self._painted, before=self._retouched)
         for new, layer in self.made.layers:
             layer.metadata[METADATA] = {**layer.metadata.get(METADATA, {}), "retouched": said}
             if layer.visible or new.role == "fused":
                 layer.refresh(thumbnail=False, extent=False)
+
+    @property
+    def _n_channels(self) -> int:
+        return len(self._canvas.images)
+
+    def _labels(self) -> NDArray[Any]:
+        return np.asarray(self.labels.data).reshape(self._painted.shape)
+
+    def _unfollowed(self) -> list[int]:
+        """The slices that were painted and are not in the image yet."""
+        labels = self._labels()
+        return [int(label) - 1 for label in np.unique(labels[labels != self._painted]) if label]
+
+    def _read(self) -> None:
+        """Read what the brush needs now in a thread: an aligned slice may take seconds."""
+        self._rest.stop()
+        missing = self._canvas.missing(sorted({self.slice, *self._unfollowed()}))
+        if missing:
+            self.runner.start(PlanesJob(self._canvas.series, missing, self._n_channels))
+
+    def _on_plane(self, step: Progress) -> None:
+        z, c, plane = step.partial
+        self._canvas.keep(z, c, plane, besides={self.slice, *self._unfollowed()})
+
+    def _on_read(self, _: Any = None) -> None:
+        self._follow()
 
 
 def retouched(labels: NDArray[Any], *, before: Mapping[str, int]) -> dict[str, int]:

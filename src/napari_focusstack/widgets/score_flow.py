@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,10 +17,18 @@ from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.progress import Progress
 from napari_focusstack.core.scoring import SliceScored
 from napari_focusstack.widgets.desk import Desk
-from napari_focusstack.widgets.focus_jobs import SeriesScored, judges_one_image, reweigh, score_places
+from napari_focusstack.widgets.focus_jobs import (
+    Saved,
+    SeriesFailed,
+    SeriesScored,
+    judges_one_image,
+    reweigh,
+    save_scores,
+    score_places,
+)
 from napari_focusstack.widgets.focus_state import Basis, Scored, ScoredSeries, Target
 from napari_focusstack.widgets.job import JobBar, JobRunner
-from napari_focusstack.widgets.layers import stack_of
+from napari_focusstack.widgets.layers import identity, stack_of
 
 REDRAW_MS = 100
 """While slices are scored the curve is drawn this often at most."""
@@ -44,6 +54,8 @@ class Run:
         Values of the series at work; NaN where not scored yet.
     finished : int
         Series that are done.
+    failed : list of str
+        Why some could not be scored.
     """
 
     layer: Any
@@ -53,6 +65,7 @@ class Run:
     basis: Basis
     values: NDArray[np.float64]
     finished: int = 0
+    failed: list[str] = field(default_factory=list)
 
     @property
     def target(self) -> Target:
@@ -86,6 +99,7 @@ class ScoreFlow(QObject):
         self.run: Run | None = None
         self._reweighing: Target | None = None
         self._reweigher = JobRunner(self)
+        self.saver = JobRunner(self)
         self._redraw = QTimer(self)
         self._redraw.setSingleShot(True)
         self._redraw.setInterval(REDRAW_MS)
@@ -96,6 +110,8 @@ class ScoreFlow(QObject):
         runner.failed.connect(self._on_failed)
         runner.cancelled.connect(self._on_cancelled)
         self._reweigher.succeeded.connect(self._on_reweighed)
+        self._reweigher.failed.connect(self.said)
+        self.saver.succeeded.connect(self._on_saved)
 
     def start(self, *, everywhere: bool) -> None:
         """Score the series that is shown, or every time point and position of its layer."""
@@ -115,7 +131,8 @@ class ScoreFlow(QObject):
             places = [(t, p) for p in range(stack.n_positions) for t in range(stack.n_times)]
         basis, scorer = self._desk.basis, self._desk.scorer
         self.run = Run(layer, target, places, scorer, basis, np.full(stack.n_slices, np.nan))
-        self._bar.runner.start(partial(score_places, stack, places, channel=target.channel, scorer=scorer, basis=basis))
+        job = partial(score_places, channel=target.channel, scorer=scorer, basis=basis, patch_px=self._desk.patch_px)
+        self._bar.runner.start(partial(job, stack, places))
         self.changed.emit()
 
     def reweigh(self, target: Target, basis: Basis) -> None:
@@ -123,24 +140,50 @@ class ScoreFlow(QObject):
         self._reweighing = target
         self._reweigher.start(partial(reweigh, self.series.of(target), basis))
 
+    def recalibrate(self, layer: Any) -> None:
+        """Take note that the slices of a layer lie at other heights."""
+        self._stop_reweighing(layer)
+        self.series.recalibrate(identity(layer), stack_of(layer).heights_um)
+
+    def save(self, path: Path, *, overwrite: bool) -> None:
+        """Write the scores of the layer that is shown, all decided by what decides now."""
+        layer, target, scorer, basis = self._desk.layer, self._desk.target, self._desk.scorer, self._desk.basis
+        if layer is None or target is None:
+            return
+        stack = stack_of(layer)
+        entries = self.series.beside(target, scorer)
+        job = partial(save_scores, path, entries, scorer=scorer, basis=basis, overwrite=overwrite)
+        self.saver.start(partial(job, stack=stack.name, channels=stack.channels))
+
     def layer_deleted(self, layer: Any) -> None:
         """Stop scoring a layer that was deleted, and forget what was found there."""
         if self.run is not None and self.run.layer is layer:
             self._bar.runner.cancel()
             self._refuse(f"'{layer.name}' was deleted while it was scored: scoring has stopped.")
-        self.series.drop(id(layer))
+        self._forget(layer)
 
     def layer_changed(self, layer: Any) -> None:
         """Forget what was found in pixels that are no longer there."""
         if self.run is not None and self.run.layer is layer:
             self._bar.runner.cancel()
             self._refuse(f"The pixels of '{layer.name}' changed while it was scored: score it again.")
-        self.series.drop(id(layer))
+        self._forget(layer)
 
     def stop(self) -> None:
         """Give up every job."""
         self._bar.runner.cancel()
         self._reweigher.cancel()
+        self.saver.cancel()
+
+    def _forget(self, layer: Any) -> None:
+        self._stop_reweighing(layer)
+        self.series.drop(identity(layer))
+
+    def _stop_reweighing(self, layer: Any) -> None:
+        """What is being decided is of pixels or heights that hold no longer: it must not come back."""
+        if self._reweighing is not None and self._reweighing.layer == identity(layer):
+            self._reweighing = None
+            self._reweigher.cancel()
 
     def _refuse(self, sentence: str) -> None:
         show_warning(sentence)
@@ -153,25 +196,44 @@ class ScoreFlow(QObject):
             self.run.values[step.partial.z] = step.partial.value
             if not self._redraw.isActive():
                 self._redraw.start()
-        elif isinstance(step.partial, SeriesScored):
+        elif isinstance(step.partial, (SeriesScored, SeriesFailed)):
             found = step.partial
-            done = self.run.target
-            self.series.put(Target(done.layer, done.data, done.channel, found.time, found.position), found.scored)
+            target = dataclasses.replace(self.run.first, time=found.time, position=found.position)
+            if isinstance(found, SeriesScored):
+                self.series.put(target, found.scored)
+            else:
+                self.series.fail(target, self.run.scorer, found.reason)
+                self.run.failed.append(f"position {found.position}, time {found.time}: {found.reason}")
             self.run.finished += 1
             self.run.values = np.full_like(self.run.values, np.nan)
             self.changed.emit()
 
     def _on_done(self, count: int) -> None:
-        name = self.run.layer.name if self.run else ""
+        name, failed = (self.run.layer.name, self.run.failed) if self.run else ("", [])
         self.run = None
         self.changed.emit()
-        if count > 1:
+        if failed:
+            show_warning(f"{count} stacks of '{name}' are scored, {len(failed)} could not be: {failed[0]}")
+        elif count > 1:
             show_info(f"{count} stacks of '{name}' are scored.")
 
     def _on_failed(self, sentence: str) -> None:
         self.run = None
         self.changed.emit()
         self.said.emit(sentence)
+
+    def _on_saved(self, saved: Saved) -> None:
+        for target, scored in saved.anew:
+            known = self.series.of(target).get(scored.report.scorer)
+            if known is not None and known.whole:
+                self.series.put(target, scored)
+        if saved.otherwise:
+            show_warning(
+                f"Saved {saved.path}. {saved.otherwise} of its stacks were decided by something else, as the column "
+                "'basis' says: their maps are no longer in memory. Score them again to have all alike."
+            )
+        else:
+            show_info(f"Saved {saved.path}.")
 
     def _on_cancelled(self) -> None:
         if self.run is None:
@@ -182,7 +244,8 @@ class ScoreFlow(QObject):
         self.said.emit(f"Cancelled after {done} of {n} slices.")
 
     def _on_reweighed(self, found: dict[str, Scored]) -> None:
-        if self._reweighing is not None:
+        target, self._reweighing = self._reweighing, None
+        if target is not None:
             for scored in found.values():
-                self.series.put(self._reweighing, scored)
+                self.series.put(target, scored)
         self.changed.emit()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from napari_focusstack.core.fusion.dsift import DSIFT
 from napari_focusstack.core.fusion.dwt import fuse_dwt
 from napari_focusstack.core.fusion.fused import Fused
+from napari_focusstack.core.fusion.guided import GFF
 from napari_focusstack.core.fusion.method import METHODS, ClassicalMethod, FusionMethod, Merged, Series
+from napari_focusstack.core.fusion.multiscale import CURVELET, DTCWT, NSCT
 from napari_focusstack.core.fusion.pyramid import fuse_pyramid
 from napari_focusstack.core.fusion.select import fuse_select
 from napari_focusstack.core.fusion.series import DEFAULT_METHOD, fuse_series
@@ -18,7 +21,7 @@ METHODS.add(
         "Mixes the slices at every scale by how far their detail stands out over noise; best by truth on most stacks.",
         "Burt & Kolczynski 1993, ICCV, with soft weights",
         fuse_pyramid,
-        {"levels": 6, "noise_constant": 10.0, "shrink": 0.8, "boost": 1.5, "boost_limit": 1.6},
+        {"levels": 6, "noise_constant": 10.0, "shrink": 0.8, "boost": 1.25, "boost_limit": 1.5},
     )
 )
 METHODS.add(
@@ -28,16 +31,21 @@ METHODS.add(
         "Takes each pixel from the slices that are sharpest around it: pixel values stay those of the slices.",
         "Forster et al. 2004, Microsc. Res. Tech. 65:33, with soft weights",
         fuse_select,
-        {"noise_constant": 4.0},
+        {"noise_constant": 12.0},
     )
 )
 METHODS.add(
     ClassicalMethod(
         "dwt",
         "Wavelets",
-        "Mixes the wavelet coefficients of the slices by their local energy, by orientation-free soft weights.",
+        "Mixes the wavelet coefficients of the slices by their energy; the classical reference, rarely the best.",
         "Li, Manjunath & Mitra 1995, Graph. Models Image Process. 57:235",
         fuse_dwt,
-        {"wavelet": "sym4", "levels": 5, "noise_constant": 8.0},
+        {"wavelet": "sym4", "levels": 6, "noise_constant": 8.0, "exponent": 4.0},
     )
 )
+METHODS.add(DTCWT)
+METHODS.add(CURVELET)
+METHODS.add(NSCT)
+METHODS.add(GFF)
+METHODS.add(DSIFT)

@@ -34,6 +34,10 @@ class Series:
         Type of its pixels.
     mix : tuple of float
         How much each of the K samples counts in the guide, the grey plane whose sharpness decides. ``(1.0,)`` for grey.
+    positions : (n,) float64, optional
+        Where the slices lie along z, in any unit; evenly where not given. See `heights`.
+    zero : float
+        The value that stands for no light: not 0 where the values of the source were shifted.
     """
 
     read: Callable[[int], Plane]
@@ -41,6 +45,8 @@ class Series:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     mix: tuple[float, ...] = (1.0,)
+    positions: NDArray[np.float64] | None = None
+    zero: float = 0.0
 
     def __len__(self) -> int:
         return self.n
@@ -49,6 +55,11 @@ class Series:
     def plane_shape(self) -> tuple[int, int]:
         """(Y, X) of a slice in pixels."""
         return self.shape[0], self.shape[1]
+
+    @property
+    def heights(self) -> NDArray[np.float64]:
+        """(n,) where the slices lie along z, in any unit."""
+        return np.arange(self.n, dtype=np.float64) if self.positions is None else self.positions
 
     def image(self, i: int) -> Plane:
         """Slice `i` in its own type, (Y, X) or (Y, X, K)."""

@@ -25,10 +25,13 @@ class Noise:
         Variance of the guide in squared grey levels, above 0.
     samples : tuple of float
         Variance of each colour sample or channel, above 0.
+    span : float
+        Largest less smallest value of the guide.
     """
 
     guide: float
     samples: tuple[float, ...]
+    span: float
 
 
 def measure_noise(series: Series) -> Noise:
@@ -40,13 +43,14 @@ def measure_noise(series: Series) -> Noise:
     rounding = 0.0 if series.dtype.kind == "f" else 1 / 12
     middle = _bands(series.image(n // 2))
     guide = series.grey(middle)
-    floor = max(rounding, RELATIVE_FLOOR * float(np.ptp(guide)) ** 2, 1e-20)
+    span = float(np.ptp(guide))
+    floor = max(rounding, RELATIVE_FLOOR * span**2, 1e-20)
     at_middle = max(floor, noise_sigma(guide) ** 2)
     others = [noise_sigma(series.grey(_bands(series.image(i)))) ** 2 for i in {0, n - 1} - {n // 2}]
     least = max(floor, min([at_middle, *others]))
     planes = [middle] if middle.ndim == 2 else [np.ascontiguousarray(middle[..., k]) for k in range(middle.shape[2])]
     samples = (max(noise_sigma(p) ** 2, rounding, RELATIVE_FLOOR * float(np.ptp(p)) ** 2, 1e-20) for p in planes)
-    return Noise(least, tuple(v * least / at_middle for v in samples))
+    return Noise(least, tuple(v * least / at_middle for v in samples), span)
 
 
 def _bands(plane: Plane) -> Plane32:

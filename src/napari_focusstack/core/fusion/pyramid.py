@@ -15,10 +15,15 @@ from napari_focusstack.core.progress import Job, Progress
 NOISE_GAIN = (0.889, 0.0529, 0.0101, 0.00234, 0.00057, 0.000143, 0.000036)
 """Variance of the coefficients of each level where the image is white noise of variance 1."""
 STRIP_ROWS = 128
-HALO = 4
+HALO = 2
 """Rows beside a strip that its pyramid level and its windows reach into."""
-Z_SCALE = 1e-4
-"""Factor on z before it is raised to a power: float32 holds (z + 8)⁸ times a coefficient for z up to 1e8."""
+WINDOW = np.array([1.0, 2.0, 3.0, 2.0, 1.0]) / 9
+"""Window of the local energy, along each axis: that of two 3 × 3 boxes."""
+EXPONENT = 8
+Z_SCALE = 1.25e-5
+Z_LIMIT = 3e8
+"""Factor on z before it is raised to a power, and the most that z may be: float32 then holds (z + 8)⁸ times a
+coefficient of 16 bit summed over a thousand slices, and z = 0 is no denormal number yet."""
 BOOSTED_LEVELS = 3
 """The finest levels: only there does defocus between two slices take detail away."""
 FULL_SHRINK = (0.15, 0.1)
@@ -42,7 +47,7 @@ def fuse_pyramid(
 ) -> Job[Merged]:
     """Fuse by a soft Laplacian pyramid, in one pass.
 
-    At every level, z is the local energy of the guide's coefficients (mean square, boxed twice by 3 × 3) over the
+    At every level, z is the local energy of the guide's coefficients (mean square in a 5 × 5 window) over the
     variance of the noise there. A slice weighs (z + c)⁸, a quarter of that exponent taken from the levels beside. Then:
 
     - between two slices the sharpest one has lost detail already. The parabola through the logarithms of z of the
@@ -69,7 +74,7 @@ def fuse_pyramid(
     for i in range(len(series)):
         engine.add(series.image(i))
         yield Progress(i + 1, len(series), f"slice {i + 1} of {len(series)}")
-    index, peak, confidence = summarise(engine.tracks[0], series.plane_shape)
+    index, peak, confidence = summarise(engine.tracks, series.plane_shape)
     return Merged(engine.collapse(), index, peak, confidence)
 
 
@@ -92,12 +97,19 @@ class _Pyramid:
         self.most = [np.zeros(s, np.float32) for s in shapes[:-1]]
         self.low = [np.empty((*s, *samples), np.float32) for s in shapes[1:]]
         self.z = [np.empty(s, np.float32) for s in shapes[:-1]]
-        self.gain = [NOISE_GAIN[min(i, 6)] * 0.25 ** max(0, i - 6) for i in range(self.n_levels)]
+        gain = [NOISE_GAIN[min(i, 6)] * 0.25 ** max(0, i - 6) for i in range(self.n_levels)]
+        # Where hardly any noise is left at a level, so little variance is taken for noise that z fits below its limit.
+        least = 0.25 * noise.span**2 / Z_LIMIT / noise.guide
+        self.gain = [max(g, least) for g in gain]
         # Tracks of levels 1, 2, ...: the first also makes index and depth.
-        self.tracks = [SharpnessTrack(s) for s in shapes[1 : max(2, min(1 + BOOSTED_LEVELS, self.n_levels))]]
+        self.tracks = [
+            SharpnessTrack(s, power=EXPONENT, positions=series.heights)
+            for s in shapes[1 : max(2, min(1 + BOOSTED_LEVELS, self.n_levels))]
+        ]
         rows = min(h, STRIP_ROWS + 2 * HALO)
         self.strip = np.empty((rows, w, *samples), np.float32)
         self.up = np.empty((rows + 4, w, *samples), np.float32)
+        self.spread = np.empty((min(h, STRIP_ROWS), w, *samples), np.float32)
         self.n = 0
 
     def add(self, plane: Plane) -> None:
@@ -128,7 +140,7 @@ class _Pyramid:
         half = self.low[0]
         for a in range(0, half.shape[0], STRIP_ROWS // 2):
             b = min(a + STRIP_ROWS // 2, half.shape[0])
-            first, last = max(0, 2 * a - 4), min(plane.shape[0], 2 * b + 4)
+            first, last = max(0, 2 * a - HALO), min(plane.shape[0], 2 * b + HALO)
             strip = self.strip[: last - first]
             np.copyto(strip, plane[first:last])
             half[a:b] = cv2.pyrDown(strip)[a - first // 2 : b - first // 2]
@@ -149,10 +161,10 @@ class _Pyramid:
     def _energy(self, detail: Plane32, level: int, out: Plane32) -> None:
         """Local energy of grey coefficients over noise, plus the constant."""
         np.square(detail, out=out)
-        cv2.blur(out, (3, 3), out)
-        cv2.blur(out, (3, 3), out)
-        factor = Z_SCALE / (self.noise.guide * self.gain[level])
-        cv2.addWeighted(out, factor, out, 0, self.settings.noise_constant * Z_SCALE, out)
+        scale = Z_SCALE / (self.noise.guide * self.gain[level])
+        constant = self.settings.noise_constant * Z_SCALE
+        cv2.sepFilter2D(out, cv2.CV_32F, WINDOW * scale, WINDOW, out, delta=constant)
+        cv2.min(out, Z_LIMIT * Z_SCALE, out)
 
     def _add_finest(self, plane: Plane, a: int, b: int) -> None:
         """Level 0 of the rows a … b."""
@@ -177,7 +189,7 @@ class _Pyramid:
         # One coarse row more on both sides than is needed: the border of a strip is not that of the image.
         c0, c1 = max(0, first // 2 - 1), min(coarse.shape[0], last // 2 + 2)
         rows = min(2 * (c1 - c0), h - 2 * c0)
-        out = self.up[:rows] if coarse.ndim == self.up.ndim else None
+        out = self.up[:rows] if coarse is self.low[0] else None
         up: Plane32 = cv2.pyrUp(coarse[c0:c1], out, (w, rows))
         return up[first - 2 * c0 : last - 2 * c0]
 
@@ -185,7 +197,8 @@ class _Pyramid:
         most = self.most[level][rows]
         cv2.max(most, weight, most)
         cv2.accumulate(weight, self.weight[level][rows])
-        cv2.accumulateProduct(detail, _spread(weight, detail), self.numerator[level][rows])
+        spread = self.spread[: len(weight)] if level == 0 else None
+        cv2.accumulateProduct(detail, _spread(weight, detail, spread), self.numerator[level][rows])
 
     def collapse(self) -> Plane32:
         """The fused image; accumulators are overwritten."""
@@ -206,16 +219,15 @@ class _Pyramid:
         return image
 
     def _boost(self, track: SharpnessTrack) -> Plane32:
-        # The track holds the logarithm of z to the eighth power; amplitude is the root of energy.
-        boost: Plane32 = cv2.exp(track.lift() * (self.settings.boost / 16))
+        # Amplitude is the root of energy.
+        boost: Plane32 = cv2.exp(track.lift() * (self.settings.boost / 2))
         return np.minimum(boost, self.settings.boost_limit)
 
     def _finish(self, level: int, detail: Plane32, boost: Plane32 | None) -> None:
         """Turn sums into coefficients: weighted means, shrunk where they are noise, amplified where between slices."""
         weight, share = self.weight[level], self.most[level]
-        samples = self.noise.samples
-        scale = np.asarray([[1 / (v * self.gain[level] * len(samples)) for v in samples]], np.float32)
-        energy = np.empty_like(weight)
+        scale = self._energy_scale(level)
+        energy = np.empty((*weight.shape, len(scale)) if len(scale) > 1 else weight.shape, np.float32)
         for a in range(0, detail.shape[0], STRIP_ROWS):
             rows = slice(a, a + STRIP_ROWS)
             inverse = np.reciprocal(weight[rows])
@@ -226,17 +238,25 @@ class _Pyramid:
         cv2.blur(energy, (3, 3), energy)
         # A mean of n equal weights keeps 1 / n of the noise: the largest weight over the sum says how much is left.
         share *= self.settings.shrink
-        cv2.divide(share, energy, share)
-        factor = np.minimum(share, 1, out=share)
+        factor: Plane32 = cv2.divide(_spread(share, energy), energy, energy)
+        np.minimum(factor, 1, out=factor)
         if boost is not None:
-            relief = FULL_SHRINK[min(level, 1)]
-            factor *= np.clip(1 - (boost - 1) / relief, 0, 1)
+            relief = np.clip(1 - (boost - 1) / FULL_SHRINK[min(level, 1)], 0, 1)
+            factor *= _spread(relief, energy)
         np.subtract(1, factor, out=factor)
         if boost is not None:
-            factor *= boost
+            factor *= _spread(boost, energy)
         for a in range(0, detail.shape[0], STRIP_ROWS):
             rows = slice(a, a + STRIP_ROWS)
-            cv2.multiply(detail[rows], _spread(factor[rows], detail), detail[rows])
+            part = factor[rows] if factor.ndim == detail.ndim else _spread(factor[rows], detail)
+            cv2.multiply(detail[rows], part, detail[rows])
+
+    def _energy_scale(self, level: int) -> Plane32:
+        """Matrix from squared coefficients to energies over noise: one for all colours, or one for each channel."""
+        over = 1 / (np.asarray(self.noise.samples) * self.gain[level])
+        # Colours share their detail. Channels don't: where one is empty, its noise goes whatever the driving one holds.
+        colours = min(self.series.mix) > 0
+        return np.asarray(over[None] / len(over) if colours else np.diag(over), np.float32)
 
 
 def _expand(coarse: Plane32, shape: tuple[int, ...]) -> Plane32:
@@ -245,9 +265,9 @@ def _expand(coarse: Plane32, shape: tuple[int, ...]) -> Plane32:
     return up
 
 
-def _spread(plane: Plane32, like: Plane32) -> Plane32:
+def _spread(plane: Plane32, like: Plane32, out: Plane32 | None = None) -> Plane32:
     """(Y, X) repeated over the samples of `like`, where it has some: much faster than broadcasting."""
     if like.ndim == 2:
         return plane
-    spread: Plane32 = cv2.merge([plane] * like.shape[2])
+    spread: Plane32 = cv2.merge([plane] * like.shape[2], out)
     return spread

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.fusion.fused import Fused
-from napari_focusstack.core.fusion.method import METHODS, Merged, Plane, Plane32, Series
+from napari_focusstack.core.fusion.method import METHODS, FusionMethod, Merged, Plane, Plane32, Series
 from napari_focusstack.core.progress import Job, Progress
 from napari_focusstack.core.stack import Stack
 
@@ -57,7 +58,8 @@ def fuse_series(
     Raises
     ------
     InputError
-        If there are fewer than two slices, a slice or channel does not exist, or a plane holds NaN or infinity.
+        If there are fewer than two slices or a slice, channel or method does not exist (at once), or a plane holds NaN
+        or infinity (when it is read).
     """
     if not set(stack.axes) <= set("CZYXS"):
         raise InputError(
@@ -67,22 +69,22 @@ def fuse_series(
     chosen = _chosen(stack, slices)
     if drive is not None:
         drive = stack.find_channel(drive)
-    return _fuse(stack, method, drive, chosen)
+    return _fuse(stack, METHODS[method], drive, chosen)
 
 
-def _fuse(stack: Stack, method: str, drive: int | None, chosen: tuple[int, ...]) -> Job[Fused]:
-    engine = METHODS[method]
+def _fuse(stack: Stack, engine: FusionMethod, drive: int | None, chosen: tuple[int, ...]) -> Job[Fused]:
     alone = "C" not in stack.axes
     groups = [(c,) for c in range(stack.n_channels)] if drive is None or alone else [tuple(range(stack.n_channels))]
     images: list[NDArray[Any]] = []
     index, peak, confidence = [], [], []
     for g, channels in enumerate(groups):
         limits = _Limits(stack.dtype)
+        levels = _Levels.of(stack, chosen[0], channels)
         merged = yield from _counted(
-            engine.merge(_series(stack, chosen, channels, drive, limits)), g, len(groups), len(chosen)
+            engine.merge(_series(stack, chosen, channels, drive, limits, levels)), g, len(groups), len(chosen)
         )
         h, w = stack.plane_shape
-        images.append(limits.fit(merged.image[:h, :w]))
+        images.append(limits.fit(levels.undo(merged.image[:h, :w])))
         index.append(np.asarray(chosen, np.uint16)[merged.index[:h, :w]])
         peak.append(merged.peak[:h, :w])
         confidence.append(merged.confidence[:h, :w])
@@ -90,7 +92,7 @@ def _fuse(stack: Stack, method: str, drive: int | None, chosen: tuple[int, ...])
     heights = stack.heights_um
     depth = None
     if heights is not None:
-        depth = [np.interp(p, np.arange(len(chosen)), heights[list(chosen)]).astype(np.float32) for p in peak]
+        depth = [_heights(p, heights[list(chosen)].astype(np.float32)) for p in peak]
     own = len(groups) > 1
     if alone:
         image = images[0]
@@ -104,10 +106,18 @@ def _fuse(stack: Stack, method: str, drive: int | None, chosen: tuple[int, ...])
         index=np.stack(index) if own else index[0],
         depth_um=None if depth is None else np.stack(depth) if own else depth[0],
         confidence=np.stack(confidence) if own else confidence[0],
-        method=method,
+        method=engine.name,
         parameters={**engine.parameters, "drive": drive},
         slices=chosen,
     )
+
+
+def _heights(peak: Plane32, heights: Plane32) -> Plane32:
+    """Height at a position between slices: linear, the steps may be uneven."""
+    below = np.minimum(peak.astype(np.intp), len(heights) - 2)
+    steps = np.diff(heights)
+    depth: Plane32 = heights[below] + (peak - below) * steps[below]
+    return depth.astype(np.float32, copy=False)
 
 
 def _chosen(stack: Stack, slices: Sequence[int] | None) -> tuple[int, ...]:
@@ -121,12 +131,18 @@ def _chosen(stack: Stack, slices: Sequence[int] | None) -> tuple[int, ...]:
 
 
 def _series(
-    stack: Stack, chosen: tuple[int, ...], channels: tuple[int, ...], drive: int | None, limits: _Limits
+    stack: Stack,
+    chosen: tuple[int, ...],
+    channels: tuple[int, ...],
+    drive: int | None,
+    limits: _Limits,
+    levels: _Levels,
 ) -> Series:
     def read(i: int) -> Plane:
         planes = [stack.plane(chosen[i], c=c) for c in channels]
         plane = planes[0] if len(planes) == 1 else np.stack(planes, axis=-1)
         limits.see(plane)
+        plane = levels.apply(plane)
         if pad != (0, 0):
             plane = np.pad(plane, ((0, pad[0]), (0, pad[1]), *[(0, 0)] * (plane.ndim - 2)), mode="edge")
         return np.ascontiguousarray(plane)
@@ -139,8 +155,10 @@ def _series(
         mix, shape = LUMA, (*shape, 3)
     elif len(channels) > 1:
         mix, shape = tuple(float(c == drive) for c in channels), (*shape, len(channels))
-    dtype = np.dtype(np.uint8) if stack.dtype.kind == "b" else stack.dtype
-    return Series(read, len(chosen), shape, dtype, mix)
+    dtype = np.dtype(np.uint8) if stack.dtype.kind == "b" else np.dtype(np.float32) if levels.wide else stack.dtype
+    heights = stack.heights_um
+    positions = None if heights is None else heights[list(chosen)]
+    return Series(read, len(chosen), shape, dtype, mix, positions, levels.zero)
 
 
 def _counted(job: Job[Merged], group: int, n_groups: int, n_slices: int) -> Job[Merged]:
@@ -155,31 +173,71 @@ def _counted(job: Job[Merged], group: int, n_groups: int, n_slices: int) -> Job[
         yield Progress(group * n_slices + done, n_groups * n_slices, step.message)
 
 
+@dataclass(frozen=True)
+class _Levels:
+    """Grey levels that methods work in: those of 8 and 16 bit as they are, others moved and scaled to fit float32.
+
+    A small structure on a large background would drown in float32's rounding otherwise, and large values overflow.
+    """
+
+    wide: bool = False
+    offset: float = 0.0
+    scale: float = 1.0
+
+    @classmethod
+    def of(cls, stack: Stack, z: int, channels: tuple[int, ...]) -> _Levels:
+        """Levels for a stack, told from slice `z`: its median is moved to 0 and its range scaled to 1000."""
+        if stack.dtype.kind != "f" and stack.dtype.itemsize < 4:
+            return cls()
+        sample = np.stack([stack.plane(z, c=c) for c in channels]).astype(np.float64)
+        span = float(np.ptp(sample))
+        return cls(True, float(np.median(sample)), 1000 / span if span > 0 else 1.0)
+
+    @property
+    def zero(self) -> float:
+        """What 0 becomes."""
+        return -self.offset * self.scale
+
+    def apply(self, plane: Plane) -> Plane:
+        """A plane in these levels."""
+        if not self.wide:
+            return plane
+        return ((plane.astype(np.float64) - self.offset) * self.scale).astype(np.float32)
+
+    def undo(self, image: Plane32) -> NDArray[Any]:
+        """An image back in the stack's own levels, float64 where they are wide."""
+        return image.astype(np.float64) / self.scale + self.offset if self.wide else image
+
+
 class _Limits:
     """Brings a float32 image back to the stack's type without wrapping."""
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
         self.dtype = np.dtype(np.uint8) if dtype.kind == "b" else dtype
         self.is_bool = dtype.kind == "b"
-        self.low, self.high = np.inf, -np.inf
+        # One for each sample: a dim channel must not overshoot to the range of a bright one.
+        self.low: NDArray[Any] = np.asarray(np.inf)
+        self.high: NDArray[Any] = np.asarray(-np.inf)
 
     def see(self, plane: Plane) -> None:
         """Take note of the range of a float plane."""
         if plane.dtype.kind == "f":
-            self.low = min(self.low, float(plane.min()))
-            self.high = max(self.high, float(plane.max()))
+            self.low = np.minimum(self.low, plane.min(axis=(0, 1)))
+            self.high = np.maximum(self.high, plane.max(axis=(0, 1)))
 
-    def fit(self, image: Plane32) -> NDArray[Any]:
-        """Round and saturate; `image` is overwritten."""
+    def fit(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Round and saturate a float32 or float64 image; it is overwritten."""
+        if not np.isfinite(image).all():
+            raise RuntimeError("the fused image is not finite: no image was made of it")
         if self.dtype.kind == "f":
             np.clip(image, self.low, self.high, out=image)
             return image.astype(self.dtype, copy=False)
         info = np.iinfo(self.dtype)
         np.rint(image, out=image)
         high = 1.0 if self.is_bool else float(info.max)
-        # The largest float32 that is within the type: 2³²-1 would round up to 2³² and wrap.
-        top = np.float32(high)
-        if float(top) > high:
-            top = np.nextafter(top, np.float32(0))
-        np.clip(image, np.float32(info.min), top, out=image)
+        # The largest float that is within the type: 2⁶⁴-1 would round up to 2⁶⁴ and wrap.
+        top = image.dtype.type(high)
+        if int(top) > int(info.max):
+            top = np.nextafter(top, image.dtype.type(0))
+        np.clip(image, image.dtype.type(info.min), top, out=image)
         return image.astype(self.dtype)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_focusstack.core.errors import InputError
-
-Image = NDArray[Any]
+from napari_focusstack.core.quality.base import Image, MeanOverPartners, Metric
 
 
 def data_range(reference: Image) -> float:
@@ -86,3 +83,25 @@ def _pair(image: Image, reference: Image) -> tuple[NDArray[np.float32], NDArray[
             "give two images of the same size and colours."
         )
     return image.astype(np.float32), reference.astype(np.float32)
+
+
+PSNR = Metric(
+    "psnr",
+    "PSNR",
+    "dB",
+    "reference",
+    "How close the pixels are to the reference's: 40 dB is hard to tell from it by eye, 30 dB shows small errors, "
+    "20 dB is plainly wrong. Against the slices (without a reference) it only says how like them the image is.",
+    "ITU-T J.340",
+    lambda fused: MeanOverPartners(fused, psnr),
+)
+SSIM = Metric(
+    "ssim",
+    "SSIM",
+    "1",
+    "reference",
+    "How alike the structures are as an eye sees them: 1 the same, above 0.95 very alike, 0 nothing in common. "
+    "Against the slices (without a reference) blurred slices pull it down.",
+    "Wang et al. 2004, IEEE Trans. Image Process. 13:600",
+    lambda fused: MeanOverPartners(fused, ssim),
+)
