@@ -96,9 +96,7 @@ def score(
     )
     if output is not None:
         _check([output], chosen.stack, overwrite=overwrite)
-    report = _score(
-        chosen, scorer, patch, whole_field=whole_field, channel=channel, device=device.value, verbose=verbose
-    )
+    report = _score(chosen, scorer, patch, whole_field=whole_field, channel=channel, device=device, verbose=verbose)
     if output is not None:
         series = chosen.stack
         index = 0 if channel is None else series.find_channel(channel)
