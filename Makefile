@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SCREEN := xvfb-run -a -s "-screen 0 1600x1000x24"
 
-.PHONY: demo test lint check screen bench pictures clean
+.PHONY: demo napari test lint check screen bench pictures clean
 
 # The environment is rebuilt only when what it is made of has changed.
 $(VENV)/.base: pyproject.toml constraints.txt
@@ -20,6 +20,9 @@ $(VENV)/.test-$(QT): $(VENV)/.base
 
 demo: $(VENV)/.base ## the main job on bundled real data: prints what it wrote
 	$(BIN)/focusstack demo -o demo_output
+
+napari: $(VENV)/.test-$(QT) ## napari with a bundled stack open and the plugin at hand
+	$(BIN)/napari --plugin napari-focusstack sample_data/organoids.ome.tif
 
 test: $(VENV)/.test-$(QT) screen lint ## lint, types, and the tests with real windows
 	NAPARI_STRICT_QT=1 PYTHONFAULTHANDLER=1 $(SCREEN) $(BIN)/python -m pytest

@@ -13,6 +13,7 @@ from qtpy.QtTest import QTest
 
 import napari_focusstack as focusstack
 from napari_focusstack.io.samples import sample_stack
+from napari_focusstack.widgets.fuse_run import FAINT
 
 PICTURES = Path(__file__).parent / "pictures"
 PLUGIN = "napari-focusstack"
@@ -66,6 +67,7 @@ def draw_before_and_after() -> None:
     crop = np.s_[100:420, 60:420]
     height = fused.depth_um[crop] / (stack.n_slices - 1) / stack.z_um
     colours = cv2.applyColorMap((255 * height.clip(0, 1)).astype(np.uint8), cv2.COLORMAP_VIRIDIS)
+    colours[fused.confidence[crop] < FAINT] = 0
     greys = [cv2.cvtColor(plane[crop], cv2.COLOR_GRAY2BGR) for plane in (stack.plane(best), fused.image)]
     panels = [*greys, colours]
     gap = np.full((panels[0].shape[0], 8, 3), 255, np.uint8)

@@ -2,17 +2,15 @@
 
 import csv
 
+import imageio.v3 as iio
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-import imageio.v3 as iio  # noqa: E402
-
-from napari_focusstack.core.errors import InputError  # noqa: E402
-from napari_focusstack.core.progress import drain  # noqa: E402
-from napari_focusstack.training.fit import EpochRecord, FitSettings, Task, choose_device, fit  # noqa: E402
-from napari_focusstack.training.recipes import RECIPES, TINY, train  # noqa: E402
-from test_patches import cells  # noqa: E402
+from napari_focusstack.core.errors import InputError
+from napari_focusstack.core.progress import drain
+from napari_focusstack.training.fit import EpochRecord, FitSettings, Task, choose_device, fit
+from napari_focusstack.training.recipes import RECIPES, TINY, train
+from test_patches import cells
 
 
 @pytest.fixture(scope="module")

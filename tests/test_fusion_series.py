@@ -338,3 +338,15 @@ def test_depth_respects_uneven_steps(height):
     stack = np.stack([cv2.GaussianBlur(sharp, (0, 0), np.hypot(1.2, 0.35 * abs(z - height))) for z in heights])
     fused = fuse(stack, z_positions_um=tuple(heights))
     assert abs(float(np.median(fused.depth_um)) - height) < 0.45
+
+
+@every_method
+@pytest.mark.parametrize("drive", [0, 1])
+def test_a_channel_without_light_in_places_is_driven_by_the_other(method, drive):
+    stack, _ = bands(seed=1)
+    lit = np.zeros((2, *stack.shape), np.uint8)
+    lit[0, :, :40, :60] = 200 * stack[:, :40, :60]
+    lit[1, :, 40:, 60:] = 150 * stack[:, 40:, 60:]
+    fused = fuse(lit, axes="CZYX", drive=drive, method=method)
+    assert fused.image[0, 60:, 80:].max() < 10
+    assert fused.image[drive].max() > 100

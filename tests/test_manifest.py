@@ -92,7 +92,7 @@ def test_the_menus_of_a_real_window_show_the_entries(make_napari_viewer):
     }
     assert "Open z-stack…" in menus["file"]
     assert "Organoids" in menus["file"]
-    for entry in ("Set calibration…", "Score focus", "Fuse stack"):
+    for entry in ("Set calibration…", "Score focus", "Fuse stack…"):
         assert entry in menus["layers"]
     for entry in ("Focus Stack", "Focus", "Fuse"):
         assert entry in menus["plugins"]
@@ -110,6 +110,23 @@ def test_the_layer_menu_docks_the_widgets_once_with_the_layer_chosen(make_napari
         assert widget.layer is first
         assert command() is widget
     assert sorted(viewer.window.dock_widgets) == ["Focus (Focus Stack)", "Fuse (Focus Stack)"]
+
+
+def test_score_focus_scores_the_selected_layer(make_napari_viewer, qtbot):
+    from napari_focusstack.widgets import commands
+
+    viewer = make_napari_viewer()
+    viewer.add_image(np.random.default_rng(0).random((4, 32, 32)), name="A01")
+    widget = commands.score_layer()
+    qtbot.waitUntil(lambda: widget.scored is not None, timeout=20000)
+
+
+def test_widgets_from_the_plugins_menu_stand_behind_each_other(make_napari_viewer, qtbot):
+    viewer = make_napari_viewer(show=True)
+    focus, _ = viewer.window.add_plugin_dock_widget("napari-focusstack", "Focus")
+    qtbot.waitUntil(focus.isVisible)
+    fuse, _ = viewer.window.add_plugin_dock_widget("napari-focusstack", "Fuse")
+    qtbot.waitUntil(lambda: focus in fuse.parent().tabifiedDockWidgets(fuse))
 
 
 def test_a_calibration_without_a_layer_is_refused_in_a_sentence(make_napari_viewer, notes):

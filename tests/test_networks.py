@@ -2,12 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-from napari_focusstack.networks import infer, ldsenet, mmdf  # noqa: E402
-from napari_focusstack.networks.layers import LocalNorm  # noqa: E402
-from napari_focusstack.training.losses import (  # noqa: E402
+from napari_focusstack.networks import infer, ldsenet, mmdf
+from napari_focusstack.networks.layers import LocalNorm
+from napari_focusstack.training.losses import (
     cross_entropy,
     ranked_probability_score,
     signed_defocus,

@@ -4,12 +4,11 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-from napari_focusstack.core.errors import InputError  # noqa: E402
-from napari_focusstack.training import optics  # noqa: E402
-from napari_focusstack.training.optics import Microscope  # noqa: E402
+from napari_focusstack.core.errors import InputError
+from napari_focusstack.training import optics
+from napari_focusstack.training.optics import Microscope
 
 DRY = Microscope(na=0.75, wavelength_um=0.52, pixel_um=0.08)
 LOW = Microscope(na=0.2, wavelength_um=0.55, pixel_um=0.3)

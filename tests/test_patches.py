@@ -4,13 +4,12 @@ import cv2
 import imageio.v3 as iio
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-from napari_focusstack.core.errors import InputError  # noqa: E402
-from napari_focusstack.core.progress import drain  # noqa: E402
-from napari_focusstack.training import library  # noqa: E402
-from napari_focusstack.training.patches import Patches, PatchSettings  # noqa: E402
+from napari_focusstack.core.errors import InputError
+from napari_focusstack.core.progress import drain
+from napari_focusstack.training import library
+from napari_focusstack.training.patches import Patches, PatchSettings
 
 
 def cells(seed, size=200, softness=0.6):

@@ -2,15 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-from napari_focusstack.core.errors import InputError  # noqa: E402
-from napari_focusstack.core.progress import Progress  # noqa: E402
-from napari_focusstack.training import camera  # noqa: E402
-from napari_focusstack.training.scene import depth_map, depth_planes  # noqa: E402
+from napari_focusstack.core.errors import InputError
+from napari_focusstack.core.progress import Progress
+from napari_focusstack.training import camera
+from napari_focusstack.training.scene import depth_map, depth_planes
 from napari_focusstack.training.settings import SimulationSettings
-from napari_focusstack.training.simulate import simulate, simulation  # noqa: E402
+from napari_focusstack.training.simulate import simulate, simulation
 
 CLEAN = {"electrons": 1e9, "read_noise": 0.0, "offset": 0.0, "relief": "flat", "relief_um": 0.0}
 

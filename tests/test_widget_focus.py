@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import csv
 import io
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import dask.array as da
 import numpy as np
 import pytest
 from napari.components import ViewerModel
@@ -108,8 +110,18 @@ def test_a_score_ends_in_a_curve_with_a_ring_and_a_sentence(bench: Bench) -> Non
     assert f"Best slice {BEST} (z 6.0 µm), certain" in bench.verdict
 
 
+def slow(pixels: np.ndarray[Any, Any]) -> da.Array:
+    """A stack whose slices take a while to read, whatever the machine."""
+
+    def read(block: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        time.sleep(0.05)
+        return block
+
+    return da.from_array(pixels, chunks=(1, *pixels.shape[1:])).map_blocks(read, dtype=pixels.dtype, meta=pixels[:0])
+
+
 def test_the_curve_grows_while_slices_are_scored(bench: Bench, qtbot: Any) -> None:
-    bench.viewer.add_image(stack(n=30, size=1024, best=5))
+    bench.viewer.add_image(slow(stack(n=30, best=5)), contrast_limits=(0, 255))
     focus = bench.open()
     focus.form.job_bar.run_button.click()
     qtbot.waitUntil(lambda: 0 < np.isfinite(focus.form.plot.view.values).sum() < 30, timeout=20_000)

@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -76,27 +77,30 @@ def test_a_read_only_folder_is_told(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
 
 
-@pytest.fixture
+@contextmanager
 def room_for_little() -> Iterator[None]:
-    """Let no file grow over 8 KiB: the nearest to a full disk that a test may make."""
+    """Let no file grow over 8 KiB: the nearest to a full disk that a test may make.
+
+    For as short as can be: pytest's own log is a file too.
+    """
     limit, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limit[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limit)
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
-@pytest.mark.usefixtures("room_for_little")
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no room on the disk"):
+    with room_for_little(), pytest.raises(InputError, match="no room on the disk"):
         write_stack(tmp_path / "a.tif", some())
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.usefixtures("room_for_little")
 def test_a_full_disk_leaves_the_older_file(tmp_path: Path) -> None:
     (tmp_path / "a.ome.tif").write_text("mine")
-    with pytest.raises(InputError, match="no room on the disk"):
+    with room_for_little(), pytest.raises(InputError, match="no room on the disk"):
         write_stack(tmp_path / "a.ome.tif", some(), overwrite=True)
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("a.ome.tif", "mine")]
 

@@ -5,11 +5,10 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-from napari_focusstack.networks import zoo  # noqa: E402
-from napari_focusstack.networks.mmdf import FocusClassifier  # noqa: E402
+from napari_focusstack.networks import zoo
+from napari_focusstack.networks.mmdf import FocusClassifier
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from types import FrameType
 
 import typer
 
-from napari_focusstack.cli import learn  # noqa: F401  (adds its commands)
+from napari_focusstack.cli import batch, learn  # noqa: F401  (add their commands)
 from napari_focusstack.cli.commands import app
 from napari_focusstack.core.errors import InputError
 
@@ -45,7 +45,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 def _run(arguments: list[str]) -> int:
     try:
-        code = app(arguments, prog_name="focusstack", standalone_mode=False)
+        code = app(arguments or ["--help"], prog_name="focusstack", standalone_mode=False)
         sys.stdout.flush()
         if code == STOPPED:  # typer has caught Ctrl-C itself
             raise KeyboardInterrupt

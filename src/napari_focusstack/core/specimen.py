@@ -55,6 +55,9 @@ FEW = 0.05
 """Less than this share of a field is not the specimen, but part of it, if most of the detail lies elsewhere."""
 END = 0.2
 """What is sharpest within this share of the slices from either end may be a passing guest."""
+GUEST = 0.75
+"""Persistence below which a place counts so little (a third) that the outline leaves it out."""
+OPENING = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
 BLOCKS = 16
 DETAIL_BLOCKS = 64
 
@@ -166,19 +169,19 @@ class SpecimenFinder:
                 break
         else:
             return Specimen(None, None, False, self._views, exposure)
-        strength = self._strength(inside, typical, highest, contrast.argmax(axis=0) / max(1, len(contrast) - 1))
-        whole = cv2.resize(inside.astype(np.float32), self._shape[::-1], interpolation=cv2.INTER_LINEAR)
+        guest = _guest(inside, typical, highest, contrast.argmax(axis=0) / max(1, len(contrast) - 1))
+        strength = self._strength(inside, highest, guest)
+        mass = (inside * typical).astype(np.float32)
+        mean_guest = _smooth(mass * guest.astype(np.float32)) / (_smooth(mass) + 1e-9)
+        counts = cv2.morphologyEx((inside & (mean_guest > GUEST)).astype(np.uint8), cv2.MORPH_OPEN, OPENING)
+        shown = counts.astype(bool) if counts.any() else inside
+        whole = cv2.resize(shown.astype(np.float32), self._shape[::-1], interpolation=cv2.INTER_LINEAR)
         outline, floor = whole.reshape(self._shape) > 0.5, self._is_floor_textured(inside)
         return Specimen(outline, strength, floor, self._views, exposure)
 
-    def _strength(self, inside: NDArray[np.bool_], typical: Small, highest: Small, where: NDArray[np.float64]) -> Small:
-        """How much each place inside counts, 0…1, from its contrast and where in the stack (0…1) that is highest."""
+    def _strength(self, inside: NDArray[np.bool_], highest: Small, guest: NDArray[np.float64]) -> Small:
+        """How much each place inside counts, 0…1, from its contrast and its persistence."""
         amount = np.minimum(1, highest / np.quantile(highest[inside], 0.75))
-        # Half the specimen's mass has at least this persistence: what is sharp at one end of the stack only, and has
-        # less in comparison, is a passing guest.
-        lasting = typical / np.maximum(highest, 1e-12)
-        usual = _weighted_median(lasting[inside], typical[inside])
-        guest = np.where((where < END) | (where > 1 - END), np.minimum(1, lasting / usual), 1)
         strength = np.where(inside, amount * guest**4, 0).astype(np.float32)
         if self._is_floor_textured(inside):
             depth = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 5)
@@ -218,6 +221,26 @@ class SpecimenFinder:
         share = _resized(inside.astype(np.float32), details.shape[1:])
         within, without = share >= min(0.5, float(share.max())), share <= float(share.min())
         return np.median(details[:, within], axis=1), np.median(details[:, without], axis=1)
+
+
+def _guest(
+    inside: NDArray[np.bool_], typical: Small, highest: Small, where: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Persistence of each place: 1 for the specimen, towards 0 for what is sharp at one end of the stack only.
+
+    Half the specimen's mass has at least the usual persistence; what has less, and has its highest contrast (`where` in
+    the stack, 0…1) near an end, is a passing guest.
+    """
+    lasting = typical / np.maximum(highest, 1e-12)
+    usual = _weighted_median(lasting[inside], typical[inside])
+    share: NDArray[np.float64] = np.where((where < END) | (where > 1 - END), np.minimum(1, lasting / usual), 1.0)
+    return share
+
+
+def _smooth(image: NDArray[np.float32]) -> Small:
+    """Mean around each place, over about the size of a small object in the reduced slice."""
+    blurred: Small = cv2.GaussianBlur(image, (0, 0), 2.5)
+    return blurred
 
 
 def _resized(image: NDArray[np.float32], shape: tuple[int, ...]) -> Small:

@@ -1,12 +1,14 @@
-"""Settings of the simulator. Free of torch, so that the command line can show them at once."""
+"""Settings of the simulator. Free of torch and NumPy, so that the command line can show them at once."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Blur = Literal["fluorescence", "brightfield", "gaussian", "bessel"]
 Relief = Literal["flat", "tilt", "smooth", "layers"]
@@ -55,5 +57,7 @@ class SimulationSettings(BaseModel):
     @property
     def heights_um(self) -> NDArray[np.float64]:
         """(Z,) height of each slice; the middle of the stack is 0."""
+        import numpy as np
+
         heights = np.arange(self.slices, dtype=np.float64) - (self.slices - 1) / 2
         return heights * self.z_um

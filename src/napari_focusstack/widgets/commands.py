@@ -1,4 +1,4 @@
-"""Menu commands: *Open z-stack…*, *Set calibration…*, *Score focus*, *Fuse stack*."""
+"""Menu commands: *Open z-stack…*, *Set calibration…*, *Score focus*, *Fuse stack…*."""
 
 from __future__ import annotations
 
@@ -41,10 +41,12 @@ def set_calibration() -> Any:
 
 
 def score_layer() -> Any:
-    """Dock *Focus* with the selected layer chosen."""
+    """Dock *Focus* with the selected layer chosen, and score it."""
     from napari_focusstack.widgets.focus import FocusWidget
 
-    return _dock("Focus", FocusWidget)
+    widget = _dock("Focus", FocusWidget)
+    widget.form.job_bar.run_button.click()
+    return widget
 
 
 def fuse_layer() -> Any:

@@ -18,7 +18,7 @@ SHOWN = "#cc79a7"
 GOOD = "#e69f0038"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CurveView:
     """All that the plot shows, except the shown slice.
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QWidget
+from qtpy.QtCore import QEvent, QTimer
+from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
 
 
 class DockedWidget(QWidget):
@@ -24,11 +24,28 @@ class DockedWidget(QWidget):
         if event.type() == QEvent.Type.ParentChange:
             if self.parent() is not None:
                 self._docked = True
+                # napari places the dock after it took the widget in.
+                QTimer.singleShot(0, self._join_others)
             elif self._docked:
                 self._close_once()
         elif event.type() == QEvent.Type.Close and self.parent() is None:
             self._close_once()
         return bool(super().event(event))
+
+    def _join_others(self) -> None:
+        """Put the dock behind that of another of our widgets on the same side: half a window is too low for either."""
+        dock = self.parent()
+        window = dock.parent() if isinstance(dock, QDockWidget) else None
+        if not isinstance(window, QMainWindow) or dock.isFloating() or window.tabifiedDockWidgets(dock):
+            return
+        side = window.dockWidgetArea(dock)
+        for other in window.findChildren(QDockWidget):
+            beside = other is not dock and other.isVisible() and window.dockWidgetArea(other) == side
+            if beside and isinstance(other.widget(), DockedWidget):
+                window.tabifyDockWidget(other, dock)
+                dock.show()
+                dock.raise_()
+                return
 
     def _close_once(self) -> None:
         if not self._closed:

@@ -243,7 +243,9 @@ def verdict(scored: Scored) -> tuple[str, str]:
     beside = f"; {first}–{last} about as good" if last > first else ""
     said = f"Best slice {decision.best}{f' (z {height})' if height else ''}, certain {decision.confidence:.2f}{beside}."
     notable = len(decision.peaks) > 1 or decision.best in (0, len(report.values) - 1) or decision.confidence < 0.5
-    more = [decision.reason] if notable else []
+    # The first sentence of the reason names the best slice again; what follows it is news.
+    news = decision.reason if notable else decision.reason.partition(". ")[2]
+    more = [news] if news else []
     if slice_text(report, decision.best):
         more.append(slice_text(report, decision.best))
     basis = scored.basis or SPECIMEN

@@ -35,7 +35,9 @@ def series_job(result: FuseResult, *, time: int, position: int) -> Job[Stack]:
     if result.settings.align:
         drive = result.settings.drive
         channel = 0 if drive is None else series.find_channel(drive)
-        series = yield from relay(align_series(series, drive=channel), done=0, total=1000)
+        # Of the slices that were fused, as then: with others, they would be moved otherwise.
+        registration = align_series(series, drive=channel, slices=result.fused.slices)
+        series = yield from relay(registration, done=0, total=1000)
     return series
 
 

@@ -15,7 +15,6 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
     QLabel,
-    QLayout,
     QProgressBar,
     QPushButton,
     QVBoxLayout,
@@ -103,7 +102,6 @@ class OpenStackDialog(QDialog):
         layout.addWidget(self.message)
         layout.addStretch(1)
         layout.addWidget(self.buttons)
-        layout.setSizeConstraint(QLayout.SizeConstraint.SetMinimumSize)
         without_icons(self.buttons)
         self.setMinimumWidth(460)
 
@@ -169,6 +167,13 @@ class OpenStackDialog(QDialog):
             self.form.fill(stack, guess=guess_missing(stack, open_stacks(self._viewer)))
             self.form.show()
             self.open_button.setDefault(True)
+            self._grow()
+
+    def _grow(self) -> None:
+        """Make room for the form, which was hidden when the dialog got its size; never smaller than it was made."""
+        self.layout().activate()
+        width = max(self.width(), self.sizeHint().width())
+        self.resize(width, max(self.height(), self.layout().totalHeightForWidth(width), self.sizeHint().height()))
 
     def _on_form(self) -> None:
         problem = self._problem()

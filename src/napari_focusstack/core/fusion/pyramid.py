@@ -24,6 +24,8 @@ Z_SCALE = 1.25e-5
 Z_LIMIT = 3e8
 """Factor on z before it is raised to a power, and the most that z may be: float32 then holds (z + 8)⁸ times a
 coefficient of 16 bit summed over a thousand slices, and z = 0 is no denormal number yet."""
+LEAST_ENERGY = 1e-6
+"""Of coefficients over noise: far below what is shrunk to nothing."""
 BOOSTED_LEVELS = 3
 """The finest levels: only there does defocus between two slices take detail away."""
 FULL_SHRINK = (0.15, 0.1)
@@ -236,6 +238,8 @@ class _Pyramid:
             squares = np.square(detail[rows])
             energy[rows] = cv2.transform(squares, scale) if squares.ndim == 3 else squares * scale[0, 0]
         cv2.blur(energy, (3, 3), energy)
+        # The running sums of blur leave rests of either sign where there is nothing.
+        np.maximum(energy, LEAST_ENERGY, out=energy)
         # A mean of n equal weights keeps 1 / n of the noise: the largest weight over the sum says how much is left.
         share *= self.settings.shrink
         factor: Plane32 = cv2.divide(_spread(share, energy), energy, energy)
