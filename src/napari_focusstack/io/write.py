@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from napari_focusstack.core.progress import Job, Progress, drain
 from napari_focusstack.core.report import FocusReport
 from napari_focusstack.core.stack import Stack
 from napari_focusstack.io.atomic import replacing, replacing_all
+from napari_focusstack.io.map_layers import LAYERS
 from napari_focusstack.io.provenance import NAMESPACE, as_text, fused_provenance, score_provenance, source_files
 from napari_focusstack.io.scores import ScoredPlace, scores_table
 
@@ -32,13 +32,6 @@ CONTENT: Mapping[Part, str] = {
 _TABLES = (".csv", ".tsv", ".txt")
 _IMAGEJ_TYPES = ("uint8", "uint16", "float32")
 _OME_TYPES = ("int8", "int16", "int32", "uint8", "uint16", "uint32", "float32", "float64")
-LAYERS = {
-    "class": "focus class of each patch, 0 (in focus) to 9 (wholly blurred)",
-    "certainty": "certainty of each patch, 0 to 1; 0 where there is nothing to judge by",
-    "defocus_um": "signed defocus in µm, positive where the slice lies above what is in focus; NaN where empty",
-    "side": "how sure one image alone makes the sign of the defocus, 0 to 1",
-}
-"""What the maps that networks give beside the focus values hold."""
 _CLASSIC_LIMIT = 4 * 2**30 - 2**25
 
 
@@ -306,13 +299,6 @@ def write_map(
     focus = f"focus map, {report.units}, higher is sharper"
     content = {"Content": focus if layer is None else LAYERS.get(layer, layer)}
     return write_stack(path, grid, provenance={**content, **said}, overwrite=overwrite)
-
-
-def name_beside(path: Path, part: str) -> str:
-    """Name of a file beside another: ``maps.ome.tif`` and ``"class"`` give ``maps_class.ome.tif``."""
-    ending = re.search(r"(\.ome)?\.tiff?$", path.name, re.IGNORECASE)
-    stem = path.name if ending is None else path.name[: ending.start()]
-    return f"{stem}_{part}{path.name[len(stem) :]}"
 
 
 def write_scores_csv(path: str | Path, scores: FocusReport | Sequence[ScoredPlace], *, overwrite: bool = False) -> Path:
