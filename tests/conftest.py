@@ -23,6 +23,32 @@ def shared_data() -> Path:
     return SHARED
 
 
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of models, trained for real in seconds: `mmdf` and `ldsenet`, hardly better than chance."""
+    pytest.importorskip("torch")
+    import trained_networks
+
+    root = tmp_path_factory.mktemp("models")
+    trained_networks.train_tiny(root, tmp_path_factory.mktemp("work"))
+    return root
+
+
+@pytest.fixture(scope="module")
+def networks(tiny_models: Path) -> Iterator[Path]:
+    """The tiny models offered as scorers while a module's tests run, and taken away again."""
+    import trained_networks
+    from napari_focusstack.core.scorers import SCORERS
+
+    before = dict(SCORERS._entries)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FOCUSSTACK_MODELS", str(tiny_models))
+        trained_networks.offer()
+        yield tiny_models
+    SCORERS._entries.clear()
+    SCORERS._entries.update(before)
+
+
 @pytest.fixture(autouse=True)
 def no_leaks() -> Iterator[None]:
     """Fail a test that leaves a worker running or one of our widgets alive."""

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_focusstack.cli import options as opt
+from napari_focusstack.cli.scored import print_curve, score_chosen, told_scores
 from napari_focusstack.cli.show import number, print_json, run
 from napari_focusstack.core.errors import InputError
 
 if TYPE_CHECKING:
-    from napari_focusstack.core.report import FocusReport
     from napari_focusstack.core.stack import Stack
 
 app = typer.Typer(
@@ -72,6 +72,8 @@ def score(
     z_step: opt.ZStep = None,
     z_positions: opt.ZPositions = None,
     pixel_size: opt.PixelSize = None,
+    na: opt.Aperture = None,
+    wavelength: opt.Wavelength = None,
     overwrite: opt.Overwrite = False,
     device: opt.Device = opt.DeviceName.AUTO,
     as_json: opt.Json = False,
@@ -89,10 +91,14 @@ def score(
         pixel_size=pixel_size,
         time=time,
         position=position,
+        na=na,
+        wavelength=wavelength,
     )
     if output is not None:
         _check([output], chosen.stack, overwrite=overwrite)
-    report = _score(chosen, scorer, patch, whole_field=whole_field, channel=channel, verbose=verbose)
+    report = score_chosen(
+        chosen, scorer, patch, whole_field=whole_field, channel=channel, device=device, verbose=verbose
+    )
     if output is not None:
         series = chosen.stack
         index = 0 if channel is None else series.find_channel(channel)
@@ -100,9 +106,9 @@ def score(
         place = ScoredPlace(report, series.name, chosen.position, chosen.time, name)
         write_scores_csv(output, [place], overwrite=overwrite)
     if as_json:
-        print_json(_scores(report) | ({} if output is None else {"output": output}))
+        print_json(told_scores(report) | ({} if output is None else {"output": output}))
         return
-    _print_curve(report)
+    print_curve(report)
     if output is not None:
         print(f"wrote {output}")
 
@@ -120,12 +126,18 @@ def focus_map(
     z_step: opt.ZStep = None,
     z_positions: opt.ZPositions = None,
     pixel_size: opt.PixelSize = None,
+    na: opt.Aperture = None,
+    wavelength: opt.Wavelength = None,
     overwrite: opt.Overwrite = False,
     device: opt.Device = opt.DeviceName.AUTO,
     as_json: opt.Json = False,
     verbose: opt.Verbose = False,
 ) -> None:
-    """Write the focus map of each slice: a TIFF with a pixel for each patch, at the patch's size in µm."""
+    """Write the focus map of each slice: a TIFF with a pixel for each patch, at the patch's size in µm.
+
+    Networks know more of each patch (class, certainty, defocus in µm): each goes into a TIFF of its own beside it.
+    """
+    from napari_focusstack.io.map_layers import name_beside
     from napari_focusstack.io.provenance import score_provenance
     from napari_focusstack.io.write import check_tiff_name, write_map
 
@@ -137,17 +149,26 @@ def focus_map(
         pixel_size=pixel_size,
         time=time,
         position=position,
+        na=na,
+        wavelength=wavelength,
     )
     _check([check_tiff_name(output)], chosen.stack, overwrite=overwrite)
-    report = _score(chosen, scorer, patch, whole_field=False, channel=channel, verbose=verbose)
+    report = score_chosen(chosen, scorer, patch, whole_field=False, channel=channel, device=device, verbose=verbose)
     more = chosen.more | ({} if channel is None else {"Channel": channel})
     said = score_provenance(report, chosen.stack, more=more)
+    beside = {name: output.with_name(name_beside(output, name)) for name in report.layers}
+    _check(list(beside.values()), chosen.stack, overwrite=overwrite)
     write_map(output, report, chosen.stack, provenance=said, overwrite=overwrite)
+    for name, path in beside.items():
+        write_map(path, report, chosen.stack, layer=name, provenance=said, overwrite=overwrite)
     if as_json:
         cell = report.grid.cell_px
-        print_json({"scorer": report.scorer, "output": output, "shape": report.maps.shape, "cell_px": cell})
-    else:
-        print(f"wrote {output}: {'×'.join(map(str, report.maps.shape))} patches by {report.scorer}")
+        told = {"scorer": report.scorer, "output": output, "shape": report.maps.shape, "cell_px": cell}
+        print_json(told | ({"layers": beside} if beside else {}))
+        return
+    print(f"wrote {output}: {'×'.join(map(str, report.maps.shape))} patches by {report.scorer}")
+    for path in beside.values():
+        print(f"wrote {path}")
 
 
 @app.command()
@@ -314,12 +335,12 @@ def demo(
     }
     run(write_fused_job(parts, fused, stack, overwrite=True), verbose=verbose)
     if as_json:
-        print_json(_scores(report) | {"method": fused.method, "slices": len(fused.slices), "written": written})
+        print_json(told_scores(report) | {"method": fused.method, "slices": len(fused.slices), "written": written})
         return
     print(
         f"{stack.name}: {stack.n_slices} slices, pixels of {number(stack.x_um, ' µm')}, z {number(stack.z_um, ' µm')}"
     )
-    _print_curve(report)
+    print_curve(report)
     print(f"fused {len(fused.slices)} slices by {fused.method}")
     for path in written.values():
         print(f"wrote {path}")
@@ -352,49 +373,6 @@ def _worded(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{k} {v}" for k, v in value.items())
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _score(
-    chosen: opt.Chosen, scorer: str | None, patch: int, *, whole_field: bool, channel: str | None, verbose: bool
-) -> FocusReport:
-    from napari_focusstack.core.pipeline import score_job
-    from napari_focusstack.core.settings import ScoreSettings, settings_from
-
-    given = {"patch_px": patch, "specimen": not whole_field} | ({} if scorer is None else {"scorer": scorer})
-    settings = settings_from(ScoreSettings, given)
-    job = score_job(
-        chosen.stack, settings, channel=0 if channel is None else channel, time=chosen.time, position=chosen.position
-    )
-    return run(job, verbose=verbose)
-
-
-def _scores(report: FocusReport) -> dict[str, Any]:
-    found = report.decision
-    return {
-        "scorer": report.scorer,
-        "units": report.units,
-        "scores": report.values,
-        "best": found.best,
-        "peak": found.peak,
-        "peak_um": found.peak_um,
-        "confidence": found.confidence,
-        "good": found.good,
-        "peaks": found.peaks,
-        "reason": found.reason,
-        **report.extras,
-    }
-
-
-def _print_curve(report: FocusReport) -> None:
-    values, found = report.values, report.decision
-    low, high = float(values.min()), float(values.max())
-    for z, value in enumerate(values):
-        height = "" if report.heights_um is None else f"{report.heights_um[z]:10.2f} µm"
-        bar = "#" * round(40 * (value - low) / (high - low)) if high > low else ""
-        mark = "  <- best" if z == found.best else ""
-        print(f"{z:4d}{height}  {value:11.5g}  {bar}{mark}")
-    certain = "" if found.best is None else f" (confidence {found.confidence:.2f})"
-    print(f"{report.scorer} ({report.units}): {found.reason}{certain}")
 
 
 def _check(outputs: list[Path], stack: Stack, *, overwrite: bool) -> None:

@@ -37,6 +37,14 @@ ZStep = Annotated[float | None, typer.Option(help="Z step in µm, in the place o
 PixelSize = Annotated[
     float | None, typer.Option(help="Pixel size in µm, in the place of the file's.", show_default=False)
 ]
+Aperture = Annotated[
+    float | None,
+    typer.Option("--na", help="Numerical aperture, in the place of the file's; for µm of defocus.", show_default=False),
+]
+Wavelength = Annotated[
+    float | None,
+    typer.Option(help="Wavelength in µm, in the place of the file's; for µm of defocus.", show_default=False),
+]
 ZPositions = Annotated[
     str | None,
     typer.Option(
@@ -120,6 +128,8 @@ def choose(
     pixel_size: float | None,
     time: int | None = None,
     position: int = 0,
+    na: float | None = None,
+    wavelength: float | None = None,
 ) -> Chosen:
     """Read the stack that the options name; nothing but its metadata is read yet.
 
@@ -138,6 +148,11 @@ def choose(
         chosen = Chosen(replace(stacks[position], axes_note=note), time or 0, 0)
     else:
         chosen = Chosen(stacks[0], time or 0, position)
+    optics = {"na": na, "wavelength_um": wavelength}
+    optics = {key: value for key, value in optics.items() if value is not None}
+    if optics:
+        seen = replace(chosen.stack, optics=replace(chosen.stack.optics, **optics))
+        chosen = replace(chosen, stack=seen)
     stack = chosen.stack
     stack.series(t=chosen.time, p=chosen.position)  # says if there is no such
     if stack.n_slices == 1 and stack.n_times > 1 and time is None:

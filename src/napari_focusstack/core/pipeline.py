@@ -33,7 +33,12 @@ def score_job(
     series = stack.series(t=time, p=position)
     series = series.only_channel(series.find_channel(channel))
     return score_series(
-        series, scorer=settings.scorer, patch_px=settings.patch_px, specimen=settings.specimen, region=region
+        series,
+        scorer=settings.scorer,
+        patch_px=settings.patch_px,
+        specimen=settings.specimen,
+        region=region,
+        device=settings.device,
     )
 
 
@@ -59,7 +64,7 @@ def score(
     region : (Y, X) bool, optional
         Where to look; the specimen is found where not given.
     **options
-        Fields of `ScoreSettings`: ``scorer``, ``patch_px``, ``specimen``.
+        Fields of `ScoreSettings`: ``scorer``, ``patch_px``, ``specimen``, ``device``.
 
     Returns
     -------

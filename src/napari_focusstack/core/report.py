@@ -58,12 +58,15 @@ class PlaneScore:
         The plane's number where it is not the (specimen-weighted) mean of the map.
     layers : mapping of str to (gy, gx) array
         Whatever else the scorer knows of each patch: ``"certainty"``, ``"class"``, ``"defocus_um"``.
+    energy : (gy, gx) float32 or None
+        Energy of detail in each patch, for scorers that weigh their answer by it.
     """
 
     map: Map
     grid: Grid
     value: float | None = None
     layers: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    energy: Map | None = None
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,8 @@ class FocusReport:
     layers : mapping of str to (Z, gy, gx) array
         What else the scorer knows of each patch (``"certainty"``, ``"class"``, ``"defocus_um"``).
     extras : mapping
-        What else it knows of each slice, as plain numbers for JSON and tables.
+        What else it knows of each slice, as plain numbers for JSON and tables: means of the layers, weighted as the
+        slice's number is.
     plane_values : (Z,) float64 or None
         The scorer's own number of each slice, where it is not the mean of the map.
     plane_shape : (int, int)
@@ -133,6 +137,12 @@ class FocusReport:
         The region drawn by hand that decides in the specimen's stead.
     views : (Z, vy, vx) float16 or None
         Each slice in small, all shifted and scaled alike: tells whether contrast inverts from slice to slice.
+    curve_maps : (Z, gy, gx) float32 or None
+        What a slice's number is the weighted mean of, where it is not `maps`.
+    evidence : (gy, gx) float32 or None
+        How much there is to judge a patch by, 0…1; `weights` are multiplied by it.
+    notes : mapping
+        What else the scorer told of the series.
     """
 
     scorer: str
@@ -151,6 +161,9 @@ class FocusReport:
     specimen_weights: Map | None = None
     region: NDArray[np.bool_] | None = None
     views: NDArray[np.float16] | None = None
+    curve_maps: Map | None = None
+    evidence: Map | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def basis(self) -> str:
@@ -158,4 +171,6 @@ class FocusReport:
         if self.region is not None:
             return "region"
         even = bool((self.weights == self.weights.flat[0]).all())
+        if self.evidence is not None:
+            even = even or bool((self.weights == self.evidence).all())
         return "whole image" if even or self.specimen_weights is None else "specimen"

@@ -1,90 +1,20 @@
-"""Scorers: whatever says of a plane how sharp it is, classical measures and networks alike."""
+"""The scorers by name: the classical measures, and the networks that are installed."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 from numpy.typing import NDArray
 
 from napari_focusstack.core.measures import MEASURES, Measure
+from napari_focusstack.core.network_scorers import installed_networks
 from napari_focusstack.core.registry import Registry
 from napari_focusstack.core.report import PlaneScore
-from napari_focusstack.core.stack import Optics
+from napari_focusstack.core.scorer import PlaneContext, Scorer
 
-
-@dataclass(frozen=True)
-class PlaneContext:
-    """What a scorer may want to know beside the pixels.
-
-    Attributes
-    ----------
-    patch_px : int
-        Wished size of a patch in pixels; a network may have a grid of its own.
-    pixel_um : float or None
-        Pixel size in µm.
-    optics : Optics
-        What is known of the microscope.
-    value_range : (float, float) or None
-        Darkest and brightest grey level of the stack; told to scorers that need it.
-    noise : float or None
-        Standard deviation of the stack's noise in grey levels; told to scorers that need it.
-    """
-
-    patch_px: int = 32
-    pixel_um: float | None = None
-    optics: Optics = field(default_factory=Optics)
-    value_range: tuple[float, float] | None = None
-    noise: float | None = None
-
-
-class Scorer(Protocol):
-    """Says of a plane how sharp each patch is. Higher is sharper."""
-
-    @property
-    def name(self) -> str:
-        """The name by which a user chooses it."""
-        ...
-
-    @property
-    def title(self) -> str:
-        """What to call it in a list."""
-        ...
-
-    @property
-    def family(self) -> str:
-        """Which kind of scorer it is: ``"gradient"``, ``"Laplacian"``, ``"network"``."""
-        ...
-
-    @property
-    def units(self) -> str:
-        """Units of its values."""
-        ...
-
-    @property
-    def description(self) -> str:
-        """What it is good for, in a sentence."""
-        ...
-
-    @property
-    def reference(self) -> str:
-        """Where it was published."""
-        ...
-
-    @property
-    def needs(self) -> Collection[str]:
-        """What of `PlaneContext` has to be measured on the stack beforehand: ``"value_range"``, ``"noise"``."""
-        ...
-
-    @property
-    def gain_exponent(self) -> float | None:
-        """Power of the exposure with which its values grow; None where there is no such law, 0 where they don't."""
-        ...
-
-    def score_plane(self, plane: NDArray[Any], *, context: PlaneContext) -> PlaneScore:
-        """Score one plane, (Y, X) or (Y, X, 3), of any pixel type. All planes of a stack get the same grid."""
-        ...
+__all__ = ["DEFAULT_SCORER", "SCORERS", "MeasureScorer", "PlaneContext", "Scorer", "add_networks"]
 
 
 @dataclass(frozen=True)
@@ -154,5 +84,15 @@ class MeasureScorer:
 SCORERS: Registry[Scorer] = Registry("scorer")
 for _measure in MEASURES:
     SCORERS.add(MeasureScorer(_measure))
+
+
+def add_networks() -> None:
+    """Offer the networks that are installed; call it again after one was trained or copied. Loads no weights."""
+    for network in installed_networks():
+        if network.name not in SCORERS:
+            SCORERS.add(network)
+
+
+add_networks()
 
 DEFAULT_SCORER = "tenengrad"

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +14,9 @@ from napari_focusstack.core.filters import noise_sigma, to_grey
 from napari_focusstack.core.measures import stack_range
 from napari_focusstack.core.progress import Job, Progress
 from napari_focusstack.core.report import Decision, FocusReport, Map, PlaneScore
-from napari_focusstack.core.scorers import DEFAULT_SCORER, SCORERS, PlaneContext, Scorer
+from napari_focusstack.core.scorer import Joined, PlaneContext, Scorer, SeriesScorer
+from napari_focusstack.core.scorers import DEFAULT_SCORER, SCORERS
+from napari_focusstack.core.slice_extras import slice_extras
 from napari_focusstack.core.specimen import SpecimenFinder, check_region, region_weights
 from napari_focusstack.core.stack import Stack
 
@@ -47,6 +47,7 @@ def score_series(
     patch_px: int = 32,
     specimen: bool = True,
     region: NDArray[np.bool_] | None = None,
+    device: str = "auto",
 ) -> Job[FocusReport]:
     """Score one series of a stack as a job.
 
@@ -64,6 +65,8 @@ def score_series(
         Whether the specimen decides (where one is found), or the whole field evenly.
     region : (Y, X) bool, optional
         Region drawn by hand; decides in the specimen's stead.
+    device : str
+        Where a network computes: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
 
     Yields
     ------
@@ -77,7 +80,7 @@ def score_series(
     Raises
     ------
     InputError
-        If there is no such scorer, the stack has other axes, or the region doesn't fit.
+        If there is no such scorer, it lacks what it needs, the stack has other axes, or the region doesn't fit.
     """
     chosen = SCORERS[scorer]
     if set("PTC") & set(stack.axes):
@@ -86,7 +89,7 @@ def score_series(
         raise InputError(f"Patches of {patch_px} pixels were asked for: give 4 or more.")
     if region is not None:
         region = check_region(region, stack.plane_shape)
-    context = yield from _context(stack, chosen, patch_px)
+    context = yield from _context(stack, chosen, patch_px, device)
     finder = SpecimenFinder(stack.plane_shape, stack.n_slices)
     scores: list[PlaneScore] = []
     drawn: Map | None = None
@@ -100,34 +103,42 @@ def score_series(
         value = float(np.average(score.map, weights=drawn))
         yield Progress(z + 1, n, f"Scored slice {z} of '{stack.name}'", SliceScored(z, value))
     found = finder.find()
+    joined = _joined(chosen, scores, found.exposure, stack.heights_um)
     grid = scores[0].grid
-    exposure = _exposure_factor(found.exposure, chosen.gain_exponent)
-    maps = np.stack([s.map / e for s, e in zip(scores, exposure, strict=True)]).astype(np.float32, copy=False)
+    curves = joined.maps if joined.curve_maps is None else joined.curve_maps
     blank = FocusReport(
         scorer=scorer,
         units=chosen.units,
         values=np.empty(0),
-        maps=maps,
+        maps=joined.maps,
         weights=np.ones(grid.shape, np.float32),
         grid=grid,
         decision=Decision(None, None, None, 0.0, None, (), ""),
         heights_um=stack.heights_um,
-        layers=_stacked([s.layers for s in scores]),
-        plane_values=_plane_values(scores, exposure),
+        layers=joined.layers,
+        plane_values=_plane_values(scores, _exposure_factor(found.exposure, chosen.gain_exponent)),
         plane_shape=stack.plane_shape,
         specimen=found.outline,
-        specimen_weights=found.weights(maps, grid, stack.plane_shape),
+        specimen_weights=found.weights(curves, grid, stack.plane_shape),
         views=found.views,
+        curve_maps=joined.curve_maps,
+        evidence=joined.evidence,
+        notes=joined.notes,
     )
     return reweight(blank, region=region, specimen=specimen)
 
 
-def _context(stack: Stack, scorer: Scorer, patch_px: int) -> Job[PlaneContext]:
+def _context(stack: Stack, scorer: Scorer, patch_px: int, device: str) -> Job[PlaneContext]:
     """What the scorer is told of the stack; a few slices are read beforehand for those that need it."""
-    context = PlaneContext(patch_px=patch_px, pixel_um=stack.x_um, optics=stack.optics)
+    context = PlaneContext(patch_px=patch_px, pixel_um=stack.x_um, optics=stack.optics, device=device)
+    n = stack.n_slices
+    if isinstance(scorer, SeriesScorer):
+        scorer.check(context)
+        yield Progress(0, n, f"Loading {scorer.title}")
+        scorer.get_ready(context)
+        yield Progress(0, n, f"Loaded {scorer.title}")
     if not {"value_range", "noise"} & set(scorer.needs):
         return context
-    n = stack.n_slices
     ranges, noises = [], []
     for z in sorted({0, n // 4, n // 2, 3 * n // 4, n - 1}):
         plane = stack.plane(z)
@@ -136,6 +147,20 @@ def _context(stack: Stack, scorer: Scorer, patch_px: int) -> Job[PlaneContext]:
         yield Progress(0, n, f"Looked at slice {z} of '{stack.name}'")
     lows, highs = zip(*ranges, strict=True)
     return dataclasses.replace(context, value_range=(min(lows), max(highs)), noise=min(noises))
+
+
+def _joined(
+    scorer: Scorer,
+    scores: list[PlaneScore],
+    exposure: NDArray[np.float64],
+    heights_um: NDArray[np.float64] | None,
+) -> Joined:
+    """All slices put together, flicker taken out."""
+    if isinstance(scorer, SeriesScorer):
+        return scorer.join(scores, exposure=_exposure_factor(exposure, 1.0), heights_um=heights_um)
+    factor = _exposure_factor(exposure, scorer.gain_exponent)
+    maps = np.stack([s.map / e for s, e in zip(scores, factor, strict=True)]).astype(np.float32, copy=False)
+    return Joined(maps, {key: np.stack([s.layers[key] for s in scores]) for key in scores[0].layers})
 
 
 def reweight(report: FocusReport, *, region: NDArray[np.bool_] | None = None, specimen: bool = True) -> FocusReport:
@@ -166,16 +191,18 @@ def reweight(report: FocusReport, *, region: NDArray[np.bool_] | None = None, sp
         weights = report.specimen_weights
     else:
         weights = np.ones(report.grid.shape, np.float32)
+    if report.evidence is not None and (weights * report.evidence).any():
+        weights = weights * report.evidence
+    maps = report.maps if report.curve_maps is None else report.curve_maps
     even = bool((weights == weights.flat[0]).all())
     if even and report.plane_values is not None:
         values = report.plane_values
     else:
-        values = np.average(report.maps.reshape(len(report.maps), -1), axis=1, weights=weights.ravel()).astype(
-            np.float64
-        )
-    evidence = Evidence(report.maps, weights, report.views)
+        values = np.average(maps.reshape(len(maps), -1), axis=1, weights=weights.ravel()).astype(np.float64)
+    evidence = Evidence(maps, weights, report.views)
     decision = decide(values, heights_um=report.heights_um, evidence=evidence)
-    return dataclasses.replace(report, values=values, weights=weights, region=region, decision=decision)
+    extras = {**report.notes, **slice_extras(report.maps, report.layers, weights)}
+    return dataclasses.replace(report, values=values, weights=weights, region=region, decision=decision, extras=extras)
 
 
 def curve(report: FocusReport, region: NDArray[np.bool_]) -> tuple[NDArray[np.float64], Decision]:
@@ -194,7 +221,3 @@ def _exposure_factor(exposure: NDArray[np.float64], exponent: float | None) -> N
 def _plane_values(scores: list[PlaneScore], exposure: NDArray[np.float32]) -> NDArray[np.float64] | None:
     given = [s.value / e for s, e in zip(scores, exposure, strict=True) if s.value is not None]
     return np.asarray(given, np.float64) if len(given) == len(scores) else None
-
-
-def _stacked(layers: list[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
-    return {key: np.stack([each[key] for each in layers]) for key in layers[0]}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -24,6 +24,8 @@ class ScoreSettings(BaseModel):
         Size of the patches of the focus map in pixels, 4 or more.
     specimen : bool
         Whether the specimen decides (True), or the whole field evenly.
+    device : {"auto", "cpu", "cuda", "mps"}
+        Where a network computes; the measures always take the CPU.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,6 +33,7 @@ class ScoreSettings(BaseModel):
     scorer: str = DEFAULT_SCORER
     patch_px: int = Field(default=32, ge=4)
     specimen: bool = True
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
 
 
 class FuseSettings(BaseModel):

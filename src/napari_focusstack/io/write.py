@@ -16,6 +16,7 @@ from napari_focusstack.core.progress import Job, Progress, drain
 from napari_focusstack.core.report import FocusReport
 from napari_focusstack.core.stack import Stack
 from napari_focusstack.io.atomic import replacing, replacing_all
+from napari_focusstack.io.map_layers import LAYERS
 from napari_focusstack.io.provenance import NAMESPACE, as_text, fused_provenance, score_provenance, source_files
 from napari_focusstack.io.scores import ScoredPlace, scores_table
 
@@ -261,6 +262,7 @@ def write_map(
     report: FocusReport,
     stack: Stack,
     *,
+    layer: str | None = None,
     provenance: Mapping[str, str] | None = None,
     overwrite: bool = False,
 ) -> Path:
@@ -274,6 +276,8 @@ def write_map(
         What scoring found.
     stack : Stack
         What was scored.
+    layer : str, optional
+        Write this one of ``report.layers`` in the place of the focus values.
     provenance : mapping of str to str, optional
         `score_provenance` where not given.
     overwrite : bool
@@ -281,9 +285,9 @@ def write_map(
     """
     height, width = report.grid.cell_px
     grid = Stack(
-        report.maps,
+        report.maps if layer is None else report.layers[layer],
         "ZYX",
-        name=f"{stack.name} {report.scorer}",
+        name=f"{stack.name} {report.scorer}{'' if layer is None else f' {layer}'}",
         y_um=None if stack.y_um is None else stack.y_um * height,
         x_um=None if stack.x_um is None else stack.x_um * width,
         z_um=stack.z_um,
@@ -292,7 +296,8 @@ def write_map(
         metadata=stack.metadata,
     )
     said = dict(score_provenance(report, stack) if provenance is None else provenance)
-    content = {"Content": f"focus map, {report.units}, higher is sharper"}
+    focus = f"focus map, {report.units}, higher is sharper"
+    content = {"Content": focus if layer is None else LAYERS.get(layer, layer)}
     return write_stack(path, grid, provenance={**content, **said}, overwrite=overwrite)
 
 

@@ -19,6 +19,7 @@ from napari_focusstack.widgets.desk import stack_or_none
 from napari_focusstack.widgets.dock import DockedWidget
 from napari_focusstack.widgets.extract_flow import ExtractFlow
 from napari_focusstack.widgets.focus_form import REGION, SPECIMEN, FocusForm
+from napari_focusstack.widgets.focus_jobs import gives_um, judges_one_image
 from napari_focusstack.widgets.focus_state import Basis, Scored, Target, View
 from napari_focusstack.widgets.layers import (
     METADATA,
@@ -31,6 +32,7 @@ from napari_focusstack.widgets.layers import (
     shown_at,
 )
 from napari_focusstack.widgets.open_hint import CalibrationHint
+from napari_focusstack.widgets.optics_form import OpticsForm
 from napari_focusstack.widgets.overlays import FocusMap, Overlays
 from napari_focusstack.widgets.pick_flow import PickFlow, ask_table
 from napari_focusstack.widgets.picks_table import proposed_file
@@ -59,6 +61,8 @@ class FocusWidget(DockedWidget):
         layout.addWidget(self.form)
         self.hint = CalibrationHint(napari_viewer)
         self.form.add_hint(self.hint)
+        self.optics = OpticsForm(napari_viewer)
+        self.form.add_optics(self.optics)
         self.overlays = Overlays(napari_viewer, self)
         self.scoring = ScoreFlow(self.form.job_bar, self, self)
         self.regions = RegionTool(napari_viewer, self)
@@ -234,7 +238,9 @@ class FocusWidget(DockedWidget):
     def _show(self, view: View) -> None:
         known = self.scoring.series.of(view.target)
         self._scored = known.get(view.scorer)
-        self.hint.show_for(self._layer, stack_or_none(self._layer))
+        stack = stack_or_none(self._layer)
+        self.hint.show_for(self._layer, stack)
+        self.optics.show_for(self._layer, stack, needed=gives_um(view.scorer))
         self.form.save_scores_button.setEnabled(self._scored is not None)
         run = self.scoring.run
         if run is not None and (run.target, run.scorer) == (view.target, view.scorer):
@@ -281,7 +287,7 @@ class FocusWidget(DockedWidget):
         self._draw(view.scorer, np.full(n, np.nan), heights, known)
         if self._layer is None:
             self.form.say("", "Open a stack: drag a file onto the window, or choose File > Open Sample > Focus Stack.")
-        elif n < 2:
+        elif n < 2 and not judges_one_image(view.scorer):
             self.form.say("", f"'{self._layer.name}' has no slices along z: choose a layer with two or more.")
         else:
             failure = self.scoring.series.failure(view.target, view.scorer)
@@ -292,13 +298,16 @@ class FocusWidget(DockedWidget):
         if scored is None or target is None:
             self.overlays.hide_map()
             self.overlays.hide_outline()
+            form.legend.show_view(None)
             return
         frame = frame_of(self._layer)
         if form.outline_box.isChecked():
             self.overlays.show_outline(scored, frame, target)
         else:
             self.overlays.hide_outline()
-        if form.map_box.isChecked() and scored.whole:
+        mapped = form.map_box.isChecked() and scored.whole
+        form.legend.show_view(scored.view if mapped else None)
+        if mapped:
             self.overlays.show_map(scored, frame, target)
         else:
             self.overlays.hide_map()
@@ -321,9 +330,14 @@ class FocusWidget(DockedWidget):
         self.scoring.changed.connect(self._redo)
         self.scoring.said.connect(form.say)
         self.regions.changed.connect(self._on_choice)
+        self.optics.given.connect(self._on_optics)
 
     def _on_choice(self, _choice: Any = None) -> None:
         self.refresh()
+
+    def _on_optics(self) -> None:
+        self.scoring.series.drop_defocus(identity(self._layer))
+        self._redo()
 
     def _on_score(self) -> None:
         self.scoring.start(everywhere=not self.form.all_box.isHidden() and self.form.all_box.isChecked())

@@ -26,6 +26,7 @@ from qtpy.QtWidgets import (
 from napari_focusstack.widgets.curve import CurvePlot
 from napari_focusstack.widgets.extract_panel import ExtractPanel
 from napari_focusstack.widgets.job import JobBar
+from napari_focusstack.widgets.legend import MapLegend
 from napari_focusstack.widgets.picks_table import PicksPanel
 from napari_focusstack.widgets.scorer_combo import ScorerCombo
 
@@ -67,6 +68,7 @@ class FocusForm(QScrollArea):
         self.map_box.setToolTip(
             "Show how sharp each patch of each slice is; the status bar tells the value under the mouse"
         )
+        self.legend = MapLegend()
         self.save_scores_button = QPushButton("Save scores…")
         self.save_scores_button.setToolTip("Save the curve as a table (CSV)")
         self.basis = QButtonGroup(self)
@@ -115,6 +117,7 @@ class FocusForm(QScrollArea):
         shows.addStretch(1)
         shows.addWidget(self.save_scores_button)
         column.addLayout(shows)
+        column.addWidget(self.legend)
         tabs = QTabWidget()
         tabs.addTab(self.picks, "Picks")
         tabs.addTab(self.extract, "Extract")
@@ -127,6 +130,11 @@ class FocusForm(QScrollArea):
     def add_hint(self, hint: QWidget) -> None:
         """Put a hint on the layer below its name."""
         self._form.insertRow(1, hint)
+
+    def add_optics(self, optics: QWidget) -> None:
+        """Put the form for the microscope below the scorer."""
+        row, _role = self._form.getWidgetPosition(self.scorer_box)
+        self._form.insertRow(row + 1, optics)
 
     def show_row(self, widget: QWidget, shown: bool) -> None:
         """Show or hide a row of the form with its label."""

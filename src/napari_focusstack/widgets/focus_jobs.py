@@ -11,10 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_focusstack.core.errors import InputError
+from napari_focusstack.core.network_scorers import FAMILY, DefocusScorer
 from napari_focusstack.core.progress import Job, Progress, relay
 from napari_focusstack.core.report import FocusReport
+from napari_focusstack.core.scorers import SCORERS
 from napari_focusstack.core.stack import Stack
 from napari_focusstack.widgets.focus_state import Basis, Polygons, Scored, Target
+from napari_focusstack.widgets.map_views import view_of
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +69,8 @@ def score_places(
     from napari_focusstack.core.pipeline import score_job
     from napari_focusstack.core.settings import ScoreSettings
 
-    stack.require_slices("score its focus")
+    if not judges_one_image(scorer):
+        stack.require_slices("score its focus")
     settings = ScoreSettings(scorer=scorer, specimen=basis.specimen, patch_px=patch_px)
     region = region_mask(basis.region, stack.plane_shape)
     reasons: list[str] = []
@@ -97,6 +101,16 @@ def _reason(error: Exception) -> str:
     return f"Scoring failed ({type(error).__name__}: {error}); the log has the details.".replace("\n", " ")
 
 
+def judges_one_image(scorer: str) -> bool:
+    """Whether a scorer has an answer without slices to compare: networks have."""
+    return SCORERS[scorer].family == FAMILY
+
+
+def gives_um(scorer: str) -> bool:
+    """Whether a scorer gives defocus in µm, for which the microscope has to be known."""
+    return isinstance(SCORERS[scorer], DefocusScorer)
+
+
 def reweigh(known: Mapping[str, Scored], basis: Basis) -> Job[dict[str, Scored]]:
     """Decide anew, by `basis`, what several scorers say of a series; nothing is scored again.
 
@@ -116,7 +130,7 @@ def decide_by(scored: Scored, basis: Basis) -> Scored:
 
     region = region_mask(basis.region, scored.report.plane_shape)
     report = reweight(scored.report, region=region, specimen=basis.specimen)
-    return Scored(report, basis, scored.outline, scored.limits, report.basis)
+    return Scored(report, basis, scored.outline, scored.view, report.basis)
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,9 +176,7 @@ def save_scores(
 
 def for_display(report: FocusReport, basis: Basis) -> Scored:
     """Work out, beside the report, what its display needs."""
-    low, high = np.quantile(report.maps, (0.02, 0.995))
-    limits = float(low), float(max(high, np.nextafter(low, np.inf)))
-    return Scored(report, basis, _contour(report.specimen), limits, report.basis)
+    return Scored(report, basis, _contour(report.specimen), view_of(report), report.basis)
 
 
 def region_mask(region: Polygons, plane_shape: tuple[int, int]) -> NDArray[np.bool_] | None:

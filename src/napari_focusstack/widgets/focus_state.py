@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_focusstack.core.report import FocusReport
+from napari_focusstack.widgets.map_views import MapView, slice_text
 
 KEPT_BYTES = 512 * 2**20
 """Room for the maps and views of scored series: about a hundred series of 20 slices of 1024² pixels."""
@@ -64,8 +65,8 @@ class Scored:
         What decided; None where it must be decided anew.
     outline : (y, x) uint8 array or None
         The rim of the specimen in small, for display: 1 on it.
-    limits : (float, float)
-        Contrast limits for the focus map.
+    view : MapView
+        What the focus map shows.
     decided_by : str
         What decided in the end, in words: `FocusReport.basis`.
     whole : bool
@@ -75,7 +76,7 @@ class Scored:
     report: FocusReport
     basis: Basis | None
     outline: NDArray[np.uint8] | None
-    limits: tuple[float, float]
+    view: MapView
     decided_by: str = ""
     whole: bool = True
 
@@ -83,14 +84,19 @@ class Scored:
     def nbytes(self) -> int:
         """Memory that maps, views and masks take."""
         report = self.report
-        arrays = (report.maps, report.views, report.specimen, report.region, self.outline, *report.layers.values())
-        return sum(a.nbytes for a in arrays if a is not None)
+        maps = (report.maps, report.curve_maps, self.view.data, *report.layers.values())
+        arrays = (*maps, report.views, report.specimen, report.region, self.outline)
+        # What is shown may be one of the maps: it counts once.
+        return sum(a.nbytes for a in {id(a): a for a in arrays if a is not None}.values())
 
     def curve_alone(self) -> Scored:
         """The curve and the decision without maps and views."""
         none = np.empty((0, 0, 0), np.float32)
-        report = dataclasses.replace(self.report, maps=none, views=None, layers={}, specimen=None, region=None)
-        return dataclasses.replace(self, report=report, outline=None, whole=False)
+        report = dataclasses.replace(
+            self.report, maps=none, curve_maps=None, views=None, layers={}, specimen=None, region=None
+        )
+        view = dataclasses.replace(self.view, data=none)
+        return dataclasses.replace(self, report=report, outline=None, view=view, whole=False)
 
     def at_heights(self, heights_um: NDArray[np.float64] | None) -> Scored:
         """The same with the slices at other heights, to be decided anew where it can be."""
@@ -176,12 +182,24 @@ class ScoredSeries:
         return sorted([(t, s) for t, s in found if (t.layer, t.data) == pixels], key=_by_place)
 
     def recalibrate(self, layer: str, heights_um: NDArray[np.float64] | None) -> None:
-        """Take note that the slices of a layer lie at other heights: the values stay, decisions are made anew."""
+        """Take note that the slices of a layer lie at other heights: the values stay, decisions are made anew.
+
+        Defocus in µm does not stay: it rests on the pixel size.
+        """
+        self.drop_defocus(layer)
         for target, known in self._kept.items():
             if target.layer == layer:
                 for name, scored in known.items():
                     if not _alike(scored.report.heights_um, heights_um):
                         known[name] = scored.at_heights(heights_um)
+
+    def drop_defocus(self, layer: str) -> None:
+        """Forget defocus in µm of a layer: its microscope has turned out to be another."""
+        for target, known in self._kept.items():
+            if target.layer == layer:
+                for name in [n for n, scored in known.items() if "defocus_um" in scored.report.extras]:
+                    del known[name]
+                    self._whole.pop((target, name), None)
 
     def drop(self, layer: str) -> None:
         """Forget a layer."""
@@ -216,8 +234,10 @@ def verdict(scored: Scored) -> tuple[str, str]:
     """What was found: a sentence, and a second one with what else one should know (may be empty)."""
     report = scored.report
     decision = report.decision
+    if len(report.values) == 1 and slice_text(report, 0):
+        return slice_text(report, 0).replace("Slice 0", "This image"), ""
     if decision.best is None or decision.good is None:
-        return decision.reason, ""
+        return decision.reason, slice_text(report, int(report.values.argmax()))
     height = height_text(report, decision.best)
     first, last = decision.good
     beside = f"; {first}–{last} about as good" if last > first else ""
@@ -226,6 +246,8 @@ def verdict(scored: Scored) -> tuple[str, str]:
     # The first sentence of the reason names the best slice again; what follows it is news.
     news = decision.reason if notable else decision.reason.partition(". ")[2]
     more = [news] if news else []
+    if slice_text(report, decision.best):
+        more.append(slice_text(report, decision.best))
     basis = scored.basis or SPECIMEN
     if basis.region:
         more.append("Decided by the drawn region.")
@@ -234,18 +256,6 @@ def verdict(scored: Scored) -> tuple[str, str]:
     if not scored.whole:
         more.append("Its maps made room for those of other stacks: score it again to see them, or to look elsewhere.")
     return said, " ".join(more)
-
-
-def patch_text(report: FocusReport, z: int, row: int, column: int) -> str:
-    """What is known of a patch: ``"slice 4, patch (12, 7): 0.83, certainty 0.93"``."""
-    parts = [f"slice {z}, patch ({row}, {column}): {report.maps[z, row, column]:.3g}"]
-    for name, values in report.layers.items():
-        value = values[z, row, column]
-        shown = f"{value:.2f}" if np.issubdtype(type(value), np.floating) else str(value)
-        parts.append(f"{name[:-3]} {shown} µm" if name.endswith("_um") else f"{name.replace('_', ' ')} {shown}")
-    if report.weights[row, column] == 0:
-        parts.append("does not count")
-    return ", ".join(parts)
 
 
 def _step(heights: NDArray[np.float64]) -> float:

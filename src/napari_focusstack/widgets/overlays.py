@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer
 
 from napari_focusstack.core.report import FocusReport, Grid
-from napari_focusstack.widgets.focus_state import Scored, Target, patch_text
+from napari_focusstack.widgets.focus_state import Scored, Target
 from napari_focusstack.widgets.layers import Frame, Placed, place
+from napari_focusstack.widgets.map_views import MapView, patch_text
 
 OUTLINE_COLOURS = Colormap([[0.9, 0.62, 0.0, 0.0], [0.9, 0.62, 0.0, 1.0]], name="outline")
 MAP_OPACITY = 0.45
@@ -27,9 +28,10 @@ napari issue 7345)."""
 class FocusMap(Image):
     """An image layer of patches that tells, under the mouse, what the scorer said of a patch."""
 
-    def __init__(self, data: Any, *, report: FocusReport, axes: str, **kwargs: Any) -> None:
+    def __init__(self, data: Any, *, report: FocusReport, kind: str, axes: str, **kwargs: Any) -> None:
         super().__init__(data, **kwargs)
         self.report = report
+        self.kind = kind
         self.axes = axes
 
     @property
@@ -40,10 +42,10 @@ class FocusMap(Image):
     def get_status(self, position: Any = None, *, world: bool = False, **kwargs: Any) -> dict[str, str]:
         """Status bar text: slice, patch and value in the place of bare coordinates."""
         status: dict[str, str] = super().get_status(position, world=world, **kwargs)
-        if position is None or not status["value"]:
+        if position is None:
             return status
         index = np.rint(self.world_to_data(position) if world else np.asarray(position)).astype(int)
-        at = dict(zip(self.axes, index[-self.ndim :], strict=True))
+        at = {"Z": 0} | dict(zip(self.axes, index[-self.ndim :], strict=True))
         inside = all(0 <= at[a] < n for a, n in zip("ZYX", self.report.maps.shape, strict=True))
         if inside:
             status["value"] = status["coordinates"] = patch_text(self.report, at["Z"], at["Y"], at["X"])
@@ -104,22 +106,25 @@ class Overlays(QObject):
         shown = Shown(target, report.scorer, scored.basis, report.grid)
         if shown == self._map_shown:
             return
-        placed = _at(target, frame, report.maps, "ZYX", report.grid, {"role": "focus map", "scorer": report.scorer})
-        name = f"{frame.name} focus map ({report.scorer})"
+        view = scored.view
+        data, letters = (view.data, "ZYX") if "Z" in frame.axes else (view.data[0], "YX")
+        placed = _at(target, frame, data, letters, report.grid, {"role": "focus map", "scorer": report.scorer})
+        name = f"{frame.name} {view.title} ({report.scorer})"
         axes = "".join(a.upper() for a in placed.kwargs["axis_labels"])
         old = self.map
-        if old is not None and _update(old, placed, name):
+        if old is not None and old.kind == view.kind and _update(old, placed, name):
             old.report, old.axes = report, axes
-            old.contrast_limits_range = old.contrast_limits = scored.limits
+            old.contrast_limits_range = old.contrast_limits = view.limits
         else:
             self.hide_map()
             self.map = FocusMap(
                 placed.data,
                 report=report,
+                kind=view.kind,
                 axes=axes,
                 name=name,
-                contrast_limits=scored.limits,
-                colormap=old.colormap if old else "viridis",
+                contrast_limits=view.limits,
+                colormap=_colours(view, old),
                 opacity=old.opacity if old else MAP_OPACITY,
                 blending="translucent",
                 interpolation2d="nearest",
@@ -194,6 +199,16 @@ class Overlays(QObject):
             else:
                 layer.visible = True
                 self._doomed.insert(0, layer)
+
+
+def _colours(view: MapView, old: FocusMap | None) -> Any:
+    """The view's own colours; for plain values those that the user has chosen, else viridis."""
+    if view.kind == "class":
+        steps = np.linspace(0, 1, len(view.colours) + 1)
+        return Colormap(view.colours, name="focus classes", controls=steps, interpolation="zero")
+    if view.colours:
+        return Colormap(view.colours, name="defocus")
+    return old.colormap if old is not None and old.kind == view.kind else "viridis"
 
 
 def _update(layer: Any, placed: Placed, name: str) -> bool:

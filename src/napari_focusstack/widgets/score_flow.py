@@ -17,7 +17,15 @@ from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.progress import Progress
 from napari_focusstack.core.scoring import SliceScored
 from napari_focusstack.widgets.desk import Desk
-from napari_focusstack.widgets.focus_jobs import Saved, SeriesFailed, SeriesScored, reweigh, save_scores, score_places
+from napari_focusstack.widgets.focus_jobs import (
+    Saved,
+    SeriesFailed,
+    SeriesScored,
+    judges_one_image,
+    reweigh,
+    save_scores,
+    score_places,
+)
 from napari_focusstack.widgets.focus_state import Basis, Scored, ScoredSeries, Target
 from napari_focusstack.widgets.job import JobBar, JobRunner
 from napari_focusstack.widgets.layers import identity, stack_of
@@ -113,7 +121,8 @@ class ScoreFlow(QObject):
             return
         try:
             stack = stack_of(layer)
-            stack.require_slices("score its focus")
+            if not judges_one_image(self._desk.scorer):
+                stack.require_slices("score its focus")
         except InputError as error:
             self._refuse(str(error))
             return

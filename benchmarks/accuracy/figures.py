@@ -1,0 +1,100 @@
+"""Figures: error against z, confusion of classes, reliability. Need matplotlib (extra ``bench``)."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from defocus_table import Measured
+from focus_table import Classified
+
+from napari_focusstack.networks import mmdf
+
+SHOWN_UM = 30.0
+
+
+def error_against_z(measured: list[Measured], folder: Path) -> list[Path]:
+    """Found against true distance, and the median error over it."""
+    import matplotlib.pyplot as plt
+
+    written = []
+    for m in measured:
+        figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+        for label, d, colour in (
+            ("independent optics, |z|", m.independent, "#1f9e89"),
+            ("20×/0.75, aberrated", m.aberrated, "#4292c6"),
+            ("real beads", m.beads, "#e6711c"),
+        ):
+            if not len(d.truth):
+                continue
+            far = np.abs(d.truth)
+            axes[0].plot(far, np.abs(d.found), ".", ms=3, alpha=0.4, color=colour, label=label)
+            edges = np.quantile(far, np.linspace(0, 1, 9))
+            middle = [
+                (far[i].mean(), np.nanmedian(np.abs(np.abs(d.found) - far)[i]))
+                for a, b in pairwise(edges)
+                if (i := (far >= a) & (far <= b)).any()
+            ]
+            axes[1].plot(*zip(*middle, strict=True), "o-", color=colour, label=label)
+        most = SHOWN_UM
+        axes[0].plot([0, most], [0, most], "k-", lw=0.7)
+        axes[0].set(xlim=(0, most), ylim=(0, 1.5 * most), xlabel="true |z| (µm)", ylabel="found |z| (µm)", title=m.name)
+        axes[1].set(xlim=(0, most), ylim=(0, most), xlabel="true |z| (µm)", ylabel="median error of |z| (µm)")
+        axes[1].legend(frameon=False)
+        written.append(_save(figure, folder / f"{m.name}_error.png"))
+    return written
+
+
+def confusion(classified: list[Classified], folder: Path) -> list[Path]:
+    """Most probable class by true class, rows sum to 1."""
+    import matplotlib.pyplot as plt
+
+    written = []
+    for c in classified:
+        counts = np.zeros((mmdf.CLASSES, mmdf.CLASSES))
+        np.add.at(counts, (c.true_class, c.probabilities.argmax(axis=1)), 1)
+        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        figure, axis = plt.subplots(figsize=(4.4, 4), layout="constrained")
+        shown = axis.imshow(shares, cmap="viridis", vmin=0, vmax=1)
+        axis.set(xlabel="class found", ylabel="true class (by blur in pixels)", title=c.name)
+        axis.set_xticks(range(mmdf.CLASSES))
+        axis.set_yticks(range(mmdf.CLASSES), [f"{k} ({int(n)})" for k, n in enumerate(counts.sum(axis=1))])
+        figure.colorbar(shown, shrink=0.8)
+        written.append(_save(figure, folder / f"{c.name}_confusion.png"))
+    return written
+
+
+def reliability(classified: list[Classified], folder: Path) -> list[Path]:
+    """How often what is called in focus with some probability is."""
+    import matplotlib.pyplot as plt
+
+    written = []
+    for c in classified:
+        p = c.probabilities[c.judged, : mmdf.FOCUSED_CLASSES].sum(axis=1)
+        truth = c.focused[c.judged]
+        index = np.minimum((p * 10).astype(int), 9)
+        bins = [(p[i].mean(), truth[i].mean(), i.sum()) for k in range(10) if (i := index == k).any()]
+        x, y, n = (np.asarray(v) for v in zip(*bins, strict=True))
+        off = float((n * np.abs(x - y)).sum() / n.sum())
+        figure, axis = plt.subplots(figsize=(4, 3.8), layout="constrained")
+        axis.plot([0, 1], [0, 1], "k-", lw=0.7)
+        axis.plot(x, y, "-", color="#1f9e89")
+        axis.scatter(x, y, s=10 + 200 * n / n.max(), color="#1f9e89")
+        axis.set(
+            xlabel="probability of focus",
+            ylabel="share in focus",
+            title=f"{c.name}: off by {off:.3f} on average",
+            xlim=(0, 1),
+            ylim=(0, 1),
+        )
+        written.append(_save(figure, folder / f"{c.name}_reliability.png"))
+    return written
+
+
+def _save(figure, path: Path) -> Path:  # type: ignore[no-untyped-def]
+    import matplotlib.pyplot as plt
+
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return path

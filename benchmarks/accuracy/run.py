@@ -1,0 +1,87 @@
+"""Accuracy of the installed networks beside their opponents, as Markdown and figures.
+
+Run it from the repository's root, with the development data beside it and the extra ``bench`` installed::
+
+    python benchmarks/accuracy/run.py -o accuracy [--quick]
+
+Sources, splits and rules: SPLITS.md. Methods are cut on training sources, tried on others; intervals resample images or
+stacks. Whatever is installed is tried, the user's models too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import cv2
+import defocus_table
+import figures
+import focus_table
+import heldout
+import numpy as np
+import real_patches
+
+from napari_focusstack.core.network_scorers import CLASSIFIERS, DISTANCES
+from napari_focusstack.core.progress import drain
+from napari_focusstack.networks.zoo import find_models, read_card
+from napari_focusstack.training.library import CRISP_PX, Sharp, edge_width, load
+
+TRAINING, TEST = ("dsb2018", "bccd", "cellprofiler"), ("neubias", "qupath_he")
+FOCUSED_OR_NOT = (0, 0, 0, 2, 4, 8)
+
+
+def installed(architectures: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(n for n, folder in find_models().items() if read_card(folder).architecture in architectures)
+
+
+def sharp(sources: tuple[str, ...], limit: int | None) -> list[Sharp]:
+    return list(drain(load(real_patches.DATA / "sharp", sources=list(sources), limit=limit)))
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("-o", "--output", type=Path, default=Path("accuracy"))
+    options.add_argument("--quick", action="store_true", help="few patches: to see that it runs")
+    given = options.parse_args()
+    if not real_patches.DATA.is_dir():
+        sys.exit(f"'{real_patches.DATA}' is not there: the sharp images and stacks are needed.")
+    cv2.setNumThreads(1)
+    given.output.mkdir(parents=True, exist_ok=True)
+    few = 8 if given.quick else None
+    train_images, test_images = sharp(TRAINING, few or 30), sharp(TEST, few)
+    train = heldout.make(train_images, per_image=4 if few else 12, seed=2, dof=FOCUSED_OR_NOT)
+    test = heldout.make(test_images, per_image=6 if few else 36, seed=1, dof=FOCUSED_OR_NOT)
+    print(f"{len(train.dof)} patches to cut on, {len(test.dof)} to try on", file=sys.stderr, flush=True)
+    stacks = {"held out": real_patches.HELD_OUT, "development": real_patches.DEVELOPMENT}
+    real = {kind: real_patches.patches(names[-2:] if few else names) for kind, names in stacks.items()}
+    report = ["# Accuracy on held-out sources", "", "## Focused or not (MMDF)", ""]
+    rows, classified = focus_table.table(train, test, real, installed(CLASSIFIERS))
+    report += [focus_table.markdown(rows, test, real), ""]
+    print(report[-2], file=sys.stderr, flush=True)
+    crisp = [s for s in test_images if edge_width(np.asarray(s.levels[-1], np.float32)) <= CRISP_PX]
+    large = [s for s in crisp if min(s.levels[-1].shape) >= 224][: 2 if few else 20]
+    distances = heldout.make(test_images, per_image=4 if few else 12, seed=4, dof=(0, 2, 3, 4, 6, 8))
+    measured = [defocus_table.measure(name, distances, large) for name in installed(DISTANCES)]
+    report += ["## Distance from focus (LDSE-NET)", ""]
+    report += [defocus_table.markdown(measured) if measured else "No model is installed.", ""]
+    try:
+        drawn = [
+            *figures.confusion(classified, given.output),
+            *figures.reliability(classified, given.output),
+            *figures.error_against_z(measured, given.output),
+        ]
+    except ModuleNotFoundError as error:
+        print(f"no figures: {error}", file=sys.stderr)
+        drawn = []
+    report += [f"![{path.stem.replace('_', ' ')}]({path.name})" for path in drawn]
+    (given.output / "accuracy.md").write_text("\n".join(report) + "\n", encoding="utf-8")
+    print("\n".join(report))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""Defocus in µm: what a network needs to know of the microscope for it, and the sides of focus by the slices' order."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_focusstack.core.errors import InputError
+from napari_focusstack.core.stack import Optics
+
+Series = NDArray[np.float64]
+
+INDICES = (1.0, 1.33, 1.515)
+"""Air, water and oil: the thinnest that an aperture fits in is taken where the immersion is not told."""
+LEAST_SLICES = 3
+"""Slices that a tile has to be judged on for a sign of its own."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """All that defocus in µm rests on.
+
+    Attributes
+    ----------
+    na : float
+        Numerical aperture.
+    wavelength_um, pixel_um : float
+        Wavelength in vacuum and pixel size.
+    index : float
+        Refractive index between objective and specimen.
+    """
+
+    na: float
+    wavelength_um: float
+    pixel_um: float
+    index: float
+
+    @property
+    def sampling(self) -> float:
+        """Pixel size · NA/λ."""
+        return self.pixel_um * self.na / self.wavelength_um
+
+    @property
+    def um_per_wave(self) -> float:
+        """µm of defocus for a wave at the pupil's edge, ``λ / (n - sqrt(n² - NA²))``."""
+        return self.wavelength_um / (self.index - math.sqrt(self.index**2 - self.na**2))
+
+
+def missing_optics(optics: Optics, pixel_um: float | None) -> tuple[str, ...]:
+    """What has still to be given, in words; empty where defocus in µm is defined."""
+    given = {"numerical aperture": optics.na, "wavelength": optics.wavelength_um, "pixel size": pixel_um}
+    return tuple(name for name, value in given.items() if value is None)
+
+
+def calibration_of(optics: Optics, pixel_um: float | None) -> Calibration:
+    """What is known of a microscope, complete and possible.
+
+    Raises
+    ------
+    InputError
+        If something is missing, or no lens can be like that.
+    """
+    na, wavelength_um = optics.na, optics.wavelength_um
+    if na is None or wavelength_um is None or pixel_um is None:
+        lacking = " and ".join(missing_optics(optics, pixel_um))
+        raise InputError(
+            f"Defocus in µm needs to know the microscope, and the {lacking} of this image is not known: give it "
+            "(--na, --wavelength, --pixel-size on the command line; the form under the scorer in napari)."
+        )
+    index = optics.immersion_index or next((n for n in INDICES if na < n), INDICES[-1])
+    if not 0 < na < index:
+        raise InputError(
+            f"A numerical aperture of {na:g} was given for a refractive index of {index:g}: "
+            "give an aperture above 0 and below the index."
+        )
+    if not (0.1 <= wavelength_um <= 2.0 and pixel_um > 0):
+        raise InputError(
+            f"A wavelength of {wavelength_um:g} µm and pixels of {pixel_um:g} µm were given: "
+            "give the wavelength in µm (0.1 to 2) and a pixel size above 0."
+        )
+    return Calibration(na, wavelength_um, pixel_um, index)
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Which side of focus each slice lies on, by the order of the slices.
+
+    Attributes
+    ----------
+    signs : (Z, P)
+        -1 or 1: below (the slice lies lower than what is in focus there) or above.
+    line : (Z, P)
+        The straight line over height that the signed distances were found nearest to.
+    """
+
+    signs: Series
+    line: Series
+
+
+def sides(distance: Series, heights: Series, weights: Series | None = None) -> Sides:
+    """Sides of focus by the order of the slices.
+
+    One image of a lens without aberrations looks alike on both sides of focus; a stack tells them apart: distances fall
+    towards focus and rise behind it. Of all ways to call the slices below some height negative and the others positive,
+    that one is taken whose signed distances lie nearest to a straight line that rises with height. A series that never
+    reaches focus is one-sided by the same rule.
+
+    Parameters
+    ----------
+    distance : (Z, P)
+        |defocus| of each slice and tile; NaN where it is not known.
+    heights : (Z,)
+        Height of each slice, in any unit, in any order.
+    weights : (P,), optional
+        How much each tile counts where all together decide: for tiles that are known on too few slices.
+    """
+    order = np.argsort(heights, kind="stable")
+    rising, d = np.asarray(heights, np.float64)[order], np.asarray(distance, np.float64)[order]
+    known = np.isfinite(d)
+    first, line = _change(np.where(known, d, 0), known.astype(np.float64), rising)
+    few = known.sum(axis=0) < LEAST_SLICES
+    if few.any():
+        share = known * (1.0 if weights is None else np.asarray(weights, np.float64)[None])
+        total = share.sum(axis=1, keepdims=True)
+        mean = (np.where(known, d, 0) * share).sum(axis=1, keepdims=True) / np.maximum(total, 1e-12)
+        together, common = _change(mean, (total > 0).astype(np.float64), rising)
+        first[few], line[:, few] = together[0], common
+    signs, back = np.empty_like(d), np.empty_like(d)
+    signs[order] = np.where(np.arange(len(d))[:, None] >= first[None], 1.0, -1.0)
+    back[order] = line
+    return Sides(signs, back)
+
+
+def _change(d: Series, known: Series, heights: Series) -> tuple[NDArray[np.intp], Series]:
+    """(P,) first slice above focus of (Z, P) distances, and the (Z, P) line; by least squares."""
+    count = np.maximum(known.sum(axis=0), 1e-12)
+    middle = (known * heights[:, None]).sum(axis=0) / count
+    h = heights[:, None] - middle
+    spread = np.maximum((known * h * h).sum(axis=0), 1e-12)
+    least = np.full(d.shape[1], np.inf)
+    first, line = np.zeros(d.shape[1], np.intp), np.zeros_like(d)
+    for k in range(len(d) + 1):
+        signed = np.where(np.arange(len(d))[:, None] >= k, d, -d) * known
+        slope = np.maximum((h * signed).sum(axis=0) / spread, 0)
+        fitted = signed.sum(axis=0) / count + slope * h
+        misfit = (known * (signed - fitted) ** 2).sum(axis=0)
+        better = misfit < least * (1 - 1e-9)
+        least[better], first[better] = misfit[better], k
+        line[:, better] = fitted[:, better]
+    return first, line

@@ -1,0 +1,84 @@
+"""`MapLegend`: what the colours of a map mean, below the boxes that show it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtCore import QEvent, QRectF, QSize, Qt
+from qtpy.QtGui import QColor, QLinearGradient, QPainter
+from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
+
+from napari_focusstack.widgets.map_views import MapView, class_text, signed_um
+
+BAR_PX = 12
+
+
+class MapLegend(QWidget):
+    """Ten fields for the classes of focus, or a colour bar in µm; hidden for plain focus values."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.view: MapView | None = None
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.hide()
+
+    def show_view(self, view: MapView | None) -> None:
+        """Explain the colours of `view`; hide for None and for maps whose colours the user chooses."""
+        self.view = view if view is not None and view.colours else None
+        self.setVisible(self.view is not None)
+        self.setAccessibleDescription("; ".join(self.texts()))
+        self.update()
+
+    def texts(self) -> tuple[str, ...]:
+        """What stands below the colours, from left to right."""
+        if self.view is None:
+            return ()
+        if self.view.kind == "class":
+            return ("in focus", "wholly blurred")
+        low, high = self.view.limits
+        return (f"{signed_um(low)} below", "in focus", f"{signed_um(high)} above")
+
+    def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
+        """A bar and a line of text."""
+        return QSize(160, BAR_PX + self.fontMetrics().height() + 4)
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
+        """May become narrow."""
+        return QSize(80, self.sizeHint().height())
+
+    def field_at(self, x: float) -> int:
+        """Which of the fields lies at `x`."""
+        n = len(self.view.colours) if self.view else 1
+        return min(max(int(x / max(self.width(), 1) * n), 0), n - 1)
+
+    def event(self, event: Any) -> bool:
+        """Name the class under the mouse."""
+        if event.type() == QEvent.Type.ToolTip and self.view is not None and self.view.kind == "class":
+            k = self.field_at(event.pos().x())
+            text = class_text(k)
+            QToolTip.showText(event.globalPos(), text if "class" in text else f"{text} (class {k})", self)
+            return True
+        return bool(super().event(event))
+
+    def paintEvent(self, _event: Any) -> None:  # noqa: N802 (Qt's name)
+        """Draw the colours and their meaning."""
+        if self.view is None:
+            return
+        painter = QPainter(self)
+        colours = [QColor(c) for c in self.view.colours]
+        width = self.width()
+        if self.view.kind == "class":
+            for k, colour in enumerate(colours):
+                painter.fillRect(QRectF(k * width / len(colours), 0, width / len(colours) - 1, BAR_PX), colour)
+        else:
+            ramp = QLinearGradient(0, 0, width, 0)
+            for k, colour in enumerate(colours):
+                ramp.setColorAt(k / (len(colours) - 1), colour)
+            painter.fillRect(QRectF(0, 0, width, BAR_PX), ramp)
+        painter.setPen(self.palette().windowText().color())
+        below = QRectF(0, BAR_PX + 2, width, self.height() - BAR_PX - 2)
+        texts = self.texts()
+        sides = (Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignHCenter, Qt.AlignmentFlag.AlignRight)
+        for text, side in zip(texts, sides if len(texts) == 3 else sides[::2], strict=True):
+            painter.drawText(below, int(side | Qt.AlignmentFlag.AlignTop), text)
+        painter.end()

@@ -1,0 +1,105 @@
+"""How the map of a report is shown: which values, in which colours, and what is told of a patch. No Qt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_focusstack.core.network_scorers import CLASS_NAMES
+from napari_focusstack.core.report import FocusReport
+
+Kind = Literal["value", "class", "defocus"]
+
+CLASS_COLOURS = (
+    "#fde725", "#b5de2b", "#6ece58", "#35b779", "#1f9e89", "#26828e", "#31688e", "#3e4989", "#482878", "#440154",
+)  # fmt: skip
+"""Ten steps of viridis, bright where it is sharp: told apart in every kind of colour vision, and in grey."""
+DIVERGING_COLOURS = ("#08519c", "#4292c6", "#9ecae1", "#f7f7f7", "#fdae6b", "#e6711c", "#8c3a04")
+"""From below focus (blue) over focus (white) to above (orange)."""
+
+
+@dataclass(frozen=True)
+class MapView:
+    """A map to show.
+
+    Attributes
+    ----------
+    kind : {"value", "class", "defocus"}
+        Focus values, focus classes, or signed defocus in µm.
+    title : str
+        What the layer is called after its stack.
+    data : (Z, gy, gx) float32
+        NaN (shown transparent) where there was nothing to judge by.
+    limits : (float, float)
+        Contrast limits.
+    colours : tuple of str
+        Of the colormap, as hexadecimal; empty for the user's own choice.
+    """
+
+    kind: Kind
+    title: str
+    data: NDArray[np.float32]
+    limits: tuple[float, float]
+    colours: tuple[str, ...] = ()
+
+
+def view_of(report: FocusReport) -> MapView:
+    """The map that says most about a report."""
+    layers = report.layers
+    if "defocus_um" in layers:
+        known = np.abs(layers["defocus_um"][np.isfinite(layers["defocus_um"])])
+        most = float(np.quantile(known, 0.98)) if known.size else 1.0
+        most = max(most, 1e-3)
+        return MapView("defocus", "defocus in µm", layers["defocus_um"], (-most, most), DIVERGING_COLOURS)
+    if {"class", "certainty"} <= set(layers):
+        data = np.where(layers["certainty"] > 0, layers["class"], np.nan).astype(np.float32)
+        return MapView("class", "focus classes", data, (-0.5, 9.5), CLASS_COLOURS)
+    low, high = np.quantile(report.maps, (0.02, 0.995))
+    return MapView("value", "focus map", report.maps, (float(low), float(max(high, np.nextafter(low, np.inf)))))
+
+
+def patch_text(report: FocusReport, z: int, row: int, column: int) -> str:
+    """What is known of a patch: ``"slice 4, patch (12, 7): in focus, certainty 0.93"``."""
+    layers = {name: values[z, row, column] for name, values in report.layers.items()}
+    told = f"slice {z}, patch ({row}, {column}): "
+    if "defocus_um" in layers:
+        defocus = float(layers["defocus_um"])
+        if not np.isfinite(defocus):
+            return told + "nothing to judge by"
+        return told + f"{signed_um(defocus)}, sign by the image alone {float(layers['side']):.2f} certain"
+    if {"class", "certainty"} <= set(layers):
+        if layers["certainty"] == 0:
+            return told + "nothing to judge by"
+        parts = [class_text(int(layers["class"])), f"certainty {layers['certainty']:.2f}"]
+    else:
+        parts = [f"{report.maps[z, row, column]:.3g}"]
+        for name, value in layers.items():
+            shown = f"{value:.2f}" if np.issubdtype(type(value), np.floating) else str(value)
+            parts.append(f"{name[:-3]} {shown} µm" if name.endswith("_um") else f"{name.replace('_', ' ')} {shown}")
+    if report.weights[row, column] == 0:
+        parts.append("does not count")
+    return told + ", ".join(parts)
+
+
+def slice_text(report: FocusReport, z: int) -> str:
+    """What a network says of a whole slice, in a sentence; empty for measures, or where it could judge nothing."""
+    extras = report.extras
+    if "defocus_um" in extras and extras["defocus_um"][z] is not None:
+        return f"Slice {z} is {signed_um(extras['defocus_um'][z])} from focus (sign from {extras['sign_from']})."
+    if "classes" in extras and extras["classes"][z] is not None:
+        name = class_text(extras["classes"][z])
+        return f"Slice {z} is {name}, certainty {extras['certainty'][z]:.2f}."
+    return ""
+
+
+def class_text(index: int) -> str:
+    """A focus class in words."""
+    return CLASS_NAMES[index] if index == 0 else f"{CLASS_NAMES[index]} (class {index})"
+
+
+def signed_um(value: float) -> str:
+    """Defocus with its sign: ``"+3.2 µm"``."""
+    return f"{value:+.{2 if abs(value) < 10 else 1}f} µm"

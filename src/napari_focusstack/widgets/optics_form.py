@@ -1,0 +1,127 @@
+"""`OpticsForm`: asks for what defocus in µm rests on, while a scorer that needs it is chosen."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QDoubleSpinBox, QGridLayout, QLabel, QPushButton, QSizePolicy, QWidget
+
+from napari_focusstack.core.defocus import calibration_of, missing_optics
+from napari_focusstack.core.errors import InputError
+from napari_focusstack.core.stack import Optics, Stack
+from napari_focusstack.widgets.layers import METADATA
+from napari_focusstack.widgets.open_layer import set_calibration
+from napari_focusstack.widgets.open_values import Calibration
+
+UNKNOWN = "?"
+
+
+class OpticsForm(QWidget):
+    """Numerical aperture, wavelength and pixel size of a layer, in a few fields.
+
+    Signals
+    -------
+    given()
+        The user has given them; the layer knows them now.
+
+    Parameters
+    ----------
+    viewer : napari viewer or ViewerModel
+        The viewer of the layers.
+    """
+
+    given = Signal()
+
+    def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._layer: Any = None
+        self._stack: Stack | None = None
+        self._shown: tuple[Any, ...] | None = None
+        self.label = QLabel()
+        self.label.setWordWrap(True)
+        self.label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self.na = _field("Numerical aperture of the objective", decimals=3, most=1.7, step=0.05)
+        self.wavelength_nm = _field("Wavelength of the light that makes the image", decimals=0, most=2000, step=10)
+        self.wavelength_nm.setSuffix(" nm")
+        self.pixel_um = _field("Size of a pixel in the specimen", decimals=4, most=1000, step=0.01)
+        self.pixel_um.setSuffix(" µm")
+        self.button = QPushButton("Set")
+        self.button.setToolTip("Remember this for the layer")
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.addWidget(self.label, 0, 0, 1, 4)
+        for column, (text, box) in enumerate(
+            (("NA", self.na), ("Wavelength", self.wavelength_nm), ("Pixel", self.pixel_um))
+        ):
+            grid.addWidget(QLabel(text), 1, column)
+            grid.addWidget(box, 2, column)
+            grid.setColumnStretch(column, 1)
+            box.valueChanged.connect(self._on_value)
+        grid.addWidget(self.button, 2, 3)
+        self.button.clicked.connect(self._on_set)
+        self.hide()
+
+    def show_for(self, layer: Any, stack: Stack | None, *, needed: bool) -> None:
+        """Show what is known of `layer`; hide where no scorer needs it, or there is no layer."""
+        self._layer, self._stack = layer, stack
+        self.setVisible(needed and stack is not None)
+        if not needed or stack is None:
+            return
+        known = (id(layer), stack.optics.na, stack.optics.wavelength_um, stack.x_um)
+        if known == self._shown:  # what the user is typing stays
+            return
+        self._shown = known
+        for box, value in (
+            (self.na, stack.optics.na),
+            (self.wavelength_nm, 1000 * stack.optics.wavelength_um if stack.optics.wavelength_um else None),
+            (self.pixel_um, stack.x_um),
+        ):
+            box.blockSignals(True)
+            box.setValue(value or 0)
+            box.blockSignals(False)
+        missing = missing_optics(stack.optics, stack.x_um)
+        self.label.setText(f"For µm of defocus, please give the {' and '.join(missing)}." if missing else "")
+        self.label.setVisible(bool(missing))
+        self._on_value()
+
+    def _optics(self) -> Optics:
+        old = self._stack.optics if self._stack is not None else Optics()
+        return dataclasses.replace(
+            old, na=self.na.value() or None, wavelength_um=self.wavelength_nm.value() / 1000 or None
+        )
+
+    def _on_value(self, _value: Any = None) -> None:
+        """Only what a microscope can be is taken."""
+        try:
+            calibration_of(self._optics(), self.pixel_um.value() or None)
+            problem = ""
+        except InputError as error:
+            problem = str(error)
+        self.button.setEnabled(not problem)
+        self.button.setToolTip(problem or "Remember this for the layer")
+
+    def _on_set(self) -> None:
+        layer, stack = self._layer, self._stack
+        if stack is None or layer not in self._viewer.layers:
+            return
+        layer.metadata[METADATA] = {**layer.metadata.get(METADATA, {}), "optics": self._optics()}
+        pixel_um = self.pixel_um.value()
+        if stack.x_um is None or abs(pixel_um - stack.x_um) > 1e-5:
+            named = dataclasses.replace(Calibration.of(stack), y_um=pixel_um, x_um=pixel_um)
+            set_calibration(self._viewer, layer, stack, named)
+        self.given.emit()
+
+
+def _field(tooltip: str, *, decimals: int, most: float, step: float) -> QDoubleSpinBox:
+    box = QDoubleSpinBox()
+    box.setDecimals(decimals)
+    box.setRange(0, most)
+    box.setSingleStep(step)
+    box.setSpecialValueText(UNKNOWN)
+    box.setToolTip(tooltip)
+    box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+    box.setMinimumWidth(56)
+    return box

@@ -1,0 +1,217 @@
+"""Networks in the Focus widget: their group, their maps and legends, and the form for the microscope."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QTimer
+
+pytest.importorskip("torch")
+
+from napari_focusstack.core.network_scorers import CLASS_NAMES
+from napari_focusstack.core.scorers import SCORERS
+from napari_focusstack.core.stack import Optics
+from napari_focusstack.widgets.layers import METADATA, stack_of
+from napari_focusstack.widgets.scorer_combo import NAME
+from test_widget_focus import CALIBRATED, Bench, stack
+
+pytestmark = pytest.mark.usefixtures("networks")
+KNOWN = {METADATA: {"optics": Optics(na=0.75, wavelength_um=0.52)}}
+
+
+@pytest.fixture
+def bench(qtbot: Any) -> Iterator[Bench]:
+    made = Bench(qtbot)
+    yield made
+    if made.focus is not None:
+        made.focus.shut_down()
+
+
+def half_empty() -> np.ndarray:
+    data = np.full((7, 128, 448), 1000, np.uint16)
+    data[:, :, :128] += stack()
+    return data + np.random.default_rng(0).integers(0, 9, data.shape, dtype=np.uint16)
+
+
+def test_networks_stand_in_a_group_of_their_own(bench: Bench) -> None:
+    box = bench.open().form.scorer_box
+    items = [(box.itemText(i), box.itemData(i, NAME)) for i in range(box.count())]
+    heading = items.index(("Networks", None))
+    assert {name for _, name in items[heading + 1 :]} >= {"mmdf", "ldsenet"}
+
+
+def test_the_class_map_has_ten_colours_and_a_legend(bench: Bench) -> None:
+    bench.viewer.add_image(half_empty(), name="A01", **CALIBRATED)
+    focus = bench.open()
+    bench.score("mmdf")
+    focus.form.map_box.click()
+    layer = focus.overlays.map
+    assert layer is not None
+    assert layer.name == "A01 focus classes (mmdf)"
+    assert tuple(layer.contrast_limits) == (-0.5, 9.5)
+    colours = layer.colormap.map((np.arange(10) + 0.5) / 10)
+    assert len(np.unique(colours.round(3), axis=0)) == 10
+    assert focus.form.legend.isVisibleTo(focus.form.legend.parentWidget())
+    assert focus.form.legend.texts()[0] == "in focus"
+    assert "A01" in bench.viewer.layers
+
+
+def test_the_hover_text_tells_class_and_certainty(bench: Bench) -> None:
+    bench.viewer.add_image(half_empty(), name="A01", **CALIBRATED)
+    focus = bench.open()
+    bench.score("mmdf")
+    focus.form.map_box.click()
+    layer = focus.overlays.map
+    assert layer is not None
+    said = layer.get_status(layer.data_to_world((4, 1, 2)), world=True)["coordinates"]
+    assert said.startswith("slice 4, patch (1, 2): ")
+    assert any(name in said for name in CLASS_NAMES)
+    assert "certainty 0." in said
+    empty = layer.get_status(layer.data_to_world((4, 1, layer.data.shape[2] - 1)), world=True)["coordinates"]
+    assert empty.endswith("nothing to judge by")
+
+
+def test_the_defocus_map_is_in_um_and_white_at_focus(bench: Bench) -> None:
+    bench.viewer.add_image(half_empty(), name="A01", metadata=KNOWN, **CALIBRATED)
+    focus = bench.open()
+    bench.score("ldsenet")
+    focus.form.map_box.click()
+    layer = focus.overlays.map
+    assert layer is not None
+    assert layer.name == "A01 defocus in µm (ldsenet)"
+    low, high = layer.contrast_limits
+    assert low == pytest.approx(-high)
+    np.testing.assert_allclose(layer.colormap.map(0.5)[..., :3], 0xF7 / 255, atol=0.02)
+    assert np.isnan(layer.data[:, :, -1]).all()
+    assert focus.form.legend.texts()[1] == "in focus"
+    said = layer.get_status(layer.data_to_world((0, 0, 0)), world=True)["coordinates"]
+    assert "µm, sign" in said
+    assert "µm from focus" in bench.verdict
+
+
+def test_a_map_changes_its_kind_with_the_scorer(bench: Bench, qtbot: Any) -> None:
+    bench.viewer.add_image(half_empty(), name="A01", metadata=KNOWN, **CALIBRATED)
+    focus = bench.open()
+    focus.form.map_box.click()
+    for scorer, kind in (("tenengrad", "value"), ("mmdf", "class"), ("ldsenet", "defocus"), ("tenengrad", "value")):
+        bench.score(scorer)
+        assert focus.overlays.map is not None
+        assert focus.overlays.map.kind == kind
+        assert focus.form.legend.isHidden() == (kind == "value")
+    qtbot.waitUntil(lambda: sum("(" in layer.name for layer in bench.viewer.layers) == 1, timeout=5000)
+
+
+def test_the_legend_draws_itself(bench: Bench) -> None:
+    bench.viewer.add_image(half_empty(), name="A01", metadata=KNOWN, **CALIBRATED)
+    focus = bench.open()
+    focus.form.map_box.click()
+    for scorer in ("mmdf", "ldsenet"):
+        bench.score(scorer)
+        legend = focus.form.legend
+        legend.resize(300, legend.sizeHint().height())
+        image = legend.grab().toImage()
+        colours = {image.pixelColor(x, 3).name() for x in range(5, 295, 10)}
+        assert len(colours) >= 9
+
+
+def test_missing_optics_are_asked_for_and_remembered(bench: Bench, notes: list[str]) -> None:
+    layer = bench.viewer.add_image(half_empty(), name="A01")
+    focus = bench.open()
+    assert focus.optics.isHidden()
+    focus.form.scorer_box.choose("ldsenet")
+    form = focus.optics
+    assert not form.isHidden()
+    assert "numerical aperture and wavelength and pixel size" in form.label.text()
+    assert not form.button.isEnabled()
+    bench.score()
+    assert "is not known" in bench.verdict
+    form.na.setValue(0.75)
+    form.wavelength_nm.setValue(520)
+    form.pixel_um.setValue(0.325)
+    assert form.button.isEnabled()
+    form.button.click()
+    known = stack_of(layer)
+    assert (known.optics.na, known.optics.wavelength_um) == (0.75, 0.52)
+    assert known.x_um == pytest.approx(0.325)
+    bench.score()
+    assert focus.scored is not None
+    assert "defocus_um" in focus.scored.report.extras
+
+
+def test_impossible_optics_are_not_taken(bench: Bench) -> None:
+    bench.viewer.add_image(stack(), name="A01", **CALIBRATED)
+    focus = bench.open()
+    focus.form.scorer_box.choose("ldsenet")
+    focus.optics.na.setValue(1.6)
+    focus.optics.wavelength_nm.setValue(520)
+    assert not focus.optics.button.isEnabled()
+    assert "below the index" in focus.optics.button.toolTip()
+
+
+def test_another_microscope_voids_the_defocus_but_not_the_classes(bench: Bench) -> None:
+    bench.viewer.add_image(stack(), name="A01", metadata=KNOWN, **CALIBRATED)
+    focus = bench.open()
+    bench.score("mmdf")
+    bench.score("ldsenet")
+    focus.optics.na.setValue(0.5)
+    focus.optics.button.click()
+    assert focus.scored is None
+    focus.form.scorer_box.choose("mmdf")
+    assert focus.scored is not None
+
+
+def test_a_single_image_is_judged_by_a_network(bench: Bench) -> None:
+    layer = bench.viewer.add_image(stack()[3], name="one")
+    focus = bench.open()
+    assert focus.layer is layer
+    bench.score("mmdf")
+    assert "This image is" in bench.verdict
+    focus.form.map_box.click()
+    assert focus.overlays.map is not None
+    assert focus.overlays.map.ndim == 2
+    said = focus.overlays.map.get_status((8.0, 8.0), world=True)["coordinates"]
+    assert said.startswith("slice 0, patch")
+
+
+def test_networks_compute_beside_the_main_thread_and_cancel_answers_at_once(
+    bench: Bench, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = set()
+    scorer = SCORERS["mmdf"]
+    real = type(scorer).score_plane
+
+    def noted(self: Any, plane: Any, *, context: Any) -> Any:
+        threads.add(threading.current_thread())
+        return real(self, plane, context=context)
+
+    monkeypatch.setattr(type(scorer), "score_plane", noted)
+    bench.viewer.add_image(stack(n=40, size=512), name="A01", **CALIBRATED)
+    focus = bench.open()
+    focus.form.scorer_box.choose("mmdf")
+    focus.form.job_bar.run_button.click()
+    qtbot.waitUntil(lambda: bool(threads), timeout=20_000)
+    begun = time.perf_counter()
+    focus.form.job_bar.cancel_button.click()
+    bench.idle()
+    assert time.perf_counter() - begun < 1
+    assert threading.main_thread() not in threads
+    assert "Cancelled" in bench.verdict
+
+
+def test_the_window_answers_while_a_network_works(bench: Bench) -> None:
+    bench.viewer.add_image(stack(n=10, size=512), name="A01", **CALIBRATED)
+    focus = bench.open()
+    beats: list[float] = []
+    timer = QTimer()
+    timer.setInterval(10)
+    timer.timeout.connect(lambda: beats.append(time.perf_counter()))
+    timer.start()
+    bench.score("mmdf")
+    timer.stop()
+    assert focus.scored is not None
+    assert len(beats) > 5
