@@ -37,7 +37,7 @@ def texture(slices=7, best=3, size=192, *, empty=True) -> Stack:
 
 
 def test_class_names_agree_with_what_the_network_calls_focused():
-    from napari_focusstack.core.network_scorers import CLASS_NAMES
+    from napari_focusstack.core.learned.classes import CLASS_NAMES
     from napari_focusstack.networks.mmdf import CLASSES, FOCUSED_CLASSES
 
     assert len(CLASS_NAMES) == CLASSES
@@ -80,7 +80,7 @@ def test_preloading_torch_imports_nothing_and_torch_works_afterwards():
 
 
 def test_a_damaged_card_is_left_out(tmp_path, monkeypatch, caplog):
-    from napari_focusstack.core.network_scorers import installed_networks
+    from napari_focusstack.core.learned import installed_networks
 
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "card.json").write_text("{}")

@@ -13,7 +13,7 @@ from qtpy.QtCore import QTimer
 
 pytest.importorskip("torch")
 
-from napari_focusstack.core.network_scorers import CLASS_NAMES
+from napari_focusstack.core.learned.classes import CLASS_NAMES
 from napari_focusstack.core.scorers import SCORERS
 from napari_focusstack.core.stack import Optics
 from napari_focusstack.widgets.layers import METADATA, stack_of

@@ -26,17 +26,19 @@ import heldout
 import numpy as np
 import real_patches
 
-from napari_focusstack.core.network_scorers import CLASSIFIERS, DISTANCES
+from napari_focusstack.core.learned import installed_networks
+from napari_focusstack.core.learned.base import NetworkScorer
+from napari_focusstack.core.learned.classes import ClassScorer
+from napari_focusstack.core.learned.defocus import DefocusScorer
 from napari_focusstack.core.progress import drain
-from napari_focusstack.networks.zoo import find_models, read_card
 from napari_focusstack.training.library import CRISP_PX, Sharp, edge_width, load
 
 TRAINING, TEST = ("dsb2018", "bccd", "cellprofiler"), ("neubias", "qupath_he")
 FOCUSED_OR_NOT = (0, 0, 0, 2, 4, 8)
 
 
-def installed(architectures: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(n for n, folder in find_models().items() if read_card(folder).architecture in architectures)
+def installed(kind: type[NetworkScorer]) -> tuple[str, ...]:
+    return tuple(scorer.name for scorer in installed_networks() if isinstance(scorer, kind))
 
 
 def sharp(sources: tuple[str, ...], limit: int | None) -> list[Sharp]:
@@ -60,13 +62,13 @@ def main() -> None:
     stacks = {"held out": real_patches.HELD_OUT, "development": real_patches.DEVELOPMENT}
     real = {kind: real_patches.patches(names[-2:] if few else names) for kind, names in stacks.items()}
     report = ["# Accuracy on held-out sources", "", "## Focused or not (MMDF)", ""]
-    rows, classified = focus_table.table(train, test, real, installed(CLASSIFIERS))
+    rows, classified = focus_table.table(train, test, real, installed(ClassScorer))
     report += [focus_table.markdown(rows, test, real), ""]
     print(report[-2], file=sys.stderr, flush=True)
     crisp = [s for s in test_images if edge_width(np.asarray(s.levels[-1], np.float32)) <= CRISP_PX]
     large = [s for s in crisp if min(s.levels[-1].shape) >= 224][: 2 if few else 20]
     distances = heldout.make(test_images, per_image=4 if few else 12, seed=4, dof=(0, 2, 3, 4, 6, 8))
-    measured = [defocus_table.measure(name, distances, large) for name in installed(DISTANCES)]
+    measured = [defocus_table.measure(name, distances, large) for name in installed(DefocusScorer)]
     report += ["## Distance from focus (LDSE-NET)", ""]
     report += [defocus_table.markdown(measured) if measured else "No model is installed.", ""]
     try:

@@ -8,8 +8,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from napari_focusstack.core.learned import installed_networks
 from napari_focusstack.core.measures import MEASURES, Measure
-from napari_focusstack.core.network_scorers import installed_networks
 from napari_focusstack.core.registry import Registry
 from napari_focusstack.core.report import PlaneScore
 from napari_focusstack.core.scorer import PlaneContext, Scorer

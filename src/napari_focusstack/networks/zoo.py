@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 CARD, WEIGHTS = "card.json", "weights.safetensors"
 BUNDLED = Path(__file__).parent / "weights"
+ARCHITECTURES = {
+    "mmdf": "mmdf:FocusClassifier",
+    "ldsenet": "ldsenet:ldsenet",
+    "resnet50": "ldsenet:resnet50",
+    "botnet": "ldsenet:botnet",
+}
+"""Module of this folder and builder, by the name that cards use; imported late, since listing models loads no torch."""
 
 
 class ModelError(ValueError):
@@ -105,15 +113,13 @@ def read_card(folder: Path) -> ModelCard:
         raise ModelError(f"The model card '{path}' is not valid ({where}): train or copy the model anew.") from None
 
 
-def load_model(name: str, *, architectures: Mapping[str, Callable[..., Any]] | None = None) -> tuple[Any, ModelCard]:
+def load_model(name: str) -> tuple[Any, ModelCard]:
     """Build a model and load its weights, after comparing their checksum with the card's.
 
     Parameters
     ----------
     name : str
         Name or folder.
-    architectures : mapping, optional
-        Builders by name; the package's own where not given.
 
     Returns
     -------
@@ -130,11 +136,10 @@ def load_model(name: str, *, architectures: Mapping[str, Callable[..., Any]] | N
 
     folder = find_model(name)
     card = read_card(folder)
-    known = _architectures() if architectures is None else architectures
-    if card.architecture not in known:
+    if card.architecture not in ARCHITECTURES:
         raise ModelError(
             f"The model '{card.name}' is a '{card.architecture}', which this version does not know "
-            f"({', '.join(known)}): update napari-focusstack."
+            f"({', '.join(ARCHITECTURES)}): update napari-focusstack."
         )
     try:
         content = (folder / WEIGHTS).read_bytes()
@@ -147,7 +152,8 @@ def load_model(name: str, *, architectures: Mapping[str, Callable[..., Any]] | N
             f"The weights of '{card.name}' are not the ones that its card describes (sha256 differs): "
             "copy or install the model anew."
         )
-    network = known[card.architecture](**card.arguments)
+    module, builder = ARCHITECTURES[card.architecture].split(":")
+    network = getattr(import_module(f"{__package__}.{module}"), builder)(**card.arguments)
     state = {k: v.float() if v.is_floating_point() else v for k, v in read_safetensors(content).items()}
     try:
         network.load_state_dict(state)
@@ -185,15 +191,3 @@ def save_model(network: Any, card: Mapping[str, Any], folder: Path, *, half: boo
         beside.write_bytes(data)
         beside.replace(folder / name)
     return full
-
-
-def _architectures() -> Mapping[str, Callable[..., Any]]:
-    """Builders by the name that cards use. Imported late: listing models must not load torch."""
-    from napari_focusstack.networks import ldsenet, mmdf
-
-    return {
-        "mmdf": mmdf.FocusClassifier,
-        "ldsenet": ldsenet.ldsenet,
-        "resnet50": ldsenet.resnet50,
-        "botnet": ldsenet.botnet,
-    }

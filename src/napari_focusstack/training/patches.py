@@ -300,6 +300,23 @@ class Patches:
         return (deviation > 0.35 * noise) & (deviation > 0.002)
 
 
+@dataclass(frozen=True)
+class PatchData:
+    """`Patches` as a recipe's data.
+
+    Attributes
+    ----------
+    settings : PatchSettings
+        What the patches are like.
+    """
+
+    settings: PatchSettings
+
+    def batches(self, images: Sequence[Sharp], *, batch: int, seed: int) -> Iterator[Batch]:
+        """Endless batches of patches of these images."""
+        return iter(Patches(images, self.settings, batch=batch, seed=seed))
+
+
 def _cut(
     plane: np.ndarray[tuple[int, int], np.dtype[np.float16]], side: int, rng: np.random.Generator
 ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_focusstack.core.errors import InputError
-from napari_focusstack.core.network_scorers import FAMILY, DefocusScorer
+from napari_focusstack.core.learned.base import FAMILY
+from napari_focusstack.core.learned.defocus import DefocusScorer
 from napari_focusstack.core.progress import Job, Progress, relay
 from napari_focusstack.core.report import FocusReport
 from napari_focusstack.core.scorers import SCORERS

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_focusstack.core.network_scorers import CLASS_NAMES
+from napari_focusstack.core.learned.classes import CLASS_NAMES
 from napari_focusstack.core.report import FocusReport
 
 Kind = Literal["value", "class", "defocus"]

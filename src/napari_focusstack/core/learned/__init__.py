@@ -1,0 +1,36 @@
+"""Trained networks as scorers. One is offered only where a model of its kind is installed, under the model's name."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from napari_focusstack.core.learned.classes import ClassScorer
+from napari_focusstack.core.learned.defocus import DefocusScorer
+from napari_focusstack.core.scorer import Scorer
+from napari_focusstack.networks.zoo import CARD, ModelCard, ModelError, find_models, read_card
+
+log = logging.getLogger(__name__)
+
+SCORERS: dict[str, Callable[[ModelCard, Path], Scorer]] = {
+    "mmdf": ClassScorer,
+    "ldsenet": DefocusScorer,
+    "resnet50": DefocusScorer,
+    "botnet": DefocusScorer,
+}
+"""By the architecture that a model's card names."""
+
+
+def installed_networks() -> Iterator[Scorer]:
+    """Scorers for the models that are installed and score focus. Reads cards, no weights."""
+    for name, folder in find_models().items():
+        try:
+            card = read_card(folder)
+        except ModelError as error:
+            log.warning("%s", error)
+            continue
+        if card.name != name:
+            log.warning("The model in '%s' calls itself '%s': it is left out.", folder / CARD, card.name)
+        elif card.architecture in SCORERS:
+            yield SCORERS[card.architecture](card, folder)

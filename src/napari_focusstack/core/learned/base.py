@@ -1,0 +1,120 @@
+"""What all networks that score focus have in common: a model of the zoo, loaded when the first slice is scored.
+
+torch is imported then, never before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_focusstack.core.errors import InputError
+from napari_focusstack.core.report import PlaneScore
+from napari_focusstack.core.scorer import PlaneContext
+from napari_focusstack.networks.preload import preload_torch
+from napari_focusstack.networks.zoo import ModelCard, ModelError
+
+FAMILY = "networks"
+SMALLEST_PX = 32
+
+
+@dataclass(frozen=True)
+class NetworkScorer:
+    """What the two kinds have in common.
+
+    Attributes
+    ----------
+    card : ModelCard
+        What is told of the model.
+    folder : Path
+        Where it lies.
+    """
+
+    card: ModelCard
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return self.card.name
+
+    @property
+    def title(self) -> str:
+        """Title of the model, told apart from others by its name where that is not the recipe's."""
+        own = self.card.name != self.card.architecture
+        return f"{self.card.title} ({self.card.name})" if own else self.card.title
+
+    @property
+    def family(self) -> str:
+        """Networks stand in a group of their own."""
+        return FAMILY
+
+    @property
+    def reference(self) -> str:
+        """The network's paper."""
+        return self.card.paper
+
+    @property
+    def gain_exponent(self) -> float | None:
+        """Networks here normalise brightness away."""
+        return 0.0
+
+    def get_ready(self, context: PlaneContext) -> None:
+        """Import torch and load the weights."""
+        self._network(context)
+
+    def _network(self, context: PlaneContext) -> Any:
+        return load_network(str(self.folder), self.card.sha256, context.device)
+
+
+@lru_cache(maxsize=4)
+def load_network(folder: str, sha256: str, device: str) -> Any:
+    """A network ready for inference; the checksum is in the key, so that a model trained anew is loaded anew."""
+    preload_torch()
+    import torch
+
+    from napari_focusstack.networks.infer import best_device, prepare
+    from napari_focusstack.networks.zoo import load_model
+
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "auto": True,
+    }
+    if not there.get(device, False):
+        known = ", ".join(name for name, found in there.items() if found)
+        raise InputError(f"There is no device '{device}' here: choose one of {known}.")
+    try:
+        network, _ = load_model(folder)
+    except ModelError as error:
+        raise InputError(str(error)) from error
+    return prepare(network, device=best_device() if device == "auto" else torch.device(device))
+
+
+def large_enough(plane: NDArray[Any]) -> NDArray[Any]:
+    """The plane, if a network can see anything in one so small.
+
+    Raises
+    ------
+    InputError
+        If it is below `SMALLEST_PX` along an axis.
+    """
+    if min(plane.shape[:2]) < SMALLEST_PX:
+        size = "×".join(map(str, plane.shape[:2]))
+        raise InputError(
+            f"A plane of {size} pixels is too small for a network: give {SMALLEST_PX}×{SMALLEST_PX} pixels at least, "
+            "or choose a classical measure."
+        )
+    return plane
+
+
+def stacked(scores: Sequence[PlaneScore]) -> dict[str, NDArray[Any]]:
+    """Layers of all slices, the slice as first axis."""
+    return {key: np.stack([s.layers[key] for s in scores]) for key in scores[0].layers}

@@ -1,0 +1,82 @@
+"""LDSE-NET's signed distance from focus as a scorer."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_focusstack.core.defocus import calibration_of, sides
+from napari_focusstack.core.learned.base import NetworkScorer, large_enough, stacked
+from napari_focusstack.core.report import Grid, PlaneScore
+from napari_focusstack.core.scorer import Joined, PlaneContext
+
+
+@dataclass(frozen=True)
+class DefocusScorer(NetworkScorer):
+    """Signed distance from focus of 224 px tiles in µm (LDSE-NET).
+
+    The map is ``-|defocus|``. Tiles without anything to judge by are dropped. One image tells the side of focus only as
+    far as the optics are asymmetric (layer ``side``, 0…1, says how sure the network is); a stack tells it by the order
+    of its slices, see `defocus.sides`. Positive: the slice lies higher than what would be in focus.
+    """
+
+    @property
+    def units(self) -> str:
+        """Units of the map."""
+        return "-|defocus| in µm"
+
+    @property
+    def description(self) -> str:
+        """What it is good for."""
+        return (
+            "Tells how many µm each tile of 224 px is out of focus, and on which side; needs to know the numerical "
+            "aperture, wavelength and pixel size. In a single image the side may be ambiguous."
+        )
+
+    @property
+    def needs(self) -> Collection[str]:
+        """The microscope."""
+        return ("optics",)
+
+    def check(self, context: PlaneContext) -> None:
+        """Say what is not known of the microscope."""
+        calibration_of(context.optics, context.pixel_um)
+
+    def score_plane(self, plane: NDArray[Any], *, context: PlaneContext) -> PlaneScore:
+        """Measure the tiles of one plane."""
+        from napari_focusstack.networks import ldsenet
+
+        known = calibration_of(context.optics, context.pixel_um)
+        found = ldsenet.measure_plane(self._network(context), large_enough(plane), sampling=known.sampling)
+        defocus = (found.waves * known.um_per_wave).astype(np.float32)
+        defocus[found.blank] = np.nan
+        h, w = plane.shape[:2]
+        gy, gx = defocus.shape
+        layers = {"defocus_um": defocus, "side": np.where(found.blank, 0, found.side).astype(np.float32)}
+        focus = -np.abs(np.nan_to_num(defocus))
+        return PlaneScore(focus.astype(np.float32), Grid((gy, gx), (h / gy, w / gx)), layers=layers)
+
+    def join(
+        self, scores: Sequence[PlaneScore], *, exposure: NDArray[np.float32], heights_um: NDArray[np.float64] | None
+    ) -> Joined:
+        """Take the sides from the order of the slices."""
+        layers = stacked(scores)
+        defocus = layers["defocus_um"]
+        n, shape = len(defocus), defocus.shape
+        flat = np.abs(defocus).reshape(n, -1).astype(np.float64)
+        judged = np.isfinite(flat)
+        # A tile that blurs into nothing on some slices is far out of focus there, not sharp.
+        distance = np.where(judged, flat, np.where(judged, flat, 0).max(axis=0))
+        curves, sign_from = None, "one image, where the sign may be ambiguous"
+        if n > 1:
+            found = sides(flat, np.arange(n, dtype=np.float64) if heights_um is None else heights_um)
+            layers["defocus_um"] = (flat * found.signs).reshape(shape).astype(np.float32)
+            curves = -((distance + np.abs(found.line)) / 2).reshape(shape).astype(np.float32)
+            sign_from = "the order of the slices"
+        evidence = judged.any(axis=0).reshape(shape[1:]).astype(np.float32)
+        maps = -distance.reshape(shape).astype(np.float32)
+        return Joined(maps, layers, curves, evidence, {"sign_from": sign_from})

@@ -1,0 +1,232 @@
+"""What a recipe is, and how one is followed: from a folder of sharp images to weights and a model card."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from pydantic import BaseModel
+from torch import Tensor, nn
+
+from napari_focusstack.core.errors import InputError
+from napari_focusstack.core.progress import Job, Progress, relay
+from napari_focusstack.networks.zoo import save_model, user_folder
+from napari_focusstack.training import library
+from napari_focusstack.training.fit import FitSettings, Fitted, Task, fit
+
+
+class Data(Protocol):
+    """Where a recipe's batches come from."""
+
+    @property
+    def settings(self) -> BaseModel:
+        """What they are like, for the model card."""
+        ...
+
+    def batches(self, images: Sequence[library.Sharp], *, batch: int, seed: int) -> Iterator[Any]:
+        """Endless batches made of sharp images; the same seed gives the same ones."""
+        ...
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A network, its data and its loss.
+
+    Attributes
+    ----------
+    name, title, paper : str
+        The recipe's name, what it trains, and whose work it is.
+    build : callable
+        ``width`` → network.
+    data : Data
+        What it learns from.
+    loss : callable
+        (network, batch, device) → scalar tensor.
+    metrics : callable
+        (network, batches, device) → numbers for the log.
+    fit : FitSettings
+        The bundled weights' training.
+    architecture : str
+        Its name in the zoo.
+    task, normalisation, outputs : str
+        What the model card says of it.
+    input_px : (int, int)
+        Height and width of what it judges.
+    width : float
+        Width of the bundled network.
+    """
+
+    name: str
+    title: str
+    paper: str
+    build: Callable[..., nn.Module]
+    data: Data
+    loss: Callable[[nn.Module, Any, torch.device], Tensor]
+    metrics: Callable[[nn.Module, list[Any], torch.device], Mapping[str, float]]
+    fit: FitSettings
+    architecture: str
+    task: str
+    normalisation: str
+    outputs: str
+    input_px: tuple[int, int]
+    width: float = 1.0
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a recipe gave.
+
+    Attributes
+    ----------
+    network : nn.Module
+        With the best epoch's weights, in evaluation mode.
+    fitted : Fitted
+        The training's course.
+    images : mapping of str to int
+        Images used of each source.
+    settings : mapping
+        Everything that was set, for the model card.
+    """
+
+    network: nn.Module
+    fitted: Fitted
+    images: Mapping[str, int]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+TINY = FitSettings(epochs=2, steps=6, batch=16, valid_steps=1)
+"""A training of seconds, to see that everything works."""
+
+
+def train(
+    recipe: Recipe,
+    images: Path,
+    *,
+    folder: Path,
+    sources: Sequence[str] | None = None,
+    settings: FitSettings | None = None,
+    width: float | None = None,
+    limit: int | None = None,
+    device: torch.device | None = None,
+) -> Job[Trained]:
+    """Train a recipe's network on a folder of sharp images.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        What to train.
+    images : Path
+        Folder of sharp images; its sub-folders are the sources.
+    folder : Path
+        Where checkpoint, log and loss curve go; a training found there is resumed.
+    sources : sequence of str, optional
+        Sub-folders to train on; all where not given. Keep some out to test on.
+    settings : FitSettings, optional
+        In place of the recipe's own.
+    width : float, optional
+        In place of the recipe's own.
+    limit : int, optional
+        At most so many images of each source.
+    device : torch.device
+        Where the network computes, the CPU where not given; the simulation runs on the CPU.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two images.
+    """
+    settings, device = settings or recipe.fit, device or torch.device("cpu")
+    width = recipe.width if width is None else width
+    sharp = yield from relay(library.load(images, sources=sources, limit=limit), done=0, total=20)
+    if len(sharp) < 2:
+        raise InputError(f"'{images}' holds one image: give two at least, one of them to validate with.")
+    training, validation = library.split(sharp)
+    torch.manual_seed(settings.seed)
+    network = recipe.build(width=width)
+
+    def batches(of: Sequence[library.Sharp]) -> Callable[[int], Iterator[Any]]:
+        return lambda seed: recipe.data.batches(of, batch=settings.batch, seed=seed)
+
+    task = Task(batches(training), batches(validation), recipe.loss, recipe.metrics)
+    fitted = yield from relay(fit(network, task, settings, folder=folder, device=device), done=20, total=1000)
+    counts: dict[str, int] = {}
+    for image in sharp:
+        counts[image.source] = counts.get(image.source, 0) + 1
+    told = {
+        "recipe": recipe.name,
+        "width": width,
+        "data": recipe.data.settings.model_dump(),
+        "fit": settings.model_dump(),
+        "machine": f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, {device.type}",
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
+    yield Progress(1000, 1000, "trained")
+    return Trained(network.to("cpu"), fitted, counts, told)
+
+
+def save_trained(
+    trained: Trained,
+    recipe: Recipe,
+    *,
+    name: str,
+    root: Path | None = None,
+    licences: Mapping[str, str] | None = None,
+    accuracy: Mapping[str, Any] | None = None,
+    half: bool = False,
+) -> Path:
+    """Put a trained network into the zoo; the user's own where `root` is not given.
+
+    Parameters
+    ----------
+    trained : Trained
+        What `train` returned.
+    recipe : Recipe
+        By which it was trained.
+    name : str
+        By which it will be chosen.
+    root : Path, optional
+        Folder of models.
+    licences : mapping of str to str, optional
+        Licence and origin of each training folder.
+    accuracy : mapping, optional
+        Measured on sources absent from training.
+    half : bool
+        Store 16 bit weights.
+
+    Returns
+    -------
+    Path
+        The model's folder.
+    """
+    best = trained.fitted.history[trained.fitted.best_epoch - 1]
+    counts = {source: f"{n} images" for source, n in trained.images.items()}
+    card = {
+        "name": name,
+        "title": recipe.title,
+        "task": recipe.task,
+        "paper": recipe.paper,
+        "architecture": recipe.architecture,
+        "arguments": {"width": trained.settings["width"]},
+        "input_px": recipe.input_px,
+        "normalisation": recipe.normalisation,
+        "outputs": recipe.outputs,
+        "training_data": {k: f"{v}; {(licences or {}).get(k, 'licence not told')}" for k, v in counts.items()},
+        "training": {
+            **trained.settings,
+            "epochs": len(trained.fitted.history),
+            "best_epoch": best.epoch,
+            "samples": trained.fitted.samples,
+            "seconds": round(trained.fitted.seconds),
+            "validation": {"loss": best.valid_loss, **best.metrics},
+        },
+        "accuracy": dict(accuracy or {}),
+    }
+    folder = (root or user_folder()) / name
+    save_model(trained.network, card, folder, half=half)
+    return folder
