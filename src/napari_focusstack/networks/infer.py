@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
@@ -118,3 +121,126 @@ def in_strips(
         part = image[..., first * stride_px : last * stride_px + field_px, :]
         with torch.inference_mode():
             yield run(part)
+
+
+def in_tiles(
+    run: Callable[[Tensor], Tensor],
+    image: Tensor,
+    *,
+    margin_px: int,
+    bytes_per_px: int,
+    multiple_px: int = 32,
+    feather_px: int = 0,
+    device: torch.device | None = None,
+) -> Generator[tuple[int, int], None, Tensor]:
+    """Evaluate a dense network whose output has its input's size (encoder-decoders, say) on tiles without seams.
+
+    The image is continued below and on the right by mirroring, to whole multiples of `multiple_px`. Each tile sees
+    `margin_px` more than is taken from it, but at the image's own border, so with a margin of at least the radius of
+    what one output pixel sees, the result is the whole image's. Where a network sees further than a tile can be large,
+    take what counts most as margin and let neighbours fade into each other over `feather_px`.
+
+    Parameters
+    ----------
+    run : callable
+        (1, C, y, x) → (1, K, y, x), sides any multiples of `multiple_px`. Nothing in it may depend on a tile's
+        mean (instance norm, squeeze-and-excitation): that would show.
+    image : (1, C, Y, X) tensor
+        Of any size, on any device.
+    margin_px : int
+        Rim of a tile that is not taken; rounded up to a multiple of `multiple_px`, so that pooling falls as in the
+        whole.
+    bytes_per_px : int
+        Memory that a pixel takes at the network's widest; tiles are as large as `TILE_BYTES` allows.
+    multiple_px : int
+        Of what a side must be a multiple (2 to the number of poolings).
+    feather_px : int
+        Width over which neighbouring tiles are blended linearly.
+    device : torch.device, optional
+        Where tiles are computed; the image's where not given. The result stays on the image's.
+
+    Yields
+    ------
+    tuple of int
+        Tiles done, tiles in all.
+
+    Returns
+    -------
+    (1, K, Y, X) tensor
+    """
+    height, width = image.shape[-2:]
+    whole = mirrored(image, after=(-height % multiple_px, -width % multiple_px))
+    margin = _whole(margin_px, multiple_px)
+    at_once = max(multiple_px, math.isqrt(TILE_BYTES // max(1, bytes_per_px)))
+    axes = [
+        _tiles(size, at_once=at_once, margin=margin, feather=_whole(feather_px, 2 * multiple_px) // 2, step=multiple_px)
+        for size in whole.shape[-2:]
+    ]
+    places = [(y, x) for y in axes[0] for x in axes[1]]
+    result = image.new_empty(0)
+    for i, (y, x) in enumerate(places):
+        with torch.inference_mode():
+            tile = whole[..., y.seen, x.seen].to(device or image.device)
+            found = run(tile)[..., y.taken, x.taken].to(image.device)
+            if i == 0:
+                result = found.new_zeros((1, found.shape[1], *whole.shape[-2:]))
+            result[..., y.put, x.put] += found * (y.weights(found)[:, None] * x.weights(found))
+        yield i + 1, len(places)
+    return result[..., :height, :width].clone()
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """A tile along one axis: what it sees, what is taken of that, and where it is put."""
+
+    seen: slice
+    taken: slice
+    put: slice
+    fade_in: int
+    fade_out: int
+
+    def weights(self, like: Tensor) -> Tensor:
+        """Of each pixel that is put: with the neighbour's they sum to 1."""
+        w = torch.ones(self.put.stop - self.put.start, dtype=like.dtype, device=like.device)
+        for fade, part in ((self.fade_in, slice(None, self.fade_in)), (self.fade_out, slice(-self.fade_out, None))):
+            if fade:
+                ramp = (torch.arange(fade, dtype=like.dtype, device=like.device) + 0.5) / fade
+                w[part] *= ramp if part.start is None else 1 - ramp
+        return w
+
+
+def _tiles(size: int, *, at_once: int, margin: int, feather: int, step: int) -> Sequence[_Tile]:
+    """Cut an axis of whole steps into cores of equal length but for a step; each puts `feather` more on either side."""
+    if size <= at_once:
+        return [_Tile(slice(0, size), slice(0, size), slice(0, size), 0, 0)]
+    # A core shorter than its rim would compute most pixels many times over: rather take more memory. And no more than
+    # two tiles may fade into each other.
+    core = max(step, 4 * feather, (margin + feather) // 2, at_once - 2 * (margin + feather)) // step
+    steps = size // step
+    n = -(-steps // core)
+    edges = [i * steps // n * step for i in range(n + 1)]
+    tiles = []
+    for first, last in pairwise(edges):
+        put = slice(max(0, first - feather), min(size, last + feather))
+        seen = slice(max(0, put.start - margin), min(size, put.stop + margin))
+        taken = slice(put.start - seen.start, put.stop - seen.start)
+        fades = (2 * feather if first > 0 else 0), (2 * feather if last < size else 0)
+        tiles.append(_Tile(seen, taken, put, *fades))
+    return tiles
+
+
+def _whole(value: int, step: int) -> int:
+    return -(-value // step) * step
+
+
+def mirrored(image: Tensor, *, before: tuple[int, int] = (0, 0), after: tuple[int, int]) -> Tensor:
+    """Extend (or crop, where negative) an image (…, Y, X) by mirroring, however small it is; sizes along y and x."""
+
+    def index(size: int, first: int, more: int) -> Tensor:
+        i = torch.arange(-first, size + more) % (2 * size)
+        return torch.where(i < size, i, 2 * size - 1 - i).to(image.device)
+
+    if not any(before + after):
+        return image
+    ys, xs = (index(n, *ends) for n, ends in zip(image.shape[-2:], zip(before, after, strict=True), strict=True))
+    return image[..., ys[:, None], xs[None, :]]

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from napari_focusstack.networks.infer import device_of, in_strips, plane_to_tensor
+from napari_focusstack.networks.infer import device_of, in_strips, mirrored, plane_to_tensor
 from napari_focusstack.networks.layers import LocalNorm
 
 PATCH_PX = 84
@@ -121,7 +121,7 @@ def classify_plane(network: FocusClassifier, plane: NDArray[Any], *, step_px: in
     rows, columns = -(-h // step_px), -(-w // step_px)
     before = PATCH_PX // 2 - step_px // 2
     after = [(n - 1) * step_px + PATCH_PX - before - size for n, size in ((rows, h), (columns, w))]
-    padded = _mirrored(image, before, *after)
+    padded = mirrored(image, before=(before, before), after=(after[0], after[1]))
     parts = in_strips(
         lambda x: torch.softmax(network.grid(x, step=step_px // STRIDE_PX), dim=1),
         padded,
@@ -132,14 +132,3 @@ def classify_plane(network: FocusClassifier, plane: NDArray[Any], *, step_px: in
     p = torch.cat([part.cpu() for part in parts], dim=2)
     out: NDArray[np.float32] = np.ascontiguousarray(p[0].permute(1, 2, 0).numpy())
     return out
-
-
-def _mirrored(image: Tensor, before: int, below: int, right: int) -> Tensor:
-    """Extend (or crop, where negative) an image by mirroring, however small it is."""
-
-    def index(size: int, after: int) -> Tensor:
-        i = torch.arange(-before, size + after) % (2 * size)
-        return torch.where(i < size, i, 2 * size - 1 - i).to(image.device)
-
-    h, w = image.shape[-2:]
-    return image[..., index(h, below)[:, None], index(w, right)[None, :]]
