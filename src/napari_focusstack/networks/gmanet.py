@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -69,8 +69,8 @@ def local_maximum_gradient(grey: Tensor, *, block_px: int = 32) -> Tensor:
     """The attention map: local maximum gradient around every pixel (eq. 1-6), stride 1, same size as the image.
 
     ``g(ξ)`` is the mean of the four absolute differences of neighbours in 2×2 pixels, ``g(φ)`` the largest of all ξ
-    within the block of ``block_px`` pixels, which spans ``-(block - 1)//2 … block//2`` around the pixel and is cut at the
-    border.
+    within the block of ``block_px`` pixels, which spans ``-(block - 1)//2 … block//2`` around the pixel and is cut at
+    the border.
 
     Parameters
     ----------
@@ -103,6 +103,16 @@ class GmaBlock(nn.Module):
         self.window = kernel, stride, kernel // 2
         self.conv = nn.Sequential(nn.Conv2d(channels, out, *self.window, bias=False), nn.BatchNorm2d(out))
 
+    @property
+    def convolution(self) -> nn.Conv2d:
+        """Its convolution."""
+        return cast(nn.Conv2d, self.conv[0])
+
+    @property
+    def norm(self) -> nn.BatchNorm2d:
+        """Its batch norm."""
+        return cast(nn.BatchNorm2d, self.conv[1])
+
     def forward(self, x: Tensor, attention: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Features and the (N, 1, Y, X) map, or None → the next ones; the map's mean is over pixels, not padding."""
         out = self.conv(x)
@@ -121,12 +131,16 @@ class Vgg16(nn.Module):
         self.widths = tuple(_scaled(layer[-1], width) for layer in VGG16_LAYERS[2:])
         layers = []
         for layer in VGG16_LAYERS:
-            blocks = []
+            blocks: list[GmaBlock] = []
             for wide in layer:
                 blocks.append(GmaBlock(channels, _scaled(wide, width)))
                 channels = _scaled(wide, width)
             layers.append(nn.ModuleList(blocks))
         self.layers = nn.ModuleList(layers)
+
+    def blocks(self) -> list[GmaBlock]:
+        """All 13 convolutions."""
+        return [m for m in self.modules() if isinstance(m, GmaBlock)]
 
     def forward(self, x: Tensor, attention: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Layer3, Layer4 and Layer5: steps of 4, 8 and 16 px."""
@@ -160,11 +174,17 @@ class Resnet50(nn.Module):
         channels, stages = out, []
         for i, (n, stride) in enumerate(zip(RESNET50_BLOCKS, (1, 2, 2, 1), strict=True)):
             middle = _scaled(64 * 2**i, width)
-            blocks = [Bottleneck(channels if k == 0 else 4 * middle, middle, stride=stride if k == 0 else 1) for k in range(n)]
+            blocks = [
+                Bottleneck(channels if k == 0 else 4 * middle, middle, stride=stride if k == 0 else 1) for k in range(n)
+            ]
             stages.append(nn.Sequential(*blocks))
             channels = 4 * middle
         self.stages = nn.ModuleList(stages)
         self.widths = tuple(4 * _scaled(64 * k, width) for k in (1, 2, 8))
+
+    def blocks(self) -> list[GmaBlock]:
+        """None that ImageNet's VGG16 could fill."""
+        return []
 
     def forward(self, x: Tensor, attention: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Features in steps of 4, 8 and 16 px."""
@@ -209,7 +229,8 @@ class ScoreHead(nn.Module):
             nn.Conv2d(channels, middle, 3, padding=1), nn.LeakyReLU(SLOPE), nn.Conv2d(middle, 1, 1)
         )
         last = self.body[-1]
-        assert isinstance(last, nn.Conv2d) and last.bias is not None
+        assert isinstance(last, nn.Conv2d)
+        assert last.bias is not None
         # Starts in the middle of the scale: a ReLU that begins at 0 would never learn.
         nn.init.constant_(last.bias, 0.5)
 
@@ -370,17 +391,17 @@ def load_imagenet(network: GMANet, path: Path) -> None:
         If the file holds something else, or the network has another size.
     """
     state = _read_state(path)
-    blocks = [block for layer in network.backbone.layers for block in layer] if hasattr(network.backbone, "layers") else []
+    blocks = network.backbone.blocks()
     names = [n.removesuffix(".weight") for n, v in state.items() if n.endswith(".weight") and v.ndim == 4]
-    shapes = [tuple(block.conv[0].weight.shape) for block in blocks]
+    shapes = [tuple(block.convolution.weight.shape) for block in blocks]
     if not blocks or [tuple(state[f"{n}.weight"].shape) for n in names] != shapes:
         raise ValueError(
-            f"'{path}' does not fit: give torchvision's vgg16_bn or vgg16, for a network of width 1 with VGG16 and 3 channels"
+            f"'{path}' does not fit: give torchvision's vgg16_bn or vgg16, for a VGG16 of width 1 with 3 channels"
         )
     with torch.no_grad():
         for block, name in zip(blocks, names, strict=True):
-            convolution, norm = block.conv
-            convolution.weight.copy_(state[f"{name}.weight"])
+            norm = block.norm
+            block.convolution.weight.copy_(state[f"{name}.weight"])
             head, number = name.rsplit(".", 1)
             after = f"{head}.{int(number) + 1}"
             if f"{after}.running_mean" in state:

@@ -23,6 +23,7 @@ ARCHITECTURES = {
     "ldsenet": "ldsenet:ldsenet",
     "resnet50": "ldsenet:resnet50",
     "botnet": "ldsenet:botnet",
+    "gmanet": "gmanet:GMANet",
 }
 """Module of this folder and builder, by the name that cards use; imported late, since listing models loads no torch."""
 

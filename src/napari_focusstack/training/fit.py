@@ -38,7 +38,7 @@ class FitSettings(BaseModel):
     )
     weight_decay: float = Field(default=1e-4, ge=0)
     valid_steps: int = Field(default=24, ge=1, description="Batches of the validation, the same in every epoch.")
-    patience: int = Field(default=15, ge=1, description="Epochs without a better validation loss after which to stop.")
+    patience: int = Field(default=15, ge=1, description="Epochs without a better one after which to stop.")
     seed: int = Field(default=0, ge=0)
 
 
@@ -66,6 +66,11 @@ class EpochRecord:
     learning_rate: float
     seconds: float
     metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+def by_validation(record: EpochRecord) -> float:
+    """The epoch with the lowest validation loss is kept: what most recipes do."""
+    return record.valid_loss
 
 
 @dataclass(frozen=True)
@@ -104,12 +109,15 @@ class Task:
         (network, batch, device) → scalar tensor.
     metrics : callable
         (network, list of batches, device) → numbers to log.
+    rank : callable
+        Epoch → number; the weights of the epoch with the lowest are kept.
     """
 
     batches: Callable[[int], Iterator[Any]]
     valid_batches: Callable[[int], Iterator[Any]]
     loss: Callable[[nn.Module, Any, torch.device], Tensor]
     metrics: Callable[[nn.Module, list[Any], torch.device], Mapping[str, float]]
+    rank: Callable[[EpochRecord], float] = by_validation
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -163,7 +171,7 @@ def fit(network: nn.Module, task: Task, settings: FitSettings, *, folder: Path, 
     optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     total = settings.epochs * settings.steps
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(settings.schedule, step / total))
-    state = _Run(network, optimiser, schedule, settings)
+    state = _Run(network, optimiser, schedule, settings, task.rank)
     state.restore(folder / "checkpoint.pt", device)
     stream = task.valid_batches(settings.seed + 1_000_003)
     valid = [next(stream) for _ in range(settings.valid_steps)]
@@ -189,7 +197,7 @@ def fit(network: nn.Module, task: Task, settings: FitSettings, *, folder: Path, 
     network.load_state_dict(state.best)
     network.eval()
     history = tuple(state.history)
-    best = min(history, key=lambda r: r.valid_loss).epoch
+    best = min(history, key=task.rank).epoch
     samples = len(history) * settings.steps * settings.batch
     return Fitted(history, best, sum(r.seconds for r in history), samples)
 
@@ -225,21 +233,23 @@ class _Run:
         optimiser: torch.optim.Optimizer,
         schedule: torch.optim.lr_scheduler.LambdaLR,
         settings: FitSettings,
+        rank: Callable[[EpochRecord], float],
     ) -> None:
+        self.rank = rank
         self.network, self.optimiser, self.schedule, self.settings = network, optimiser, schedule, settings
         self.history: list[EpochRecord] = []
         self.best: dict[str, Tensor] = _copy(network)
 
     def is_stale(self) -> bool:
-        """Whether the validation loss has not fallen for `patience` epochs."""
+        """Whether no epoch has been the best so far for `patience` epochs."""
         if not self.history:
             return False
-        best = min(range(len(self.history)), key=lambda i: self.history[i].valid_loss)
+        best = min(range(len(self.history)), key=lambda i: self.rank(self.history[i]))
         return len(self.history) - 1 - best >= self.settings.patience
 
     def finish_epoch(self, record: EpochRecord, folder: Path) -> None:
         """Keep the weights if they are the best so far; write checkpoint, log and curve."""
-        if not self.history or record.valid_loss < min(r.valid_loss for r in self.history):
+        if not self.history or self.rank(record) < min(map(self.rank, self.history)):
             self.best = _copy(self.network)
         self.history.append(record)
         content = {

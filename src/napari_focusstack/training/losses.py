@@ -54,3 +54,31 @@ def signed_defocus(output: Tensor, target: Tensor, *, above: Tensor, sided: Tens
     magnitude = functional.mse_loss(output[:, 0], target)
     side = functional.binary_cross_entropy_with_logits(output[:, 1], above.float(), weight=sided)
     return magnitude + 0.2 * side
+
+
+def stack_scores(score: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """GMANet's losses (Wang et al. 2021, eq. 9-12) of slices of some stacks.
+
+    With x the error of a score and smooth-L1 as ``x²/2 if |x| < 1 else |x| - 1/2`` (eq. 10 drops the modulus)::
+
+        L_score = mean over slices of smooth_L1(ŝ - s)
+        L_diff  = mean over the others of smooth_L1((ŝ_c - ŝ_d) - (s_c - s_d))
+        α       = 0 while no other slice scores above the clearest, else 1
+
+    Parameters
+    ----------
+    score : (S, K) tensor
+        Predicted, 0 … 100; the clearest slice of each stack comes first.
+    label : (S, K) tensor
+        True.
+
+    Returns
+    -------
+    (S,) tensors
+        L_score, L_diff and α of each stack; eq. 8 is ``L_score + α·L_diff``.
+    """
+    scores = functional.smooth_l1_loss(score, label, reduction="none").mean(dim=1)
+    found, true = score[:, :1] - score[:, 1:], label[:, :1] - label[:, 1:]
+    differences = functional.smooth_l1_loss(found, true, reduction="none").mean(dim=1)
+    wrong = (score[:, 1:] > score[:, :1]).any(dim=1)
+    return scores, differences, wrong.to(score.dtype)

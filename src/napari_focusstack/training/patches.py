@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -98,7 +99,7 @@ class Batch:
 
 
 @lru_cache(maxsize=1)
-def _tables() -> tuple[TransferTable, ...]:
+def transfer_tables() -> tuple[TransferTable, ...]:
     """Transfer functions: fluorescence first, then brightfield at each of `COHERENCES`."""
     return tuple(TransferTable(coherence=c) for c in (1.0, *COHERENCES))
 
@@ -123,13 +124,7 @@ class Patches:
         self.groups = max(1, batch // settings.views)
         self.rng = np.random.default_rng(seed)
         self.generator = torch.Generator().manual_seed(int(self.rng.integers(2**62)))
-        by_source: dict[str, list[int]] = {}
-        for i, image in enumerate(images):
-            by_source.setdefault(image.source, []).append(i)
-        # A source counts with the square root of its images: no folder drowns the others.
-        share = np.concatenate([np.full(len(v), len(v) ** -0.5) for v in by_source.values()])
-        self._order = np.concatenate([np.asarray(v) for v in by_source.values()])
-        self._share = share / share.sum()
+        self._order, self._share = by_source(images)
 
     def __iter__(self) -> Iterator[Batch]:
         while True:
@@ -139,7 +134,8 @@ class Patches:
         """Make the next batch."""
         s, g, v = self.settings, self.groups, self.settings.views
         blank = self.rng.random(g) < s.blank
-        crops = self._grained(torch.from_numpy(np.stack([self._crop(bool(b)) for b in blank])))
+        crops = torch.from_numpy(np.stack([self._crop(bool(b)) for b in blank]))
+        crops = grained(crops, share=s.texture, rng=self.rng, generator=self.generator)
         mode = torch.from_numpy(self.rng.choice(4, g, p=np.asarray(s.modes) / sum(s.modes)))
         sampling = torch.from_numpy(
             np.exp(self.rng.uniform(math.log(s.sampling[0]), math.log(s.sampling[1]), g))
@@ -179,7 +175,7 @@ class Patches:
         plane = image.levels[int(self.rng.integers(len(image.levels)))]
         margin = (t - self.settings.patch_px) // 2
         for _ in range(6):
-            crop = _cut(plane, t, self.rng)
+            crop = cut(plane, t, self.rng)
             middle = crop[margin : t - margin, margin : t - margin]
             contrast = float(middle.std())
             if contrast > best_contrast:
@@ -188,27 +184,6 @@ class Patches:
                 break
         crop = np.rot90(best, int(self.rng.integers(4)))
         return np.ascontiguousarray(crop[:, ::-1] if self.rng.random() < 0.5 else crop)
-
-    def _grained(self, crops: Tensor) -> Tensor:
-        """Give some specimens a fine grain, and half of those a soft outline.
-
-        Cells on a slide are outlines and little else. Thick specimens have no sharp outline even in focus, but
-        structure at every scale down to the pixel: multiplied on as noise with an amplitude spectrum of 1/f to 1/f².
-        """
-        g, (h, w) = len(crops), crops.shape[1:]
-        chosen = torch.from_numpy(self.rng.random(g) < self.settings.texture)
-        k = int(chosen.sum())
-        if k == 0:
-            return crops
-        slope, depth, soft = (torch.from_numpy(v).float() for v in self.rng.uniform(0, 1, (3, k)))
-        outline = gaussian_transfer(torch.where(soft > 0.5, 8 * (soft - 0.5), 0.0), shape=(h, w))
-        smooth = torch.fft.irfft2(torch.fft.rfft2(crops[chosen]) * outline, s=(h, w))
-        frequency = torch.hypot(torch.fft.fftfreq(h)[:, None], torch.fft.rfftfreq(w)[None]).clamp(min=1 / 32)
-        white = torch.fft.rfft2(torch.randn((k, h, w), generator=self.generator))
-        grain = torch.fft.irfft2(white * frequency ** -(1 + slope[:, None, None]), s=(h, w))
-        grain = grain / grain.flatten(1).std(dim=1)[:, None, None].clamp(min=1e-9)
-        crops[chosen] = smooth * (1 + (0.15 + 0.4 * depth[:, None, None]) * grain).clamp(0, 2)
-        return crops
 
     def _defocus(self, sampling: Tensor, opening: Tensor) -> tuple[Tensor, Tensor]:
         """Radius of the blur disc in pixels, ``2·|waves|·opening/sampling``, and signed waves."""
@@ -229,7 +204,7 @@ class Patches:
         """Light on the camera, 0 … 1, and the part of it that is specimen."""
         s, t = self.settings, self.settings.tile_px
         k, v = len(mode), s.views
-        tables = _tables()
+        tables = transfer_tables()
         spectrum = torch.fft.rfft2(crops).repeat_interleave(v, dim=0)
         profile = torch.zeros((k, tables[0].n_nu), dtype=torch.complex64)
         for c, table in enumerate(tables):
@@ -317,13 +292,58 @@ class PatchData:
         return iter(Patches(images, self.settings, batch=batch, seed=seed))
 
 
-def _cut(
+def cut(
     plane: np.ndarray[tuple[int, int], np.dtype[np.float16]], side: int, rng: np.random.Generator
 ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    """A random (side, side) part of a plane; a smaller plane is mirrored at its borders first."""
+    """Cut a random (side, side) part out of a plane; a smaller plane is mirrored at its borders first."""
     h, w = plane.shape
     y = int(rng.integers(max(1, h - side + 1)))
     x = int(rng.integers(max(1, w - side + 1)))
     part = plane[y : y + side, x : x + side].astype(np.float32)
     short = side - part.shape[0], side - part.shape[1]
     return part if max(short) <= 0 else np.pad(part, ((0, short[0]), (0, short[1])), mode="symmetric")
+
+
+def by_source(
+    images: Sequence[Sharp],
+) -> tuple[np.ndarray[Any, np.dtype[np.int64]], np.ndarray[Any, np.dtype[np.float64]]]:
+    """Indices of images, and how often to draw each: a source counts with the square root of its images.
+
+    So no folder drowns the others.
+    """
+    found: dict[str, list[int]] = {}
+    for i, image in enumerate(images):
+        found.setdefault(image.source, []).append(i)
+    share = np.concatenate([np.full(len(v), len(v) ** -0.5) for v in found.values()])
+    return np.concatenate([np.asarray(v) for v in found.values()]), share / share.sum()
+
+
+def grained(crops: Tensor, *, share: float, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
+    """Give some specimens a fine grain, and half of those a soft outline.
+
+    Cells on a slide are outlines and little else. Thick specimens have no sharp outline even in focus, but structure at
+    every scale down to the pixel: multiplied on as noise with an amplitude spectrum of 1/f to 1/f².
+
+    Parameters
+    ----------
+    crops : (G, T, T) tensor
+        Amounts of specimen; changed in place.
+    share : float
+        Of crops that get it.
+    rng, generator
+        Sources of chance.
+    """
+    g, (h, w) = len(crops), crops.shape[1:]
+    chosen = torch.from_numpy(rng.random(g) < share)
+    k = int(chosen.sum())
+    if k == 0:
+        return crops
+    slope, depth, soft = (torch.from_numpy(v).float() for v in rng.uniform(0, 1, (3, k)))
+    outline = gaussian_transfer(torch.where(soft > 0.5, 8 * (soft - 0.5), 0.0), shape=(h, w))
+    smooth = torch.fft.irfft2(torch.fft.rfft2(crops[chosen]) * outline, s=(h, w))
+    frequency = torch.hypot(torch.fft.fftfreq(h)[:, None], torch.fft.rfftfreq(w)[None]).clamp(min=1 / 32)
+    white = torch.fft.rfft2(torch.randn((k, h, w), generator=generator))
+    grain = torch.fft.irfft2(white * frequency ** -(1 + slope[:, None, None]), s=(h, w))
+    grain = grain / grain.flatten(1).std(dim=1)[:, None, None].clamp(min=1e-9)
+    crops[chosen] = smooth * (1 + (0.15 + 0.4 * depth[:, None, None]) * grain).clamp(0, 2)
+    return crops

@@ -17,7 +17,7 @@ from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.progress import Job, Progress, relay
 from napari_focusstack.networks.zoo import save_model, user_folder
 from napari_focusstack.training import library
-from napari_focusstack.training.fit import FitSettings, Fitted, Task, fit
+from napari_focusstack.training.fit import EpochRecord, FitSettings, Fitted, Task, by_validation, fit
 
 
 class Data(Protocol):
@@ -59,6 +59,12 @@ class Recipe:
         Height and width of what it judges.
     width : float
         Width of the bundled network.
+    arguments : mapping
+        What else `build` is told, by name; goes into the card.
+    before : Recipe or None
+        A first stage, whose weights this one starts from (on the same data's images, in a folder of its own).
+    rank : callable
+        Epoch → number; the weights of the epoch with the lowest are kept.
     """
 
     name: str
@@ -75,6 +81,9 @@ class Recipe:
     outputs: str
     input_px: tuple[int, int]
     width: float = 1.0
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    before: Recipe | None = None
+    rank: Callable[[EpochRecord], float] = by_validation
 
 
 @dataclass(frozen=True)
@@ -146,14 +155,26 @@ def train(
     if len(sharp) < 2:
         raise InputError(f"'{images}' holds one image: give two at least, one of them to validate with.")
     training, validation = library.split(sharp)
-    torch.manual_seed(settings.seed)
-    network = recipe.build(width=width)
-
-    def batches(of: Sequence[library.Sharp]) -> Callable[[int], Iterator[Any]]:
-        return lambda seed: recipe.data.batches(of, batch=settings.batch, seed=seed)
-
-    task = Task(batches(training), batches(validation), recipe.loss, recipe.metrics)
-    fitted = yield from relay(fit(network, task, settings, folder=folder, device=device), done=20, total=1000)
+    stages = [recipe] if recipe.before is None else [recipe.before, recipe]
+    changed = {k: v for k, v in settings if v != getattr(recipe.fit, k)}
+    earlier: dict[str, Any] = {}
+    start: Mapping[str, Tensor] = {}
+    for i, stage in enumerate(stages):
+        torch.manual_seed(settings.seed)
+        network = stage.build(width=width, **stage.arguments)
+        if start:
+            network.load_state_dict(start)
+        how = stage.fit.model_copy(update=changed)
+        task = _task(stage, training, validation, batch=how.batch)
+        where = folder if stage is recipe else folder / stage.name
+        part = [20 + 980 * k // len(stages) for k in (i, i + 1)]
+        fitted = yield from relay(fit(network, task, how, folder=where, device=device), done=part[0], total=part[1])
+        if stage is not recipe:
+            start = network.state_dict()
+            best = fitted.history[fitted.best_epoch - 1]
+            earlier = {"recipe": stage.name, "fit": how.model_dump(), "epochs": len(fitted.history)}
+            earlier |= {"best_epoch": best.epoch, "seconds": round(fitted.seconds), "samples": fitted.samples}
+            earlier |= {"validation": {"loss": best.valid_loss, **best.metrics}}
     counts: dict[str, int] = {}
     for image in sharp:
         counts[image.source] = counts.get(image.source, 0) + 1
@@ -166,8 +187,18 @@ def train(
         "torch": torch.__version__,
         "numpy": np.__version__,
     }
+    told |= {"before": earlier} if earlier else {}
     yield Progress(1000, 1000, "trained")
     return Trained(network.to("cpu"), fitted, counts, told)
+
+
+def _task(
+    recipe: Recipe, training: Sequence[library.Sharp], validation: Sequence[library.Sharp], *, batch: int
+) -> Task:
+    def batches(of: Sequence[library.Sharp]) -> Callable[[int], Iterator[Any]]:
+        return lambda seed: recipe.data.batches(of, batch=batch, seed=seed)
+
+    return Task(batches(training), batches(validation), recipe.loss, recipe.metrics, recipe.rank)
 
 
 def save_trained(
@@ -212,7 +243,7 @@ def save_trained(
         "task": recipe.task,
         "paper": recipe.paper,
         "architecture": recipe.architecture,
-        "arguments": {"width": trained.settings["width"]},
+        "arguments": {"width": trained.settings["width"], **recipe.arguments},
         "input_px": recipe.input_px,
         "normalisation": recipe.normalisation,
         "outputs": recipe.outputs,

@@ -1,0 +1,101 @@
+"""GMANet in two stages: L0 without attention, then L1 from its weights with attention in the first layer.
+
+As in the paper, losses are those of one stack at a time (eq. 8-12) and the three outputs weigh 1, 0.8 and 0.6. L0 is
+kept from the epoch with the least rank loss, L1 from that with the least score loss, both only where the clearest slice
+or a neighbour of it is found in 98 % of the validation stacks (section 4.3). The paper also sets upper bounds for L0,
+against learning its stacks by heart; stacks that are simulated anew in every step can't be, so there are none here.
+
+Other than in the paper: a step takes several stacks, each with its own loss, as batch norm then sees more than one
+microscope; there are no ImageNet weights to start from, so the learning rate begins at 1e-3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from napari_focusstack.core.agreement import spearman
+from napari_focusstack.networks.gmanet import GMANet, Outputs
+from napari_focusstack.training.fit import EpochRecord, FitSettings
+from napari_focusstack.training.losses import stack_scores
+from napari_focusstack.training.recipes.base import Recipe
+from napari_focusstack.training.series import SeriesBatch, SeriesData, SeriesSettings
+
+WEIGHTS = (1.0, 0.8, 0.6)
+"""Of Output1 and of the two auxiliary ones."""
+ACCURACY = 0.98
+
+
+def _outputs(network: nn.Module, batch: SeriesBatch, device: torch.device) -> Outputs:
+    assert isinstance(network, GMANet)
+    pixels, attention = network.ready(batch.image.to(device), block_px=batch.block_px)
+    return network.outputs(batch.crops(pixels), batch.crops(attention))
+
+
+def _loss(network: nn.Module, batch: SeriesBatch, device: torch.device) -> Tensor:
+    """Eq. 8 of each output, the mean over the stacks."""
+    found, label = _outputs(network, batch, device), batch.score.to(device)
+    total = torch.zeros((), device=device)
+    for weight, score in zip(WEIGHTS, (found.score, *found.auxiliary), strict=True):
+        scores, differences, wrong = stack_scores(score.float().reshape(label.shape), label)
+        total = total + weight * (scores + wrong * differences).mean()
+    return total
+
+
+def _metrics(network: nn.Module, batches: list[SeriesBatch], device: torch.device) -> Mapping[str, float]:
+    """The parts of the loss of Output1, and how often the clearest slice (t0), or it or a neighbour (acc), is found."""
+    score = torch.cat([_outputs(network, b, device).score.reshape(b.score.shape).cpu() for b in batches])
+    label, steps = (torch.cat([getattr(b, n) for b in batches]) for n in ("score", "steps"))
+    scores, differences, _ = stack_scores(score, label)
+    off = steps.gather(1, score.argmax(dim=1, keepdim=True)).abs()
+    ranks = [spearman(s.numpy(), t.numpy()) for s, t in zip(score, label, strict=True)]
+    return {
+        "l_score": float(scores.mean()),
+        "l_diff": float(differences.mean()),
+        "t0": float((off < 0.5).float().mean()),
+        "acc": float((off < 1.5).float().mean()),
+        "spearman": float(np.nanmean(ranks)),
+    }
+
+
+def _least(name: str) -> Callable[[EpochRecord], float]:
+    """Rank epochs by a part of the loss, those that find too few slices last."""
+
+    def rank(record: EpochRecord) -> float:
+        return record.metrics[name] + (0.0 if record.metrics["acc"] >= ACCURACY else 1000.0)
+
+    return rank
+
+
+_L0 = Recipe(
+    name="gmanet_l0",
+    title="GMANet without attention",
+    paper="Wang et al. 2021, Appl. Sci. 11:10293",
+    build=GMANet,
+    data=SeriesData(SeriesSettings()),
+    loss=_loss,
+    metrics=_metrics,
+    fit=FitSettings(epochs=32, steps=180, batch=21, valid_steps=24, patience=32),
+    architecture="gmanet",
+    task="How sharp an image is, relative to the clearest of its stack",
+    normalisation="grey; z-scored over the whole image, logarithmic beyond 3 standard deviations",
+    outputs="score of the image and of every 16×16 px, 0 … 100; 100: as clear as the clearest slice of a stack",
+    input_px=(512, 768),
+    width=0.125,
+    arguments={"attended": 0, "channels": 1},
+    rank=_least("l_diff"),
+)
+_L1 = replace(
+    _L0,
+    name="gmanet",
+    title="GMANet",
+    fit=FitSettings(epochs=18, steps=180, batch=21, valid_steps=24, patience=18, learning_rate=5e-4),
+    arguments={"attended": 1, "channels": 1},
+    before=_L0,
+    rank=_least("l_score"),
+)
+RECIPES = (_L0, _L1)
