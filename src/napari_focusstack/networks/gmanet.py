@@ -220,7 +220,7 @@ class Aggregate(nn.Module):
 
 
 class ScoreHead(nn.Module):
-    """Features → map of scores, 0 or more."""
+    """Features → map of raw scores, which become scores by a ReLU."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -231,18 +231,24 @@ class ScoreHead(nn.Module):
         last = self.body[-1]
         assert isinstance(last, nn.Conv2d)
         assert last.bias is not None
-        # Starts in the middle of the scale: a ReLU that begins at 0 would never learn.
+        # Starts in the middle of the scale, whatever it sees.
         nn.init.constant_(last.bias, 0.5)
+        nn.init.constant_(last.weight, 0)
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, C, y, x) → (N, 1, y, x)."""
-        return TOP * torch.relu(self.body(features))
+        raw: Tensor = TOP * self.body(features)
+        return raw
 
 
-def mean_of_scored(score_map: Tensor) -> Tensor:
-    """(N, 1, y, x) → (N,): the mean of what is not zero; 0 where all is."""
-    total = score_map.sum(dim=(1, 2, 3))
-    return total / (score_map > 0).sum(dim=(1, 2, 3)).clamp(min=1)
+def mean_of_scored(raw: Tensor) -> Tensor:
+    """(N, 1, y, x) raw scores → (N,): the mean of those above 0.
+
+    Where none is, the mean of the raw ones (below 0): an image that lost all its scores can learn its way back.
+    """
+    positive = raw > 0
+    count = positive.sum(dim=(1, 2, 3))
+    return torch.where(count > 0, torch.relu(raw).sum(dim=(1, 2, 3)) / count.clamp(min=1), raw.mean(dim=(1, 2, 3)))
 
 
 @dataclass(frozen=True)
@@ -285,7 +291,7 @@ class GMANet(nn.Module):
         self.deconv3 = Aggregate(common, third, common)
         self.heads = nn.ModuleList(ScoreHead(n) for n in (fifth, common, common))
         for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and module.out_channels > 1:
                 nn.init.xavier_uniform_(module.weight)
 
     @property
@@ -324,9 +330,8 @@ class GMANet(nn.Module):
         return fifth
 
     def score_map(self, pixels: Tensor, attention: Tensor) -> Tensor:
-        """(N, 1, y, x) scores every 16 px, of what `ready` gave."""
-        scores: Tensor = self.heads[0](self.features(pixels, attention))
-        return scores
+        """(N, 1, y, x) scores every 16 px, 0 or more, of what `ready` gave."""
+        return torch.relu(self.heads[0](self.features(pixels, attention)))
 
     def outputs(self, pixels: Tensor, attention: Tensor) -> Outputs:
         """All three scores, for training."""
@@ -338,7 +343,7 @@ class GMANet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """(N, 1 or 3, Y, X) whole images → (N,) scores; 100 is as clear as the clearest slice of a stack."""
-        return mean_of_scored(self.score_map(*self.ready(image)))
+        return torch.relu(mean_of_scored(self.heads[0](self.features(*self.ready(image)))))
 
 
 def grad_cam(network: GMANet, pixels: Tensor, attention: Tensor) -> Tensor:

@@ -1,0 +1,190 @@
+"""GMANet: its attention map, its layers, its score, its losses, its training's stacks."""
+
+import numpy as np
+import pytest
+import torch
+
+from napari_focusstack.core.measures import local_maximum_gradient_map
+from napari_focusstack.networks import gmanet, infer
+from napari_focusstack.networks.gmanet import GMANet, grad_cam, load_imagenet, mean_of_scored
+from napari_focusstack.training.losses import stack_scores
+
+CPU = torch.device("cpu")
+
+
+def untrained(**arguments):
+    """A narrow network whose heads answer to what they see: fresh ones give 50 to everything."""
+    torch.manual_seed(0)
+    network = GMANet(width=0.0625, **arguments).eval()
+    for head in network.heads:
+        torch.nn.init.normal_(head.body[-1].weight, std=0.02)
+    return network
+
+
+@pytest.fixture(scope="module")
+def small():
+    return untrained(channels=1)
+
+
+@pytest.fixture(scope="module")
+def image():
+    return torch.from_numpy(np.random.default_rng(0).uniform(0, 1, (2, 1, 96, 130)).astype(np.float32))
+
+
+@pytest.mark.parametrize("block", [2, 3, 8, 32, 200])
+def test_the_attention_map_is_the_measures_map(image, block):
+    """One definition (eq. 1-6), twice: with tensors for the network, with OpenCV for the measure."""
+    scored = gmanet.z_scored(image)
+    found = gmanet.local_maximum_gradient(scored, block_px=block)
+    for one, plane in zip(found, image, strict=True):
+        expected = local_maximum_gradient_map(plane[0].numpy(), block_px=(block, block))
+        np.testing.assert_allclose(one[0], expected, rtol=1e-4)
+
+
+def test_the_attention_map_of_a_constant_image_is_zero():
+    assert not gmanet.local_maximum_gradient(gmanet.z_scored(torch.full((1, 1, 40, 50), 7.0))).any()
+
+
+@pytest.mark.parametrize("backbone", ["vgg16", "resnet50"])
+def test_the_paper_sized_network_has_the_papers_maps(backbone):
+    network = GMANet(backbone=backbone).eval()
+    with torch.inference_mode():
+        third, fourth, fifth = network.backbone(*network.ready(torch.rand(1, 3, 64, 96)))
+        finer = network.deconv4(fifth, fourth)
+        finest = network.deconv3(finer, third)
+    if backbone == "vgg16":
+        assert fifth.shape == (1, 512, 4, 6)
+        weights = sum(p.numel() for b in network.backbone.blocks() for p in [b.convolution.weight])
+        assert weights == 14_710_464  # VGG16's 13 convolutions
+    assert fifth.shape[-2:] == (4, 6)
+    assert finer.shape == (1, 512, 8, 12)
+    assert finest.shape == (1, 512, 16, 24)
+
+
+def test_attention_adds_no_weights_and_changes_the_score(image):
+    network, other = untrained(channels=1, attended=0), untrained(channels=1, attended=2)
+    other.load_state_dict(network.state_dict())
+    with torch.inference_mode():
+        without, with_two = network(image), other(image)
+        other.attended = 1
+        assert not torch.allclose(other(image), with_two)
+        assert not torch.allclose(without, with_two)
+        other.attended = 0
+        torch.testing.assert_close(other(image), without)
+
+
+def test_a_gma_block_is_the_papers_equation():
+    torch.manual_seed(0)
+    block = gmanet.GmaBlock(2, 3).eval()
+    x, attention = torch.randn(1, 2, 6, 7), torch.rand(1, 1, 6, 7)
+    out, handed_on = block(x, attention)
+    torch.testing.assert_close(handed_on[0, 0, 3, 3], attention[0, 0, 2:5, 2:5].mean())
+    torch.testing.assert_close(handed_on[0, 0, 0, 0], attention[0, 0, :2, :2].mean())
+    expected = torch.nn.functional.leaky_relu((1 + handed_on) * block.conv(x), gmanet.SLOPE)
+    torch.testing.assert_close(out, expected)
+
+
+def test_only_scores_above_zero_are_averaged():
+    scores = torch.tensor([[0.0, 4.0], [0.0, 8.0]]).reshape(1, 1, 2, 2)
+    assert float(mean_of_scored(scores)) == 6
+
+
+def test_an_image_without_scores_can_learn_its_way_back(small):
+    raw = torch.full((1, 1, 3, 3), -2.0, requires_grad=True)
+    mean_of_scored(raw).sum().backward()
+    assert bool((raw.grad > 0).all())
+    with torch.inference_mode():
+        assert float(small(torch.zeros(1, 1, 64, 64))) >= 0
+
+
+def test_the_score_does_not_depend_on_brightness_and_contrast(small, image):
+    with torch.inference_mode():
+        torch.testing.assert_close(small(image), small(300 * image + 5000), rtol=1e-3, atol=1e-3)
+
+
+def test_folding_batch_norm_changes_no_score(small, image):
+    with torch.inference_mode():
+        torch.testing.assert_close(infer.prepare(small, device=CPU)(image), small(image), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [(97, 131), (63, 64), (40, 57)])
+def test_any_size_can_be_trained_on(small, size):
+    outputs = small.outputs(*small.ready(torch.rand(1, 1, *size)))
+    assert outputs.score.shape == outputs.auxiliary[0].shape == outputs.auxiliary[1].shape == (1,)
+
+
+def test_grey_images_can_be_given_to_a_network_for_colours_and_the_other_way_round(small, image):
+    colours = image.expand(-1, 3, -1, -1)
+    with torch.inference_mode():
+        torch.testing.assert_close(small(colours), small(image), rtol=1e-3, atol=1e-3)
+        network = untrained(channels=3)
+        torch.testing.assert_close(network(image), network(colours), rtol=1e-3, atol=1e-3)
+
+
+def test_grad_cam_shows_where_the_score_comes_from():
+    network = infer.prepare(untrained(channels=1), device=CPU)
+    pixels = torch.zeros(1, 1, 128, 192)
+    pixels[..., :32, :32] = torch.randn(32, 32)
+    cam = grad_cam(network, pixels, torch.zeros_like(pixels))
+    assert cam.shape == (1, 8, 12)
+    assert float(cam.max()) == pytest.approx(1)
+    assert float(cam.min()) >= 0
+
+
+def test_imagenet_weights_of_torchvision_fill_the_backbone(tmp_path):
+    """A file of torchvision's layout; the bias of its convolutions goes into the batch norm."""
+    network = GMANet(attended=0).eval()
+    state, number = {}, 0
+    generator = torch.Generator().manual_seed(0)
+    for layer in gmanet.VGG16_LAYERS:
+        for _ in layer:
+            block = network.backbone.blocks()[len([k for k in state if k.endswith("running_var")])]
+            shape = block.convolution.weight.shape
+            state[f"features.{number}.weight"] = 0.05 * torch.randn(shape, generator=generator)
+            state[f"features.{number}.bias"] = torch.randn(shape[0], generator=generator)
+            for part, value in (("weight", 1.5), ("bias", 0.2), ("running_mean", 0.3), ("running_var", 2.0)):
+                state[f"features.{number + 1}.{part}"] = torch.full((shape[0],), value)
+            number += 3
+        number += 1
+    torch.save(state, tmp_path / "vgg16_bn.pth")
+    load_imagenet(network, tmp_path / "vgg16_bn.pth")
+    x = torch.randn(1, 3, 20, 20)
+    plain = torch.nn.functional.conv2d(x, state["features.0.weight"], state["features.0.bias"], padding=1)
+    expected = (plain - 0.3) / np.sqrt(2.0 + 1e-5) * 1.5 + 0.2
+    torch.testing.assert_close(network.backbone.blocks()[0].conv(x), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_other_weights_than_imagenets_are_refused(tmp_path):
+    torch.save({"a.weight": torch.zeros(3, 3)}, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match="vgg16_bn"):
+        load_imagenet(GMANet(width=0.0625), tmp_path / "other.pth")
+
+
+def test_the_losses_are_the_papers():
+    label = torch.tensor([[100.0, 60.0, 20.0]])
+    scores, differences, wrong = stack_scores(torch.tensor([[90.0, 60.5, 20.0]]), label)
+    assert float(scores) == pytest.approx((9.5 + 0.125 + 0) / 3)
+    assert float(differences) == pytest.approx(((10.5 - 0.5) + (10 - 0.5)) / 2)
+    assert float(wrong) == 0
+    assert float(stack_scores(torch.tensor([[50.0, 60.0, 20.0]]), label)[2]) == 1
+
+
+def test_the_paper_sized_network_overfits_one_batch():
+    """Three images that only their blur tells apart."""
+    torch.manual_seed(0)
+    network = GMANet(attended=1).train()
+    sharp = torch.rand(1, 3, 48, 48, generator=torch.Generator().manual_seed(0))
+    blurred = [torch.nn.functional.avg_pool2d(sharp, 2 * k + 1, 1, k, count_include_pad=False) for k in range(3)]
+    batch, label = torch.cat(blurred), torch.tensor([[100.0, 50.0, 0.0]])
+    optimiser = torch.optim.Adam(network.parameters(), lr=2e-4)
+    losses = []
+    for _ in range(14):
+        optimiser.zero_grad()
+        outputs = network.outputs(*network.ready(batch, block_px=8))
+        parts = [stack_scores(s[None], label) for s in (outputs.score, *outputs.auxiliary)]
+        loss = sum((scores + wrong * differences).mean() for scores, differences, wrong in parts)
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.6 * losses[0]
+    assert outputs.score.argmax() == 0
