@@ -170,11 +170,11 @@ def load(folder: Path, *, sources: Sequence[str] | None = None, limit: int | Non
     limit : int, optional
         At most so many of each source, evenly spread over its sorted names.
     """
-    by_source = image_files(folder)
+    found = image_files(folder)
     for name in sources or ():
-        if name not in by_source:
-            raise InputError(f"'{folder}' has no source '{name}': choose among {', '.join(sorted(by_source))}.")
-    chosen = {k: v for k, v in by_source.items() if sources is None or k in sources}
+        if name not in found:
+            raise InputError(f"'{folder}' has no source '{name}': choose among {', '.join(sorted(found))}.")
+    chosen = {k: v for k, v in found.items() if sources is None or k in sources}
     files = [(k, p) for k, paths in chosen.items() for p in _spread(paths, limit)]
     return _load(files)
 
@@ -211,3 +211,45 @@ def split(images: Sequence[Sharp], *, every: int = 10) -> tuple[list[Sharp], lis
         valid = train[-1:]
         train = train[:-1] or train
     return train, valid
+
+
+def cut(plane: NDArray[np.float16], side: int, rng: np.random.Generator) -> Image:
+    """A random (side, side) part of a plane; a smaller plane is mirrored at its borders first."""
+    h, w = plane.shape
+    y = int(rng.integers(max(1, h - side + 1)))
+    x = int(rng.integers(max(1, w - side + 1)))
+    part = plane[y : y + side, x : x + side].astype(np.float32)
+    short = side - part.shape[0], side - part.shape[1]
+    return part if max(short) <= 0 else np.pad(part, ((0, short[0]), (0, short[1])), mode="symmetric")
+
+
+def textured_crop(image: Sharp, side: int, *, margin: int, rng: np.random.Generator) -> Image:
+    """(side, side) amount of specimen, turned and mirrored by chance, with texture within its margin.
+
+    Of up to six places the one with the most contrast; the first that has enough is taken.
+    """
+    plane = image.levels[int(rng.integers(len(image.levels)))]
+    best, best_contrast = np.zeros((side, side), np.float32), -1.0
+    for _ in range(6):
+        crop = cut(plane, side, rng)
+        contrast = float(crop[margin : side - margin, margin : side - margin].std())
+        if contrast > best_contrast:
+            best, best_contrast = crop, contrast
+        if contrast > 0.1:
+            break
+    crop = np.rot90(best, int(rng.integers(4)))
+    return np.ascontiguousarray(crop[:, ::-1] if rng.random() < 0.5 else crop)
+
+
+def by_source(
+    images: Sequence[Sharp],
+) -> tuple[np.ndarray[Any, np.dtype[np.int64]], np.ndarray[Any, np.dtype[np.float64]]]:
+    """Indices of images, and how often to draw each: a source counts with the square root of its images.
+
+    So no folder drowns the others.
+    """
+    found: dict[str, list[int]] = {}
+    for i, image in enumerate(images):
+        found.setdefault(image.source, []).append(i)
+    share = np.concatenate([np.full(len(v), len(v) ** -0.5) for v in found.values()])
+    return np.concatenate([np.asarray(v) for v in found.values()]), share / share.sum()

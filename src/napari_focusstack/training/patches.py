@@ -11,7 +11,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import cv2
 import numpy as np
@@ -20,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from napari_focusstack.training import camera
-from napari_focusstack.training.library import Sharp
+from napari_focusstack.training.library import Sharp, by_source, textured_crop
 from napari_focusstack.training.optics import TransferTable, gaussian_transfer, spread
 
 FLUORESCENCE, ABSORBING, PHASE, GAUSSIAN = range(4)
@@ -170,20 +169,8 @@ class Patches:
         t = self.settings.tile_px
         if blank:
             return np.zeros((t, t), np.float32)
-        best, best_contrast = np.zeros((t, t), np.float32), -1.0
         image = self.images[int(self.rng.choice(self._order, p=self._share))]
-        plane = image.levels[int(self.rng.integers(len(image.levels)))]
-        margin = (t - self.settings.patch_px) // 2
-        for _ in range(6):
-            crop = cut(plane, t, self.rng)
-            middle = crop[margin : t - margin, margin : t - margin]
-            contrast = float(middle.std())
-            if contrast > best_contrast:
-                best, best_contrast = crop, contrast
-            if contrast > 0.1:
-                break
-        crop = np.rot90(best, int(self.rng.integers(4)))
-        return np.ascontiguousarray(crop[:, ::-1] if self.rng.random() < 0.5 else crop)
+        return textured_crop(image, t, margin=(t - self.settings.patch_px) // 2, rng=self.rng)
 
     def _defocus(self, sampling: Tensor, opening: Tensor) -> tuple[Tensor, Tensor]:
         """Radius of the blur disc in pixels, ``2·|waves|·opening/sampling``, and signed waves."""
@@ -290,32 +277,6 @@ class PatchData:
     def batches(self, images: Sequence[Sharp], *, batch: int, seed: int) -> Iterator[Batch]:
         """Endless batches of patches of these images."""
         return iter(Patches(images, self.settings, batch=batch, seed=seed))
-
-
-def cut(
-    plane: np.ndarray[tuple[int, int], np.dtype[np.float16]], side: int, rng: np.random.Generator
-) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    """Cut a random (side, side) part out of a plane; a smaller plane is mirrored at its borders first."""
-    h, w = plane.shape
-    y = int(rng.integers(max(1, h - side + 1)))
-    x = int(rng.integers(max(1, w - side + 1)))
-    part = plane[y : y + side, x : x + side].astype(np.float32)
-    short = side - part.shape[0], side - part.shape[1]
-    return part if max(short) <= 0 else np.pad(part, ((0, short[0]), (0, short[1])), mode="symmetric")
-
-
-def by_source(
-    images: Sequence[Sharp],
-) -> tuple[np.ndarray[Any, np.dtype[np.int64]], np.ndarray[Any, np.dtype[np.float64]]]:
-    """Indices of images, and how often to draw each: a source counts with the square root of its images.
-
-    So no folder drowns the others.
-    """
-    found: dict[str, list[int]] = {}
-    for i, image in enumerate(images):
-        found.setdefault(image.source, []).append(i)
-    share = np.concatenate([np.full(len(v), len(v) ** -0.5) for v in found.values()])
-    return np.concatenate([np.asarray(v) for v in found.values()]), share / share.sum()
 
 
 def grained(crops: Tensor, *, share: float, rng: np.random.Generator, generator: torch.Generator) -> Tensor:

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from napari_focusstack.training import camera
-from napari_focusstack.training.library import Sharp
+from napari_focusstack.training.library import Sharp, by_source, cut
 from napari_focusstack.training.optics import gaussian_transfer, spread
 from napari_focusstack.training.patches import (
     ABSORBING,
@@ -31,8 +31,6 @@ from napari_focusstack.training.patches import (
     FLUORESCENCE,
     GAUSSIAN,
     PHASE,
-    by_source,
-    cut,
     grained,
     transfer_tables,
 )
