@@ -229,10 +229,11 @@ class StackedAutoencoder(nn.Module):
         self.decoders = nn.ModuleList(nn.ConvTranspose2d(b, a, 3, padding=1) for a, b in pairs)
         _last(self.decoders[0])
 
-    def reconstruct(self, code: Tensor, layer: int) -> tuple[Tensor, Tensor]:
-        """Code of the next layer, and what its decoder makes of it: for training one layer at a time."""
+    def one_layer(self, code: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        """Code of the next layer, and what that layer alone restores of its own input: for training layer by layer."""
         deeper = self.encoders[layer](code)
-        return deeper, self.decoders[layer](deeper)
+        restored = self.decoders[layer](deeper)
+        return deeper, code + restored if layer == 0 else functional.relu(restored)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, Y, X) → the same shape."""

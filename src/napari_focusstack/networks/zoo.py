@@ -24,6 +24,13 @@ ARCHITECTURES = {
     "resnet50": "ldsenet:resnet50",
     "botnet": "ldsenet:botnet",
     "gmanet": "gmanet:GMANet",
+    "deblur_unet": "deblur:UNet",
+    "deblur_srcnn": "deblur:SRCNN",
+    "deblur_autoencoder": "deblur:DenoisingAutoencoder",
+    "deblur_stacked": "deblur:StackedAutoencoder",
+    "deblur_coupled": "deblur:CoupledAutoencoder",
+    "deblurgan": "deblur:deblurgan",
+    "deblurgan_upgraded": "deblur:deblurgan_upgraded",
 }
 """Module of this folder and builder, by the name that cards use; imported late, since listing models loads no torch."""
 

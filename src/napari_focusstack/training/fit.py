@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -120,6 +120,15 @@ class Task:
     rank: Callable[[EpochRecord], float] = by_validation
 
 
+@runtime_checkable
+class Grouped(Protocol):
+    """A network whose parts learn at rates of their own."""
+
+    def parameter_groups(self, rate: float) -> list[dict[str, Any]]:
+        """Return the optimiser's groups, for a learning rate as set."""
+        ...
+
+
 def choose_device(name: str = "auto") -> torch.device:
     """The device of that name; "auto" takes CUDA, then Apple's MPS, then the CPU.
 
@@ -168,7 +177,8 @@ def fit(network: nn.Module, task: Task, settings: FitSettings, *, folder: Path, 
     folder.mkdir(parents=True, exist_ok=True)
     network.to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    groups = network.parameter_groups(settings.learning_rate) if isinstance(network, Grouped) else network.parameters()
+    optimiser = torch.optim.Adam(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     total = settings.epochs * settings.steps
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(settings.schedule, step / total))
     state = _Run(network, optimiser, schedule, settings, task.rank)

@@ -82,3 +82,24 @@ def stack_scores(score: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     differences = functional.smooth_l1_loss(found, true, reduction="none").mean(dim=1)
     wrong = (score[:, 1:] > score[:, :1]).any(dim=1)
     return scores, differences, wrong.to(score.dtype)
+
+
+def dissimilarity(a: Tensor, b: Tensor, *, window_px: int = 7) -> Tensor:
+    """``1 - SSIM`` (Wang et al. 2004, eq. 13), the mean over square windows; differentiable.
+
+    Parameters
+    ----------
+    a, b : (N, C, Y, X) tensors
+        Images of a range of about 1.
+    window_px : int
+        Side of the window.
+    """
+    c1, c2 = 0.01**2, 0.03**2
+
+    def mean(x: Tensor) -> Tensor:
+        return functional.avg_pool2d(x, window_px, 1)
+
+    ma, mb = mean(a), mean(b)
+    va, vb, cov = mean(a * a) - ma * ma, mean(b * b) - mb * mb, mean(a * b) - ma * mb
+    ssim = (2 * ma * mb + c1) * (2 * cov + c2) / ((ma * ma + mb * mb + c1) * (va + vb + c2))
+    return 1 - ssim.mean()

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from napari_focusstack.core.registry import Registry
-from napari_focusstack.training.recipes import gmanet, ldsenet, mmdf
+from napari_focusstack.training.recipes import (
+    deblur,
+    gmanet,
+    ldsenet,
+    mmdf,
+)
 from napari_focusstack.training.recipes.base import TINY, Recipe, Trained, save_trained, train
 
 __all__ = ["RECIPES", "TINY", "Recipe", "Trained", "save_trained", "train"]
 
 RECIPES: Registry[Recipe] = Registry("recipe")
-for _family in (mmdf, ldsenet, gmanet):
+for _family in (
+    mmdf,
+    ldsenet,
+    gmanet,
+    deblur,
+):
     for _recipe in _family.RECIPES:
         RECIPES.add(_recipe)

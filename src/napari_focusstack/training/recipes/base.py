@@ -65,6 +65,8 @@ class Recipe:
         A first stage, whose weights this one starts from (on the same data's images, in a folder of its own).
     rank : callable
         Epoch → number; the weights of the epoch with the lowest are kept.
+    keep : callable
+        Of the trained network the part that is kept; a critic, say, is not.
     """
 
     name: str
@@ -84,6 +86,7 @@ class Recipe:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     before: Recipe | None = None
     rank: Callable[[EpochRecord], float] = by_validation
+    keep: Callable[[nn.Module], nn.Module] = lambda network: network
 
 
 @dataclass(frozen=True)
@@ -189,7 +192,7 @@ def train(
     }
     told |= {"before": earlier} if earlier else {}
     yield Progress(1000, 1000, "trained")
-    return Trained(network.to("cpu"), fitted, counts, told)
+    return Trained(recipe.keep(network.to("cpu")), fitted, counts, told)
 
 
 def _task(
