@@ -1,0 +1,120 @@
+"""The command that sharpens images."""
+
+from __future__ import annotations
+
+import time as clock
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from napari_focusstack.cli import options as opt
+from napari_focusstack.cli.commands import app
+from napari_focusstack.cli.show import print_json, run
+from napari_focusstack.core.errors import InputError
+from napari_focusstack.core.stack import Stack
+
+
+@app.command()
+def deblur(
+    image: opt.StackPaths,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Sharpened image to write (TIFF).", show_default=False)
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Name of a deblurring method; 'list' names them.", show_default="the default"),
+    ] = None,
+    z: Annotated[int | None, typer.Option("--slice", min=0, help="Only this slice.", show_default=False)] = None,
+    blur: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            max=100,
+            help="Radius of the blur in pixels, for the classical methods.",
+            show_default="estimated",
+        ),
+    ] = None,
+    channel: opt.Channel = None,
+    time: opt.Time = None,
+    pixel_size: opt.PixelSize = None,
+    overwrite: opt.Overwrite = False,
+    device: opt.Device = opt.DeviceName.AUTO,
+    as_json: opt.Json = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Sharpen an image, or every plane of a stack, that is out of focus or blurred by motion."""
+    from napari_focusstack.core.deblur import DEBLURRERS, INVENTS, DeblurSettings, deblur_job
+
+    if model == "list":
+        _list_models(as_json)
+        return
+    begin = clock.perf_counter()
+    settings = DeblurSettings(blur_px=blur, device=device.value)
+    if model is not None:
+        settings = settings.model_copy(update={"model": DEBLURRERS[model].name})
+    chosen = DEBLURRERS[settings.model]
+    if output is None:
+        raise InputError("No output was named: give --output FILE.tif.")
+    source, made_of = _read(image, channel=channel, time=time, z=z, pixel_size=pixel_size)
+    from napari_focusstack.io.atomic import check_target
+    from napari_focusstack.io.provenance import provenance, source_files
+    from napari_focusstack.io.write import Output, check_tiff_name, write_job
+
+    check_target(check_tiff_name(output), overwrite=overwrite, sources=source_files(source))
+    result = run(deblur_job(made_of, settings), verbose=verbose)
+    parameters: dict[str, Any] = {"model": chosen.name}
+    if chosen.card is not None:
+        parameters["weights SHA-256"] = chosen.card.sha256
+    elif blur is not None:
+        parameters["blur_px"] = blur
+    more = {"Channel": channel, "Time": time, "Warning": INVENTS if chosen.learned else None}
+    said = provenance(
+        source,
+        method=chosen.title,
+        parameters=parameters,
+        slices=() if z is None else (z,),
+        more={k: v for k, v in more.items() if v is not None},
+    )
+    run(write_job([Output(output, result, provenance=said)], overwrite=overwrite), verbose=verbose)
+    seconds = round(clock.perf_counter() - begin, 3)
+    if as_json:
+        print_json({"model": chosen.name, "output": output, "learned": chosen.learned, "seconds": seconds})
+        return
+    print(f"sharpened {source.name} by {chosen.title} in {seconds:.1f} s")
+    if chosen.learned:
+        print(INVENTS)
+    print(f"wrote {output}")
+
+
+def _read(
+    image: list[Path], *, channel: str | None, time: int | None, z: int | None, pixel_size: float | None
+) -> tuple[Stack, Stack]:
+    """What the file holds, and what of it is to be sharpened."""
+    import dataclasses
+
+    stacks = opt.read(image, z_axis=None, z_step=None, z_positions=None, pixel_size=pixel_size)
+    if len(stacks) > 1:
+        raise InputError(f"{len(stacks)} stacks were given ({stacks[0].name}, …): sharpen one at a time.")
+    source = stacks[0]
+    chosen = opt.narrowed(source, channel=channel, time=time)
+    if z is not None:
+        if z >= chosen.n_slices:
+            raise InputError(f"'{source.name}' has no slice {z}: choose one from 0 to {chosen.n_slices - 1}.")
+        if "Z" in chosen.axes:
+            where = tuple(z if a == "Z" else slice(None) for a in chosen.axes)
+            axes = chosen.axes.replace("Z", "")
+            chosen = dataclasses.replace(chosen, data=chosen.data[where], axes=axes, z_um=None, z_positions_um=None)
+    return source, chosen
+
+
+def _list_models(as_json: bool) -> None:
+    from napari_focusstack.core.deblur import DEBLURRERS, DEFAULT_DEBLURRER
+
+    if as_json:
+        found = [{"name": d.name, "title": d.title, "learned": d.learned, "reference": d.reference} for d in DEBLURRERS]
+        print_json({"models": found, "default": DEFAULT_DEBLURRER})
+        return
+    for one in DEBLURRERS:
+        print(f"{'*' if one.name == DEFAULT_DEBLURRER else ' '} {one.name:<22} {one.description}")
+    print("* is the default")

@@ -1,0 +1,193 @@
+"""What deblurs a plane: classical deconvolution with an estimated kernel, and the networks that are installed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_focusstack.core.deblur.kernel import disc, estimate_blur
+from napari_focusstack.core.filters import Plane32, noise_sigma
+from napari_focusstack.core.progress import Job, Progress
+from napari_focusstack.core.registry import Registry
+from napari_focusstack.networks.zoo import ModelCard, ModelError, find_models, read_card
+
+log = logging.getLogger(__name__)
+
+INVENTS = "A network made this image: it can invent detail. Do not measure intensities in it."
+PREFIX = "deblur"
+"""Architectures of deblurring networks begin with it."""
+_REACH_PX = 96
+"""What a network's pixel sees counts little beyond this."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a deblurrer is told beside the pixels.
+
+    Attributes
+    ----------
+    blur_px : float or None
+        Radius of the blur disc; estimated from the image where None. Networks see it themselves.
+    kernel : (K, K) float32 array or None
+        What blurred the image, odd sides, sum 1, where it is known; goes before `blur_px`.
+    device : str
+        Where a network computes.
+    """
+
+    blur_px: float | None = None
+    kernel: Plane32 | None = None
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Deblurrer:
+    """A way to sharpen a plane.
+
+    Attributes
+    ----------
+    name, title, description, reference : str
+        By which it is chosen, what to call it, what it is good for, and where it was published.
+    run : callable
+        (plane, wish) → job; the plane (Y, X) is scaled to about 0 … 1, and so is the result.
+    card : ModelCard or None
+        Of the network, where it is one.
+    """
+
+    name: str
+    title: str
+    description: str
+    reference: str
+    run: Callable[[Plane32, Wish], Job[Plane32]]
+    card: ModelCard | None = field(default=None)
+
+    @property
+    def learned(self) -> bool:
+        """Whether a network does it, which may invent detail."""
+        return self.card is not None
+
+
+def _with_kernel(restore: Callable[[Plane32, Plane32, float], Any]) -> Callable[[Plane32, Wish], Job[Plane32]]:
+    """Make a deblurrer of a deconvolution (plane, kernel, noise) → plane: margins, kernel and noise are seen to."""
+
+    def run(plane: Plane32, wish: Wish) -> Job[Plane32]:
+        noise = noise_sigma(plane)
+        kernel = wish.kernel
+        if kernel is None:
+            kernel = disc(estimate_blur(plane, noise=noise) if wish.blur_px is None else wish.blur_px)
+        margin = min(4 * len(kernel), min(plane.shape))
+        wide = np.pad(plane, margin, mode="symmetric")
+        found = np.asarray(restore(wide, kernel, noise), np.float32)
+        yield Progress(1, 1, f"blurred over {len(kernel)} px")
+        h, w = plane.shape
+        inner: Plane32 = np.ascontiguousarray(found[margin : margin + h, margin : margin + w])
+        return inner
+
+    return run
+
+
+def _wiener(plane: Plane32, kernel: Plane32, noise: float) -> Any:
+    from skimage.restoration import wiener
+
+    # The regulariser is the Laplacian's power: noise over signal, at frequencies where the image has little left.
+    return wiener(plane, kernel, max(1e-3, 100 * (noise / max(float(plane.std()), 1e-6)) ** 2), clip=False)
+
+
+def _unsupervised_wiener(plane: Plane32, kernel: Plane32, noise: float) -> Any:
+    from skimage.restoration import unsupervised_wiener
+
+    # Thirty samples, scikit-image's default, leave a visible grain.
+    sampling = {"burnin": 30, "max_num_iter": 200}
+    restored, _ = unsupervised_wiener(plane, kernel, user_params=sampling, clip=False, rng=0)
+    return restored
+
+
+def _richardson_lucy(plane: Plane32, kernel: Plane32, noise: float) -> Any:
+    from skimage.restoration import richardson_lucy
+
+    floor = min(0.0, float(plane.min())) - 1e-3  # its image has to be positive
+    # Noise is amplified from one iteration to the next: fewer of them where there is more.
+    turns = int(np.clip(0.6 / max(noise, 1e-3), 5, 30))
+    return richardson_lucy(plane - floor, kernel, num_iter=turns, clip=False, filter_epsilon=1e-6) + floor
+
+
+DEBLURRERS: Registry[Deblurrer] = Registry("deblurring method")
+for _name, _title, _what, _reference, _restore in (
+    (
+        "wiener",
+        "Wiener filter",
+        "Divides the blur out where the signal exceeds the noise; fast, rings at strong edges.",
+        "Wiener 1949; Hunt 1973, IEEE Trans. Comput. C-22:805",
+        _wiener,
+    ),
+    (
+        "unsupervised_wiener",
+        "Wiener filter, self-tuned",
+        "A Wiener filter that estimates noise and signal by sampling.",
+        "Orieux et al. 2010, J. Opt. Soc. Am. A 27:1593",
+        _unsupervised_wiener,
+    ),
+    (
+        "richardson_lucy",
+        "Richardson-Lucy",
+        "Finds the image that most likely made this one, photon by photon; stays positive, grains noise.",
+        "Richardson 1972, J. Opt. Soc. Am. 62:55; Lucy 1974, Astron. J. 79:745",
+        _richardson_lucy,
+    ),
+):
+    DEBLURRERS.add(Deblurrer(_name, _title, _what, _reference, _with_kernel(_restore)))
+
+
+def _by_network(folder: Path, sha256: str) -> Callable[[Plane32, Wish], Job[Plane32]]:
+    def run(plane: Plane32, wish: Wish) -> Job[Plane32]:
+        from napari_focusstack.core.learned.base import load_network
+
+        network = load_network(str(folder), sha256, wish.device)
+        import torch
+
+        from napari_focusstack.networks.infer import device_of, in_tiles
+
+        image = torch.from_numpy(np.ascontiguousarray(plane))[None, None]
+        tiles = in_tiles(
+            network,
+            image,
+            margin_px=_REACH_PX,
+            feather_px=_REACH_PX // 3,
+            bytes_per_px=400,
+            multiple_px=max(16, network.multiple_px),
+            device=device_of(network),
+        )
+        while True:
+            try:
+                done, total = next(tiles)
+            except StopIteration as end:
+                found = end.value
+                break
+            yield Progress(done, total, f"tile {done} of {total}")
+        restored: Plane32 = np.ascontiguousarray(found[0, 0].numpy())
+        return restored
+
+    return run
+
+
+def installed_deblurrers() -> Iterator[Deblurrer]:
+    """Deblurring networks that are installed. Reads cards, no weights."""
+    for name, folder in find_models().items():
+        try:
+            card = read_card(folder)
+        except ModelError as error:
+            log.warning("%s", error)
+            continue
+        if card.architecture.startswith(PREFIX) and card.name == name:
+            run = _by_network(folder, card.sha256)
+            yield Deblurrer(name, card.title, f"{card.task}. {INVENTS}", card.paper, run, card)
+
+
+for _network in installed_deblurrers():
+    DEBLURRERS.add(_network)
+_PREFERRED = "deblur_unet"
+DEFAULT_DEBLURRER = _PREFERRED if _PREFERRED in DEBLURRERS else "wiener"

@@ -1,0 +1,69 @@
+"""`focusstack deblur`: what it writes and what it refuses."""
+
+import json
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_focusstack.cli.main import main
+from napari_focusstack.io.provenance import read_provenance
+from napari_focusstack.io.read import read_stack
+
+
+def run(capsys, *arguments):
+    with pytest.raises(SystemExit) as ended:
+        main([str(a) for a in arguments])
+    return ended.value.code, *capsys.readouterr()
+
+
+@pytest.fixture
+def stack(tmp_path):
+    rng = np.random.default_rng(0)
+    path = tmp_path / "s.ome.tif"
+    data = rng.integers(100, 4000, (3, 40, 50), dtype=np.uint16)
+    tifffile.imwrite(path, data, metadata={"axes": "ZYX", "PhysicalSizeX": 0.2, "PhysicalSizeY": 0.2})
+    return path
+
+
+def test_one_slice_is_sharpened_and_keeps_its_calibration(stack, tmp_path, capsys):
+    out = tmp_path / "out.ome.tif"
+    code, printed, _ = run(capsys, "deblur", stack, "--slice", 1, "--model", "wiener", "--blur", 2, "-o", out, "--json")
+    assert code == 0
+    assert json.loads(printed)["model"] == "wiener"
+    made = read_stack(out)
+    assert (made.axes, made.dtype, made.x_um) == ("YX", np.uint16, 0.2)
+    said = read_provenance(out)
+    assert said["Method"] == "Wiener filter"
+    assert said["Parameter blur_px"] == "2.0"
+    assert said["Slices"] == "1"
+    assert "Warning" not in said
+
+
+def test_a_whole_stack_stays_a_stack(stack, tmp_path, capsys):
+    out = tmp_path / "out.ome.tif"
+    assert run(capsys, "deblur", stack, "--model", "richardson_lucy", "-o", out)[0] == 0
+    assert read_stack(out).data.shape == (3, 40, 50)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--slice", 9), "no slice 9"),
+        (("--model", "magic"), "no deblurring method 'magic'"),
+        ((), "--output"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(stack, tmp_path, capsys, arguments, words):
+    output = ("-o", tmp_path / "out.tif") if arguments else ()
+    code, _, said = run(capsys, "deblur", stack, *arguments, *output)
+    assert code == 2
+    assert words in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "out.tif").exists()
+
+
+def test_the_methods_are_listed(capsys):
+    code, printed, _ = run(capsys, "deblur", "any", "--model", "list", "--json")
+    assert code == 0
+    assert {"wiener", "richardson_lucy"} <= {m["name"] for m in json.loads(printed)["models"]}

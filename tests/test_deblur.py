@@ -1,0 +1,239 @@
+"""Sharpening: kernels, classical methods, networks, and what they do to odd images."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from napari_focusstack.core.deblur import DEBLURRERS, Deblurrer, DeblurSettings, Wish, deblur, deblur_plane
+from napari_focusstack.core.deblur.kernel import disc, estimate_blur
+from napari_focusstack.core.deblur.methods import _by_network
+from napari_focusstack.core.errors import InputError
+from napari_focusstack.core.progress import drain
+from napari_focusstack.core.stack import from_array
+from napari_focusstack.io.samples import sample_stack
+from napari_focusstack.networks import deblur as nets
+from napari_focusstack.networks.zoo import save_model
+from napari_focusstack.training.adversarial import Rivals
+from napari_focusstack.training.fit import FitSettings, Task, fit
+from napari_focusstack.training.library import Sharp
+from napari_focusstack.training.pairs import Pair, Pairs, PairSettings, path_kernel, scan_kernel
+from test_patches import cells
+
+CLASSICAL = ("wiener", "unsupervised_wiener", "richardson_lucy")
+NETWORKS = {
+    "unet": nets.UNet,
+    "srcnn": nets.SRCNN,
+    "deblurgan": nets.deblurgan,
+    "deblurgan_upgraded": nets.deblurgan_upgraded,
+    "autoencoder": nets.DenoisingAutoencoder,
+    "stacked": nets.StackedAutoencoder,
+    "coupled": nets.CoupledAutoencoder,
+}
+
+
+def scene(side=160):
+    return cv2.GaussianBlur(cells(3).astype(np.float32), (0, 0), 0.7)[:side, :side] / 255
+
+
+def psnr(a, b):
+    return -10 * np.log10(np.mean((np.asarray(a, np.float64) - b) ** 2))
+
+
+@pytest.mark.parametrize("radius", [0.0, 0.4, 1.0, 3.3, 12.0])
+def test_a_disc_holds_all_the_light_and_has_the_area_of_its_radius(radius):
+    kernel = disc(radius)
+    assert kernel.sum() == pytest.approx(1, abs=1e-5)
+    assert kernel.shape[0] == kernel.shape[1] == 2 * int(np.ceil(radius)) + 1
+    if radius >= 1:
+        assert 1 / kernel.max() == pytest.approx(np.pi * radius**2, rel=0.3)
+
+
+def test_the_estimated_blur_grows_with_the_true_one():
+    image = scene()
+    found = [estimate_blur(cv2.filter2D(image, -1, disc(r))) for r in (0, 2, 4, 7)]
+    assert found == sorted(found)
+    assert found[2] == pytest.approx(4, rel=0.5)
+
+
+def test_an_image_without_edges_counts_as_sharp():
+    assert estimate_blur(np.full((64, 64), 0.3, np.float32)) == 0
+
+
+@pytest.mark.parametrize("name", CLASSICAL)
+def test_the_classical_methods_sharpen_what_a_known_disc_has_blurred(name):
+    image = scene()
+    blurred = cv2.filter2D(image, -1, disc(4), borderType=cv2.BORDER_REFLECT)
+    blurred += np.random.default_rng(0).normal(0, 0.01, blurred.shape).astype(np.float32)
+    restored = drain(deblur_plane(blurred, DEBLURRERS[name], Wish(blur_px=4)))
+    assert psnr(restored, image) > psnr(blurred, image) + 0.5
+
+
+@pytest.mark.parametrize(("length", "angle"), [(1.0, 0.0), (9.0, 0.5), (14.0, 2.0)])
+def test_a_scan_blurs_along_its_way_and_leaves_the_middle_in_place(length, angle):
+    kernel = scan_kernel(length, angle=angle)
+    y, x = np.indices(kernel.shape) - len(kernel) // 2
+    along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+    assert kernel.sum() == pytest.approx(1, abs=1e-5)
+    assert (kernel * along).sum() == pytest.approx(0, abs=0.2)
+    assert np.sqrt((kernel * along**2).sum()) == pytest.approx(length / np.sqrt(12), abs=0.4)
+    assert np.sqrt((kernel * across**2).sum()) < 0.6
+
+
+def test_a_random_path_stays_within_its_size():
+    rng = np.random.default_rng(2)
+    for side in (4, 15):
+        kernel = path_kernel(side, rng)
+        assert kernel.sum() == pytest.approx(1, abs=1e-5)
+        assert side - 2 <= len(kernel) <= side + 3
+
+
+@pytest.fixture(scope="module")
+def sharp():
+    return [Sharp("made", f"{i}", ((cells(i) / 255).astype(np.float16),)) for i in range(3)]
+
+
+def test_pairs_are_the_same_for_the_same_seed_and_sharper_than_their_input(sharp):
+    settings = PairSettings(patch_px=64, still=0.0)
+    a, b, c = (Pairs(sharp, settings, batch=8, seed=s).draw() for s in (1, 1, 2))
+    assert torch.equal(a.blurred, b.blurred)
+    assert not torch.equal(a.blurred, c.blurred)
+    assert a.blurred.shape == a.sharp.shape == (8, 1, 64, 64)
+
+    def detail(x):
+        return float(torch.diff(torch.nn.functional.avg_pool2d(x, 3), dim=-1).square().mean())
+
+    assert detail(a.sharp) > 1.2 * detail(a.blurred)
+
+
+def test_still_pairs_differ_by_noise_alone(sharp):
+    settings = PairSettings(patch_px=64, still=1.0, electrons=(1e7, 1e7))
+    pair = Pairs(sharp, settings, batch=6, seed=0).draw()
+    assert float((pair.blurred - pair.sharp).abs().mean()) < 0.02
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_untrained_networks_return_their_input_whatever_its_channels(name):
+    network = NETWORKS[name](width=0.125, channels=3).eval()
+    x = torch.rand(1, 3, 48, 32)
+    with torch.inference_mode():
+        assert torch.allclose(network(x), x, atol=0.2)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_paper_size_learns_one_batch_by_heart(name):
+    torch.manual_seed(0)
+    network = NETWORKS[name](channels=3).train()
+    image = scene()
+    planes = (cv2.filter2D(image, -1, disc(4))[40:72, 40:72], image[40:72, 40:72])
+    blurred, sharp = (torch.from_numpy(np.ascontiguousarray(p)).expand(1, 3, -1, -1) for p in planes)
+    optimiser = torch.optim.Adam(network.parameters(), lr=1e-4 if "gan" in name else 1e-3)
+    losses = []
+    for _ in range(20):
+        optimiser.zero_grad()
+        loss = torch.nn.functional.mse_loss(network(blurred), sharp)
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.75 * losses[0]
+
+
+def test_the_channels_of_the_paper_are_met():
+    assert [m.out_channels for m in nets.SRCNN(channels=3).modules() if isinstance(m, torch.nn.Conv2d)] == [64, 32, 3]
+    encoder = nets.DenoisingAutoencoder(channels=3).encoder
+    sizes = [m.out_channels for m in encoder.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert sizes == [32, 64, 128, 256, 256]
+    generator = nets.deblurgan(channels=3)
+    assert sum(isinstance(m, nets._Residual) for m in generator.modules()) == 9
+    assert sum(isinstance(m, torch.nn.ConvTranspose2d) for m in generator.modules()) == 2
+    assert not any(isinstance(m, torch.nn.ConvTranspose2d) for m in nets.deblurgan_upgraded().modules())
+
+
+def test_rivals_learn_each_from_gradients_of_its_own(tmp_path):
+    torch.manual_seed(0)
+    generator, critic = nets.deblurgan_upgraded(width=0.07), nets.Critic(width=0.07)
+    rivals = Rivals(generator, critic, torch.nn.AvgPool2d(2), warm_up=1, similar=True)
+    pair = Pair(torch.rand(2, 1, 32, 32), torch.rand(2, 1, 32, 32))
+    rivals.loss(pair, torch.device("cpu")).backward()
+    assert all(p.grad is None for p in critic.parameters())  # the generator warms up alone
+    before = {k: v.clone() for k, v in rivals.state_dict().items()}
+
+    def batches(seed):
+        while True:
+            yield pair
+
+    task = Task(batches, batches, lambda n, b, d: n.loss(b, d), lambda n, b, d: {})
+    settings = FitSettings(epochs=1, steps=3, batch=2, valid_steps=1)
+    drain(fit(rivals, task, settings, folder=tmp_path, device=torch.device("cpu")))
+    changed = {k for k, v in rivals.state_dict().items() if not torch.equal(v, before[k])}
+    assert any(k.startswith("generator") for k in changed)
+    assert any(k.startswith("critic") for k in changed)
+
+
+@pytest.fixture(params=["unet", "deblurgan_upgraded", "autoencoder"])
+def network_deblurrer(request, tmp_path):
+    torch.manual_seed(1)
+    network = NETWORKS[request.param](width=0.1)
+    for parameter in network.parameters():  # as wild as a trained one
+        parameter.data += 0.02 * torch.randn_like(parameter)
+    architecture = {"unet": "deblur_unet", "autoencoder": "deblur_autoencoder"}.get(request.param, request.param)
+    card = {
+        "name": "mine",
+        "title": "Mine",
+        "task": "Sharpen",
+        "paper": "none",
+        "architecture": architecture,
+        "arguments": {"width": 0.1},
+        "input_px": (96, 96),
+        "normalisation": "0 to 1",
+        "outputs": "image",
+    }
+    card = save_model(network, card, tmp_path / "mine")
+    run = _by_network(tmp_path / "mine", card.sha256)
+    return Deblurrer("mine", "Mine", "", "", run, card)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_no_network_runs_away_on_blank_saturated_or_deep_images(network_deblurrer, dtype):
+    top = 1.0 if dtype == np.float32 else np.iinfo(dtype).max
+    blank = np.full((70, 50), top / 3, dtype)
+    assert np.array_equal(drain(deblur_plane(blank, network_deblurrer, Wish(device="cpu"))), blank)
+    saturated = np.where(scene(80) > 0.4, top, 0).astype(dtype)
+    restored = drain(deblur_plane(saturated, network_deblurrer, Wish(device="cpu")))
+    assert restored.dtype == dtype
+    assert np.isfinite(restored.astype(float)).all()
+    assert np.abs(restored.astype(float)).max() <= 4 * top
+
+
+def test_tiles_leave_no_seams_on_a_ramp(network_deblurrer, monkeypatch):
+    from napari_focusstack.networks import infer
+
+    ramp = np.tile(np.linspace(0, 1, 700, dtype=np.float32), (96, 1)) + 0.01 * scene(160)[:96, :1]
+    whole = drain(deblur_plane(ramp, network_deblurrer, Wish(device="cpu")))
+    monkeypatch.setattr(infer, "TILE_BYTES", 96 * 300 * 400)
+    tiled = drain(deblur_plane(ramp, network_deblurrer, Wish(device="cpu")))
+    steps = np.abs(np.diff(tiled, axis=1))[:, 8:-8]
+    usual = np.abs(np.diff(whole, axis=1))[:, 8:-8]
+    assert steps.max() < 1.5 * usual.max() + 2e-3
+
+
+def test_a_stack_keeps_axes_type_and_calibration():
+    stack = sample_stack("nucleus")
+    few = from_array(np.asarray(stack.data[10:12, :64, :60]), z_um=0.5, y_um=0.2, x_um=0.2)
+    sharper = deblur(few, DeblurSettings(model="richardson_lucy"))
+    assert (sharper.axes, sharper.dtype, sharper.data.shape) == (few.axes, few.dtype, few.data.shape)
+    assert (sharper.z_um, sharper.x_um) == (0.5, 0.2)
+    assert not np.array_equal(sharper.data, few.data)
+
+
+def test_colours_are_sharpened_alike():
+    grey = (scene(96) * 200).astype(np.uint8)
+    colour = from_array(np.stack([grey] * 3, axis=-1), axes="YXS")
+    restored = deblur(colour, DeblurSettings(model="wiener")).data
+    assert restored.shape == (96, 96, 3)
+    assert np.array_equal(restored[..., 0], restored[..., 2])
+
+
+def test_an_unknown_model_names_the_known_ones():
+    with pytest.raises(InputError, match="wiener"):
+        deblur(from_array(np.eye(8), axes="YX"), DeblurSettings(model="magic"))
