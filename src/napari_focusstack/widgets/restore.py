@@ -1,0 +1,335 @@
+"""*Restore*: sharpens a slice or a stack, shows the result beside the original, and wipes from one to the other."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from napari.utils.notifications import show_info, show_warning
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QSlider,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_focusstack.core.deblur import DEBLURRERS, DEFAULT_DEBLURRER, INVENTS, DeblurSettings, deblur_job
+from napari_focusstack.core.errors import InputError
+from napari_focusstack.core.progress import Job
+from napari_focusstack.core.report import Grid
+from napari_focusstack.core.stack import Stack
+from napari_focusstack.widgets.dock import DockedWidget
+from napari_focusstack.widgets.fuse_preview import Region, visible_region
+from napari_focusstack.widgets.job import JobBar, JobRunner
+from napari_focusstack.widgets.layers import METADATA, Frame, Placed, frame_of, place, shown_at, source_id, stack_of
+from napari_focusstack.widgets.overlays import FocusMap
+from napari_focusstack.widgets.wipe import Wipe
+
+PREVIEW_PX = 512
+"""A preview is as large as this at most, around the middle of what is on screen."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sharpened:
+    """What a job made, and how it is to be shown.
+
+    Attributes
+    ----------
+    placed : Placed
+        The result as a layer.
+    name : str
+        Of that layer.
+    look : mapping
+        Contrast limits, colormap and gamma of its source.
+    """
+
+    placed: Placed
+    name: str
+    look: dict[str, Any]
+
+
+class SharpenJob:
+    """Makes the job that sharpens some planes of a layer.
+
+    Parameters
+    ----------
+    stack : Stack
+        Its planes, all of them sharpened.
+    frame : Frame
+        How the layer lies.
+    settings : DeblurSettings
+        How.
+    look : mapping
+        See `Sharpened`.
+    at : mapping of str to int
+        Index at which the planes begin along each axis of the layer.
+    region : Region, optional
+        The part of the planes that they were cut out from, of a preview.
+    """
+
+    def __init__(
+        self,
+        stack: Stack,
+        frame: Frame,
+        settings: DeblurSettings,
+        look: dict[str, Any],
+        *,
+        at: dict[str, int],
+        region: Region | None = None,
+    ) -> None:
+        self.stack, self.frame, self.settings, self.look = stack, frame, settings, look
+        self.at, self.region = at, region
+
+    def __call__(self) -> Job[Sharpened]:
+        """Make the job; called in the thread that runs it."""
+        chosen = DEBLURRERS[self.settings.model]
+        made = yield from deblur_job(self.stack, self.settings)
+        provenance: dict[str, Any] = {
+            "role": "preview of restoring" if self.region else "restored",
+            "method": chosen.name,
+            "parameters": self.settings.model_dump(exclude={"device"}),
+        }
+        if chosen.card is not None:
+            provenance |= {"warning": INVENTS, "weights_sha256": chosen.card.sha256}
+        r = self.region
+        grid = None if r is None else Grid((r.y1 - r.y0, r.x1 - r.x0), (1.0, 1.0), (float(r.y0), float(r.x0)))
+        placed = place(made.data, made.axes, like=self.frame, grid=grid, at=self.at, provenance=provenance)
+        word = "preview" if self.region else "sharpened"
+        return Sharpened(placed, f"{self.frame.name} {word}", self.look)
+
+
+class RestoreWidget(DockedWidget):
+    """The dock widget *Restore*.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        The viewer that it works on.
+    """
+
+    def __init__(self, napari_viewer: Any, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        self.layer_box = _box("The image or stack to sharpen")
+        self.model_box = _box("What sharpens it")
+        for one in DEBLURRERS:
+            self.model_box.addItem(one.title, one.name)
+        self.model_box.setCurrentIndex(self.model_box.findData(DEFAULT_DEBLURRER))
+        self.note = QLabel()
+        self.warning = QLabel(INVENTS)
+        for label in (self.note, self.warning):
+            label.setWordWrap(True)
+            label.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
+        self.warning.setStyleSheet("QLabel { border: 1px solid #d9a300; border-radius: 3px; padding: 4px; }")
+        self.blur_box = QDoubleSpinBox()
+        self.blur_box.setRange(0.0, 100.0)
+        self.blur_box.setDecimals(1)
+        self.blur_box.setSingleStep(0.5)
+        self.blur_box.setSuffix(" px")
+        self.blur_box.setSpecialValueText("estimated")
+        self.blur_box.setToolTip("Radius of the disc that a point is blurred to; at its lowest it is estimated")
+        self.whole_box = QCheckBox("All slices")
+        self.whole_box.setToolTip("Sharpen every plane of the layer, not only the one shown")
+        self.bar = JobBar("Sharpen", tooltip="Add a sharpened copy beside the layer")
+        self.preview_button = QPushButton("Preview")
+        self.preview_button.setToolTip(f"Sharpen the middle of what is on screen, {PREVIEW_PX} px at most")
+        self.preview_runner = JobRunner(self)
+        self.compare_box = QCheckBox("Before | after")
+        self.compare_box.setToolTip("Wipe between the layer and its sharpened copy")
+        self.wipe_slider = QSlider(Qt.Orientation.Horizontal)
+        self.wipe_slider.setRange(0, 1000)
+        self.wipe_slider.setValue(500)
+        self.wipe_slider.setToolTip("Left of here the original is shown, right of here the sharpened image")
+        self._wipe = Wipe(self._viewer)
+        self._lay_out()
+
+        self.layer_box.currentIndexChanged.connect(self._on_layer)
+        self.model_box.currentIndexChanged.connect(self._on_model)
+        self.bar.requested.connect(self._on_sharpen)
+        self.bar.runner.succeeded.connect(self._on_sharpened)
+        self.bar.runner.cancelled.connect(self._on_cancelled)
+        self.preview_button.clicked.connect(self._on_preview)
+        self.preview_runner.busy_changed.connect(self._on_preview_busy)
+        self.preview_runner.succeeded.connect(self._on_sharpened)
+        self.compare_box.toggled.connect(self._on_compare)
+        self.wipe_slider.valueChanged.connect(self._on_wipe)
+        self._on_model()
+        self.reset_choices()
+
+    def _lay_out(self) -> None:
+        form = QFormLayout()
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        form.addRow("Layer", self.layer_box)
+        form.addRow("Method", self.model_box)
+        form.addRow(self.note)
+        form.addRow(self.warning)
+        form.addRow("Blur", self.blur_box)
+        form.addRow("", self.whole_box)
+        self._form = form
+        run = QHBoxLayout()
+        run.addWidget(self.bar, 3)
+        run.addWidget(self.preview_button, 1)
+        compare = QHBoxLayout()
+        compare.addWidget(self.compare_box)
+        compare.addWidget(self.wipe_slider, 1)
+        column = QVBoxLayout(self)
+        column.addLayout(form)
+        column.addLayout(run)
+        column.addLayout(compare)
+        column.addStretch(1)
+        self.setMinimumWidth(300)
+
+    def shut_down(self) -> None:
+        """Stop the jobs and take the comparison away: the dock is closed."""
+        self.bar.runner.cancel()
+        self.preview_runner.cancel()
+        self._wipe.stop()
+
+    def reset_choices(self, event: Any = None) -> None:
+        """Follow the viewer's list of layers; napari calls this when it changes."""
+        chosen = self.layer
+        layers = [layer for layer in self._viewer.layers if _is_source(layer)]
+        if chosen not in layers:
+            active = self._viewer.layers.selection.active
+            chosen = active if active in layers else next(reversed(layers), None)
+        self.layer_box.blockSignals(True)
+        self.layer_box.clear()
+        for layer in layers:
+            self.layer_box.addItem(layer.name, layer)
+        self.layer_box.setCurrentIndex(layers.index(chosen) if chosen in layers else -1)
+        self.layer_box.blockSignals(False)
+        self._on_layer()
+
+    @property
+    def layer(self) -> Any:
+        """The chosen layer; None where there is none."""
+        return self.layer_box.currentData()
+
+    def settings(self) -> DeblurSettings:
+        """What the form says."""
+        blur = self.blur_box.value()
+        known = blur > 0 and self._form.isRowVisible(self.blur_box)
+        return DeblurSettings(model=self.model_box.currentData(), blur_px=blur if known else None)
+
+    def result(self) -> Any:
+        """The newest sharpened copy of the chosen layer; None where there is none."""
+        own = None if self.layer is None else self.layer.metadata.get(METADATA, {}).get("id")
+        made = [x for x in self._viewer.layers if own and source_id(x) == own and _role(x) == "restored"]
+        return made[-1] if made else None
+
+    def _on_layer(self) -> None:
+        layer = self.layer
+        several = layer is not None and layer.ndim > 2
+        self.whole_box.setVisible(several)
+        for button in (self.bar.run_button, self.preview_button):
+            button.setEnabled(layer is not None)
+        self._refresh_comparison()
+
+    def _on_model(self) -> None:
+        chosen = DEBLURRERS[self.model_box.currentData()]
+        self.note.setText(chosen.description.replace(INVENTS, "").strip())
+        self.warning.setVisible(chosen.learned)
+        self._form.setRowVisible(self.blur_box, not chosen.learned)
+
+    def _job(self, *, whole: bool, region: Region | None = None) -> SharpenJob:
+        layer = self.layer
+        stack, frame = stack_of(layer), frame_of(layer)
+        at: dict[str, int] = {}
+        if not whole:
+            shown = shown_at(layer, self._viewer.dims)
+            where = tuple(slice(shown[a], shown[a] + 1) if a in "PTCZ" else slice(None) for a in stack.axes)
+            at = {a: shown[a] for a in stack.axes if a in "PTCZ"}
+            stack = dataclasses.replace(stack, data=stack.data[where], channels=(), z_positions_um=None)
+        if region is not None:
+            r = region
+            place_of = {"Y": slice(r.y0, r.y1), "X": slice(r.x0, r.x1)}
+            stack = dataclasses.replace(stack, data=stack.data[tuple(place_of.get(a, slice(None)) for a in stack.axes)])
+        look: dict[str, Any] = {"gamma": layer.gamma}
+        if not layer.rgb:
+            look |= {"contrast_limits": tuple(layer.contrast_limits), "colormap": layer.colormap.name}
+        return SharpenJob(stack, frame, self.settings(), look, at=at, region=region)
+
+    def _start(self, runner: JobRunner, *, whole: bool, region: Region | None = None) -> None:
+        try:
+            runner.start(self._job(whole=whole, region=region))
+        except InputError as error:
+            show_warning(str(error))
+
+    def _on_sharpen(self) -> None:
+        if self.layer is not None:
+            self._start(self.bar.runner, whole=self.whole_box.isChecked() or self.layer.ndim == 2)
+
+    def _on_preview(self) -> None:
+        if self.layer is not None:
+            self._start(self.preview_runner, whole=False, region=_middle(visible_region(self.layer)))
+
+    def _on_preview_busy(self, busy: bool) -> None:
+        self.preview_button.setText("…" if busy else "Preview")
+
+    def _on_sharpened(self, made: Sharpened) -> None:
+        for old in [x for x in self._viewer.layers if _role(x) == "preview of restoring"]:
+            self._viewer.layers.remove(old)
+        active = self._viewer.layers.selection.active
+        self._viewer.add_image(made.placed.data, **made.placed.kwargs, **made.look, name=made.name)
+        self._viewer.layers.selection.active = active
+        self._refresh_comparison()
+
+    def _on_cancelled(self) -> None:
+        show_info("Sharpening was cancelled; nothing was added.")
+
+    def _refresh_comparison(self) -> None:
+        possible = self.result() is not None
+        self.compare_box.setEnabled(possible)
+        self.wipe_slider.setEnabled(possible and self.compare_box.isChecked())
+        if not possible:
+            self.compare_box.setChecked(False)
+
+    def _on_compare(self, wanted: bool) -> None:
+        self.wipe_slider.setEnabled(wanted)
+        if wanted and self.result() is not None:
+            self._wipe.start(self.layer, self.result(), self.wipe_slider.value() / 1000)
+        else:
+            self._wipe.stop()
+
+    def _on_wipe(self, value: int) -> None:
+        self._wipe.move(value / 1000)
+
+
+def _middle(region: Region) -> Region:
+    """The middle of a region, `PREVIEW_PX` at most along each side."""
+
+    def span(low: int, high: int) -> tuple[int, int]:
+        if high - low <= PREVIEW_PX:
+            return low, high
+        start = (low + high - PREVIEW_PX) // 2
+        return start, start + PREVIEW_PX
+
+    return Region(*span(region.y0, region.y1), *span(region.x0, region.x1))
+
+
+def _box(tooltip: str) -> QComboBox:
+    box = QComboBox()
+    box.setToolTip(tooltip)
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    box.setMinimumContentsLength(12)
+    box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    return box
+
+
+def _is_source(layer: Any) -> bool:
+    """Whether a layer may be sharpened: an image of pixels, a fused one too, but no map and no other result of ours."""
+    if getattr(layer, "_type_string", "") != "image" or isinstance(layer, FocusMap):
+        return False
+    return _role(layer) in ("", "fused")
+
+
+def _role(layer: Any) -> str:
+    return str(layer.metadata.get(METADATA, {}).get("role", ""))

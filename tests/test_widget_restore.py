@@ -1,0 +1,115 @@
+"""The Restore widget in a window: preview, slice, stack, and the wipe between before and after."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fuse_scenes import click
+from napari_focusstack.io.samples import sample_stack
+from napari_focusstack.widgets.layers import METADATA, layer_of
+from napari_focusstack.widgets.restore import RestoreWidget
+
+
+@pytest.fixture
+def viewer(make_napari_viewer):
+    return make_napari_viewer()
+
+
+@pytest.fixture
+def nucleus(viewer):
+    placed = layer_of(sample_stack("nucleus"))
+    return viewer.add_image(np.asarray(placed.data)[8:14], **placed.kwargs)
+
+
+@pytest.fixture
+def widget(viewer, nucleus, qtbot) -> RestoreWidget:
+    _, widget = viewer.window.add_plugin_dock_widget("napari-focusstack", "Restore")
+    widget.show()
+    widget.model_box.setCurrentIndex(widget.model_box.findData("richardson_lucy"))
+    return widget
+
+
+def run(widget, qtbot) -> None:
+    click(qtbot, widget.bar.run_button)
+    qtbot.waitUntil(lambda: not widget.bar.runner.busy, timeout=20_000)
+
+
+def test_the_slice_that_is_shown_is_sharpened_and_lies_on_it(viewer, nucleus, widget, qtbot):
+    viewer.dims.set_current_step(0, 3)
+    run(widget, qtbot)
+    made = widget.result()
+    assert made.data.shape == (1, *nucleus.data.shape[1:])
+    assert made.data.dtype == nucleus.data.dtype
+    assert not np.array_equal(made.data[0], nucleus.data[3])
+    assert np.allclose(made.data_to_world((0, 5, 7)), nucleus.data_to_world((3, 5, 7)))
+    assert tuple(made.contrast_limits) == pytest.approx(tuple(nucleus.contrast_limits))
+    assert made.metadata[METADATA]["method"] == "richardson_lucy"
+    assert viewer.layers.selection.active is nucleus
+
+
+def test_all_slices_are_sharpened_where_that_is_asked_for(nucleus, widget, qtbot):
+    widget.whole_box.setChecked(True)
+    run(widget, qtbot)
+    assert widget.result().data.shape == nucleus.data.shape
+    assert np.allclose(widget.result().scale, nucleus.scale)
+
+
+def test_the_preview_shows_the_middle_of_the_screen_and_goes_when_the_result_comes(viewer, nucleus, widget, qtbot):
+    click(qtbot, widget.preview_button)
+    qtbot.waitUntil(lambda: not widget.preview_runner.busy, timeout=20_000)
+    (preview,) = (layer for layer in viewer.layers if "preview" in layer.name)
+    corner = nucleus.world_to_data(preview.data_to_world((0, 0, 0)))
+    assert np.allclose(corner[1:], np.round(corner[1:]), atol=1e-6)
+    run(widget, qtbot)
+    assert not [layer for layer in viewer.layers if "preview" in layer.name]
+
+
+def test_the_wipe_shows_the_original_left_and_the_result_right(viewer, nucleus, widget, qtbot):
+    widget.whole_box.setChecked(True)
+    run(widget, qtbot)
+    widget.compare_box.setChecked(True)
+    (shown,) = (layer for layer in viewer.layers if layer.name.endswith("before | after"))
+    z = viewer.dims.current_step[0]
+    half = nucleus.data.shape[2] // 2
+    assert np.array_equal(shown.data[:, :half], nucleus.data[z][:, :half])
+    assert np.array_equal(shown.data[:, half:], widget.result().data[z][:, half:])
+    widget.wipe_slider.setValue(1000)
+    assert np.array_equal(shown.data, nucleus.data[z])
+    viewer.dims.set_current_step(0, z - 1)
+    assert np.array_equal(shown.data, nucleus.data[z - 1])
+    widget.compare_box.setChecked(False)
+    qtbot.wait(10)
+    assert shown not in viewer.layers
+
+
+def test_a_blur_that_is_known_is_offered_for_the_classical_methods(widget):
+    assert widget.settings().blur_px is None
+    widget.blur_box.setValue(3.5)
+    assert widget.settings().blur_px == 3.5
+
+
+def test_a_network_comes_with_its_warning(widget):
+    from napari_focusstack.core.deblur import DEBLURRERS
+
+    for i in range(widget.model_box.count()):
+        widget.model_box.setCurrentIndex(i)
+        learned = DEBLURRERS[widget.model_box.currentData()].learned
+        assert widget.warning.isVisibleTo(widget) == learned
+        assert widget.blur_box.isVisibleTo(widget) != learned
+
+
+def test_without_an_image_nothing_can_be_started(viewer, nucleus, widget, qtbot):
+    viewer.layers.remove(nucleus)
+    qtbot.wait(10)
+    assert not widget.bar.run_button.isEnabled()
+    assert widget.layer is None
+
+
+def test_cancelling_adds_nothing(viewer, widget, qtbot):
+    widget.whole_box.setChecked(True)
+    before = len(viewer.layers)
+    click(qtbot, widget.bar.run_button)
+    click(qtbot, widget.bar.cancel_button)
+    qtbot.wait(300)
+    assert len(viewer.layers) == before
