@@ -6,7 +6,9 @@ import torch
 
 from napari_focusstack.core.measures import local_maximum_gradient_map
 from napari_focusstack.networks import gmanet, infer
-from napari_focusstack.networks.gmanet import GMANet, grad_cam, load_imagenet, mean_of_scored
+from napari_focusstack.networks.gmanet import GMANet, mean_of_scored
+from napari_focusstack.networks.gmanet_infer import corners, dense, grad_cam, protocol
+from napari_focusstack.networks.imagenet import load_imagenet
 from napari_focusstack.training.losses import stack_scores
 
 CPU = torch.device("cpu")
@@ -121,14 +123,43 @@ def test_grey_images_can_be_given_to_a_network_for_colours_and_the_other_way_rou
         torch.testing.assert_close(network(image), network(colours), rtol=1e-3, atol=1e-3)
 
 
-def test_grad_cam_shows_where_the_score_comes_from():
+def test_grad_cam_weighs_features_by_the_gradient_of_the_score():
+    """With one channel and a score that is that channel's mean, the map is the channel itself."""
     network = infer.prepare(untrained(channels=1), device=CPU)
-    pixels = torch.zeros(1, 1, 128, 192)
-    pixels[..., :32, :32] = torch.randn(32, 32)
-    cam = grad_cam(network, pixels, torch.zeros_like(pixels))
-    assert cam.shape == (1, 8, 12)
-    assert float(cam.max()) == pytest.approx(1)
-    assert float(cam.min()) >= 0
+    features = torch.zeros(1, 32, 5, 7)
+    features[0, 3, 1, 2] = 2.0
+    cam = grad_cam(network, features)
+    assert cam.shape == (1, 5, 7)
+    assert bool(((cam >= 0) & (cam <= 1)).all())
+    outside = torch.ones(5, 7, dtype=torch.bool)
+    outside[1, 2] = False
+    assert float(cam[0][outside].max()) == 0
+
+
+@pytest.mark.parametrize(("cells", "scale"), [(1, 1.0), (2, 1.0), (2, 0.8), (1, 0.5)])
+def test_the_map_lies_exactly_on_the_image(small, cells, scale):
+    """Texture in one place of an even plane changes the scores around that place alone."""
+    network = infer.prepare(small, device=CPU)
+    plane = np.full((400, 640), 0.5, np.float32)
+    plane[200:264, 320:384] += np.random.default_rng(0).normal(0, 0.2, (64, 64)).astype(np.float32)
+    found = dense(network, plane, scale=scale, cells=cells, block_px=8)
+    assert found.map.shape[0] * found.cell_px[0] >= 400
+    assert (found.map.shape[0] - 1) * found.cell_px[0] < 400
+    away = np.abs(found.map - np.median(found.map))
+    y, x = (np.average(np.arange(n) + 0.5, weights=away.sum(axis=1 - a)) for a, n in enumerate(found.map.shape))
+    assert y * found.cell_px[0] == pytest.approx(232, abs=16 * cells)
+    assert x * found.cell_px[1] == pytest.approx(352, abs=16 * cells)
+
+
+def test_the_protocol_is_as_printed(small):
+    network = infer.prepare(small, device=CPU)
+    assert len(list(corners((1024, 1536), (512, 768)))) == 12
+    plane = np.random.default_rng(0).uniform(0, 1, (120, 180)).astype(np.float32)
+    found = protocol(network, plane)
+    assert found.map.shape == (64, 96)
+    assert found.cell_px == (120 / 64, 180 / 96)
+    turned = protocol(network, np.ascontiguousarray(plane.T))
+    assert turned.map.shape == (96, 64)
 
 
 def test_imagenet_weights_of_torchvision_fill_the_backbone(tmp_path):

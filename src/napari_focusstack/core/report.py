@@ -60,6 +60,8 @@ class PlaneScore:
         Whatever else the scorer knows of each patch: ``"certainty"``, ``"class"``, ``"defocus_um"``.
     energy : (gy, gx) float32 or None
         Energy of detail in each patch, for scorers that weigh their answer by it.
+    notes : mapping
+        What else to tell, as plain values.
     """
 
     map: Map
@@ -67,6 +69,7 @@ class PlaneScore:
     value: float | None = None
     layers: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     energy: Map | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ class PlaneContext:
         Standard deviation of the stack's noise in grey levels; told to scorers that need it.
     device : str
         Where a network computes: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+    object_px : float or None
+        Diameter of what lies in the stack, in pixels; told to scorers that need it, None where nothing stands out.
     """
 
     patch_px: int = 32
@@ -39,6 +41,7 @@ class PlaneContext:
     value_range: tuple[float, float] | None = None
     noise: float | None = None
     device: str = "auto"
+    object_px: float | None = None
 
 
 class Scorer(Protocol):
@@ -76,7 +79,10 @@ class Scorer(Protocol):
 
     @property
     def needs(self) -> Collection[str]:
-        """What of `PlaneContext` has to be measured on the stack beforehand: ``"value_range"``, ``"noise"``."""
+        """What of `PlaneContext` has to be measured on the stack beforehand.
+
+        ``"value_range"``, ``"noise"``, ``"object_px"``.
+        """
         ...
 
     @property

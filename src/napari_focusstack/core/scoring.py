@@ -12,6 +12,7 @@ from napari_focusstack.core.decision import Evidence, decide
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.filters import noise_sigma, to_grey
 from napari_focusstack.core.measures import stack_range
+from napari_focusstack.core.objects import object_size
 from napari_focusstack.core.progress import Job, Progress
 from napari_focusstack.core.report import Decision, FocusReport, Map, PlaneScore
 from napari_focusstack.core.scorer import Joined, PlaneContext, Scorer, SeriesScorer
@@ -137,16 +138,19 @@ def _context(stack: Stack, scorer: Scorer, patch_px: int, device: str) -> Job[Pl
         yield Progress(0, n, f"Loading {scorer.title}")
         scorer.get_ready(context)
         yield Progress(0, n, f"Loaded {scorer.title}")
-    if not {"value_range", "noise"} & set(scorer.needs):
+    if not {"value_range", "noise", "object_px"} & set(scorer.needs):
         return context
-    ranges, noises = [], []
+    ranges, noises, sizes = [], [], []
     for z in sorted({0, n // 4, n // 2, 3 * n // 4, n - 1}):
         plane = stack.plane(z)
         ranges.append(stack_range([plane]))
         noises.append(noise_sigma(plane))
+        sizes.append(object_size(to_grey(plane)) if "object_px" in scorer.needs else None)
         yield Progress(0, n, f"Looked at slice {z} of '{stack.name}'")
     lows, highs = zip(*ranges, strict=True)
-    return dataclasses.replace(context, value_range=(min(lows), max(highs)), noise=min(noises))
+    known = [size for size in sizes if size is not None]
+    object_px = float(np.median(known)) if known else None
+    return dataclasses.replace(context, value_range=(min(lows), max(highs)), noise=min(noises), object_px=object_px)
 
 
 def _joined(

@@ -16,8 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -303,7 +302,7 @@ class GMANet(nn.Module):
     def attended(self, layers: int) -> None:
         self.backbone.attended = layers
 
-    def ready(self, image: Tensor, *, block_px: int | None = None) -> tuple[Tensor, Tensor]:
+    def ready(self, image: Tensor, *, block_px: int | None = None) -> tuple[Tensor, Tensor | None]:
         """What the network sees of whole images: z-scored pixels, and the attention map of the z-scored grey image.
 
         Parameters
@@ -315,25 +314,26 @@ class GMANet(nn.Module):
 
         Returns
         -------
-        (N, channels, Y, X) and (N, 1, Y, X) tensors
+        (N, channels, Y, X) tensor, and (N, 1, Y, X) tensor or None
+            None where no layer is attended to.
         """
-        grey = image if image.shape[1] == 1 else _luma(image)
+        grey = z_scored(image if image.shape[1] == 1 else _luma(image))
         colour = image.expand(-1, 3, -1, -1) if image.shape[1] == 1 else image
-        scored = z_scored(grey)
-        attention = local_maximum_gradient(scored, block_px=block_px or self.block_px)
-        pixels = scored if self.channels == 1 else z_scored(colour)
-        return limited(pixels), limited(attention)
+        pixels = limited(grey if self.channels == 1 else z_scored(colour))
+        if not self.attended:
+            return pixels, None
+        return pixels, limited(local_maximum_gradient(grey, block_px=block_px or self.block_px))
 
-    def features(self, pixels: Tensor, attention: Tensor) -> Tensor:
+    def features(self, pixels: Tensor, attention: Tensor | None) -> Tensor:
         """(N, C, y, x) features of Layer5, of what `ready` gave."""
         fifth: Tensor = self.backbone(pixels, attention)[2]
         return fifth
 
-    def score_map(self, pixels: Tensor, attention: Tensor) -> Tensor:
+    def score_map(self, pixels: Tensor, attention: Tensor | None) -> Tensor:
         """(N, 1, y, x) scores every 16 px, 0 or more, of what `ready` gave."""
         return torch.relu(self.heads[0](self.features(pixels, attention)))
 
-    def outputs(self, pixels: Tensor, attention: Tensor) -> Outputs:
+    def outputs(self, pixels: Tensor, attention: Tensor | None) -> Outputs:
         """All three scores, for training."""
         third, fourth, fifth = self.backbone(pixels, attention)
         finer = self.deconv4(fifth, fourth)
@@ -344,88 +344,6 @@ class GMANet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """(N, 1 or 3, Y, X) whole images → (N,) scores; 100 is as clear as the clearest slice of a stack."""
         return torch.relu(mean_of_scored(self.heads[0](self.features(*self.ready(image)))))
-
-
-def grad_cam(network: GMANet, pixels: Tensor, attention: Tensor) -> Tensor:
-    """Grad-CAM++ of Layer5 (Chattopadhay et al. 2018): where the score comes from.
-
-    With ``A`` the features, ``g`` the gradient of the score by them: ``α = g² / (2 g² + ΣA·g³)``, ``w = Σ α·relu(g)``
-    over places, map = ``relu(Σ w·A)`` over channels.
-
-    Parameters
-    ----------
-    network : GMANet
-        Ready for inference.
-    pixels, attention : tensors
-        What `GMANet.ready` gave.
-
-    Returns
-    -------
-    (N, y, x) tensor
-        0 … 1, on the grid of the score map; all 0 where nothing raises the score.
-    """
-    with torch.no_grad():
-        features = network.features(pixels, attention)
-    with torch.enable_grad():
-        features = features.detach().requires_grad_(True)
-        score = mean_of_scored(network.heads[0](features)).sum()
-        (g,) = torch.autograd.grad(score, features)
-    with torch.no_grad():
-        # Their scale cancels in α but for what float32 can hold.
-        g = g / g.abs().amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-30)
-        below = 2 * g**2 + features.sum(dim=(2, 3), keepdim=True) * g**3
-        alpha = torch.where(below.abs() > 1e-12, g**2 / torch.where(below.abs() > 1e-12, below, 1.0), 0.0)
-        weights = (alpha * torch.relu(g)).sum(dim=(2, 3), keepdim=True)
-        cam = torch.relu((weights * features).sum(dim=1))
-        return cam / cam.amax(dim=(1, 2), keepdim=True).clamp(min=1e-30)
-
-
-def load_imagenet(network: GMANet, path: Path) -> None:
-    """Take ImageNet's weights for the backbone, in the paper's size and with three channels.
-
-    Parameters
-    ----------
-    network : GMANet
-        Width 1, 3 channels, VGG16; changed in place.
-    path : Path
-        torchvision's file of ``vgg16_bn`` or ``vgg16`` (``.pth``), or the same names in safetensors.
-
-    Raises
-    ------
-    ValueError
-        If the file holds something else, or the network has another size.
-    """
-    state = _read_state(path)
-    blocks = network.backbone.blocks()
-    names = [n.removesuffix(".weight") for n, v in state.items() if n.endswith(".weight") and v.ndim == 4]
-    shapes = [tuple(block.convolution.weight.shape) for block in blocks]
-    if not blocks or [tuple(state[f"{n}.weight"].shape) for n in names] != shapes:
-        raise ValueError(
-            f"'{path}' does not fit: give torchvision's vgg16_bn or vgg16, for a VGG16 of width 1 with 3 channels"
-        )
-    with torch.no_grad():
-        for block, name in zip(blocks, names, strict=True):
-            norm = block.norm
-            block.convolution.weight.copy_(state[f"{name}.weight"])
-            head, number = name.rsplit(".", 1)
-            after = f"{head}.{int(number) + 1}"
-            if f"{after}.running_mean" in state:
-                for part in ("weight", "bias", "running_mean", "running_var"):
-                    getattr(norm, part).copy_(state[f"{after}.{part}"])
-                norm.running_mean -= state.get(f"{name}.bias", torch.zeros(()))
-            elif f"{name}.bias" in state:
-                norm.bias.copy_(state[f"{name}.bias"])
-
-
-def _read_state(path: Path) -> dict[str, Any]:
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return dict(load_file(path))
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(state, dict):
-        raise ValueError(f"'{path}' holds no weights by name")
-    return state
 
 
 def _scaled(channels: int, width: float) -> int:

@@ -8,18 +8,20 @@ from pathlib import Path
 
 from napari_focusstack.core.learned.classes import ClassScorer
 from napari_focusstack.core.learned.defocus import DefocusScorer
+from napari_focusstack.core.learned.gmanet import GmaScorer, ProtocolScorer
 from napari_focusstack.core.scorer import Scorer
 from napari_focusstack.networks.zoo import CARD, ModelCard, ModelError, find_models, read_card
 
 log = logging.getLogger(__name__)
 
-SCORERS: dict[str, Callable[[ModelCard, Path], Scorer]] = {
-    "mmdf": ClassScorer,
-    "ldsenet": DefocusScorer,
-    "resnet50": DefocusScorer,
-    "botnet": DefocusScorer,
+SCORERS: dict[str, tuple[Callable[[ModelCard, Path], Scorer], ...]] = {
+    "mmdf": (ClassScorer,),
+    "ldsenet": (DefocusScorer,),
+    "resnet50": (DefocusScorer,),
+    "botnet": (DefocusScorer,),
+    "gmanet": (GmaScorer, ProtocolScorer),
 }
-"""By the architecture that a model's card names."""
+"""By the architecture that a model's card names; some models score in more than one way."""
 
 
 def installed_networks() -> Iterator[Scorer]:
@@ -33,4 +35,4 @@ def installed_networks() -> Iterator[Scorer]:
         if card.name != name:
             log.warning("The model in '%s' calls itself '%s': it is left out.", folder / CARD, card.name)
         elif card.architecture in SCORERS:
-            yield SCORERS[card.architecture](card, folder)
+            yield from (scorer(card, folder) for scorer in SCORERS[card.architecture])

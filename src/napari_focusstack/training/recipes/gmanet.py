@@ -33,7 +33,7 @@ ACCURACY = 0.98
 def _outputs(network: nn.Module, batch: SeriesBatch, device: torch.device) -> Outputs:
     assert isinstance(network, GMANet)
     pixels, attention = network.ready(batch.image.to(device), block_px=batch.block_px)
-    return network.outputs(batch.crops(pixels), batch.crops(attention))
+    return network.outputs(batch.crops(pixels), None if attention is None else batch.crops(attention))
 
 
 def _loss(network: nn.Module, batch: SeriesBatch, device: torch.device) -> Tensor:
@@ -79,7 +79,7 @@ _L0 = Recipe(
     data=SeriesData(SeriesSettings()),
     loss=_loss,
     metrics=_metrics,
-    fit=FitSettings(epochs=32, steps=180, batch=21, valid_steps=24, patience=32),
+    fit=FitSettings(epochs=20, steps=120, batch=21, valid_steps=16, patience=20),
     architecture="gmanet",
     task="How sharp an image is, relative to the clearest of its stack",
     normalisation="grey; z-scored over the whole image, logarithmic beyond 3 standard deviations",
@@ -93,7 +93,7 @@ _L1 = replace(
     _L0,
     name="gmanet",
     title="GMANet",
-    fit=FitSettings(epochs=18, steps=180, batch=21, valid_steps=24, patience=18, learning_rate=5e-4),
+    fit=FitSettings(epochs=14, steps=120, batch=21, valid_steps=16, patience=14, learning_rate=5e-4),
     arguments={"attended": 1, "channels": 1},
     before=_L0,
     rank=_least("l_score"),
