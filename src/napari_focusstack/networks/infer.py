@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
+from napari_focusstack.networks.memory import kept_memory
+
 TILE_BYTES = 256 << 20
 """Memory that the largest activations of one batch or tile may take."""
 
@@ -88,7 +90,7 @@ def in_batches(run: Callable[..., Tensor], *inputs: Tensor, bytes_each: int) -> 
     """
     n = max(1, TILE_BYTES // max(1, bytes_each))
     for i in range(0, inputs[0].shape[0], n):
-        with torch.inference_mode():
+        with torch.inference_mode(), kept_memory():
             yield run(*(x[i : i + n] for x in inputs))
 
 
@@ -119,7 +121,7 @@ def in_strips(
     for first in range(0, rows, at_once):
         last = min(first + at_once, rows) - 1
         part = image[..., first * stride_px : last * stride_px + field_px, :]
-        with torch.inference_mode():
+        with torch.inference_mode(), kept_memory():
             yield run(part)
 
 
@@ -179,7 +181,7 @@ def in_tiles(
     places = [(y, x) for y in axes[0] for x in axes[1]]
     result = image.new_empty(0)
     for i, (y, x) in enumerate(places):
-        with torch.inference_mode():
+        with torch.inference_mode(), kept_memory():
             tile = whole[..., y.seen, x.seen].to(device or image.device)
             found = run(tile)[..., y.taken, x.taken].to(image.device)
             if i == 0:
