@@ -12,7 +12,7 @@ import pytest
 import napari_focusstack
 
 PACKAGE = Path(napari_focusstack.__file__).parent
-FLOORS = {"networks": 0, "core": 1, "io": 2, "training": 3, "widgets": 4, "cli": 4}
+FLOORS = {"networks": 0, "core": 1, "io": 2, "training": 3, "microscope": 4, "widgets": 5, "cli": 5}
 GUI = {"napari", "qtpy", "magicgui", "superqt", "pyqtgraph", "PyQt6", "PySide6"}
 
 

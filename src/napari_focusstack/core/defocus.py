@@ -48,6 +48,11 @@ class Calibration:
         """µm of defocus for a wave at the pupil's edge, ``λ / (n - sqrt(n² - NA²))``."""
         return self.wavelength_um / (self.index - math.sqrt(self.index**2 - self.na**2))
 
+    @property
+    def depth_of_field_um(self) -> float:
+        """Total depth of field ``n·λ/NA² + n·pixel/NA`` (Inoué & Spring 1997)."""
+        return self.index * (self.wavelength_um / self.na**2 + self.pixel_um / self.na)
+
 
 def missing_optics(optics: Optics, pixel_um: float | None) -> tuple[str, ...]:
     """What has still to be given, in words; empty where defocus in µm is defined."""

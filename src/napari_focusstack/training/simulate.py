@@ -111,7 +111,7 @@ def simulation(
     settings = settings or SimulationSettings()
     rng = np.random.default_rng(settings.seed)
     microscope(settings)  # refuses impossible optics before anything is computed
-    light = _as_light(image)
+    light = as_light(image)
     shape = light.shape[1], light.shape[2]
     if depth_um is None:
         depth_um = depth_map(settings.relief, shape, relief_um=settings.relief_um, rng=rng)
@@ -122,7 +122,7 @@ def simulation(
 
 def _run(light: Tensor, depth_um: Map, s: SimulationSettings, rng: np.random.Generator) -> Job[Simulated]:
     shape = light.shape[1], light.shape[2]
-    specimen = _Specimen(light, depth_um, s)
+    specimen = LitSpecimen(light, depth_um, s)
     ink = camera.draw_dirt(rng, shape, pieces=s.dirt) if s.dirt else np.zeros(shape, np.float32)
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     shade = camera.uneven(1, shape=shape, strength=s.shading, generator=generator)
@@ -138,7 +138,7 @@ def _run(light: Tensor, depth_um: Map, s: SimulationSettings, rng: np.random.Gen
         taken = camera.expose(
             seen, electrons=s.electrons, read_noise=s.read_noise, offset=s.offset, generator=generator
         )
-        planes.append(_stored(taken, s))
+        planes.append(stored(taken, s))
         yield Progress(z + 1, s.slices, f"slice {z + 1} of {s.slices}")
     defocus = (s.heights_um[:, None, None] - depth_um[None]).astype(np.float32)
     dirty = cv2.dilate((np.abs(ink) > 0.02).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
@@ -159,8 +159,8 @@ def _run(light: Tensor, depth_um: Map, s: SimulationSettings, rng: np.random.Gen
     return Simulated(stack, _channels_last(specimen.sharp()), depth_um, defocus, in_focus, dirty, microscope(s))
 
 
-def _as_light(image: NDArray[Any]) -> Tensor:
-    """(C, Y, X) light, 0 … 0.9."""
+def as_light(image: NDArray[Any]) -> Tensor:
+    """(C, Y, X) light, 0 … 0.9, of a (Y, X) or (Y, X, 3) image."""
     a = np.asarray(image, np.float32)
     a = a[..., :3].transpose(2, 0, 1) if a.ndim == 3 and a.shape[-1] in (3, 4) else to_grey(a)[None]
     if not np.isfinite(a).all():
@@ -194,7 +194,7 @@ def _shifted(image: Tensor, dy: float, dx: float) -> Tensor:
     return torch.from_numpy(np.stack(moved))
 
 
-def _stored(image: Tensor, s: SimulationSettings) -> NDArray[Any]:
+def stored(image: Tensor, s: SimulationSettings) -> NDArray[Any]:
     """Rounded to the camera's bits, as the file holds it."""
     if s.jpeg is not None:
         image = torch.stack([camera.compress(c, quality=s.jpeg) for c in image])
@@ -208,8 +208,18 @@ def _table(coherence: float) -> TransferTable:
     return TransferTable(coherence=coherence)
 
 
-class _Specimen:
-    """The specimen in light: sharp, or as seen with the focus at a height."""
+class LitSpecimen:
+    """The specimen in light: sharp, or as seen with the focus at a height.
+
+    Parameters
+    ----------
+    light : (C, Y, X) tensor
+        See `as_light`.
+    depth_um : (Y, X) array
+        Height of the specimen.
+    s : SimulationSettings
+        The optics; margins reach as far as the slices' heights do.
+    """
 
     def __init__(self, light: Tensor, depth_um: Map, s: SimulationSettings) -> None:
         self.s, self.light = s, light

@@ -1,0 +1,309 @@
+"""Commands that drive a microscope: autofocus, and scans that refocus at each field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from napari_focusstack.cli import options as opt
+from napari_focusstack.cli.commands import app
+from napari_focusstack.cli.show import print_json, run
+from napari_focusstack.core.errors import InputError
+
+if TYPE_CHECKING:
+    from napari_focusstack.core.autofocus import Focused
+    from napari_focusstack.core.autofocus.methods import FocusMethod
+    from napari_focusstack.microscope.acquire import Scan
+    from napari_focusstack.microscope.rig import Rig
+
+Demo = Annotated[
+    bool, typer.Option("--demo", help="Micro-Manager's demo stages, and a camera that shows a simulated slide.")
+]
+Config = Annotated[
+    Path | None, typer.Option(help="Micro-Manager configuration (.cfg) of your microscope.", show_default=False)
+]
+Method = Annotated[str, typer.Option(help="How to find focus: brent, or a network that is installed (hhnet, ldsenet).")]
+Measure = Annotated[str, typer.Option(help="Focus measure of the search (brent); see 'scorers'.")]
+Limits = Annotated[
+    tuple[float, float] | None,
+    typer.Option(
+        metavar="LOW HIGH", help="Travel limits in µm, on the stage's scale; never passed.", show_default="demo: -40 40"
+    ),
+]
+Start = Annotated[float | None, typer.Option(help="Height in µm to begin at.", show_default="where the stage stands")]
+Toward = Annotated[
+    str | None,
+    typer.Option(
+        help="'up' or 'down': which way the stage brings objective and specimen together.",
+        show_default="the configuration's focus direction",
+    ),
+]
+Specimen = Annotated[
+    Path | None, typer.Option(help="Demo: a sharp image to put on the slide.", show_default="drawn cells")
+]
+Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds after which autofocus gives up.")]
+MostImages = Annotated[int, typer.Option(min=2, help="Images after which autofocus gives up.")]
+RangeUm = Annotated[float, typer.Option("--range", help="Range of the z-stack around focus in µm.")]
+StepUm = Annotated[
+    float | None, typer.Option("--step", help="Step of the z-stack in µm.", show_default="half the depth of field")
+]
+
+
+@app.command()
+def autofocus(
+    demo: Demo = False,
+    config: Config = None,
+    method: Method = "brent",
+    measure: Measure = "tenengrad",
+    limits: Limits = None,
+    start: Start = None,
+    toward: Toward = None,
+    stack: Annotated[
+        Path | None, typer.Option(help="Take a z-stack around focus, and write it here (TIFF).", show_default=False)
+    ] = None,
+    range_um: RangeUm = 20.0,
+    step_um: StepUm = None,
+    timeout: Timeout = 60.0,
+    max_images: MostImages = 60,
+    specimen: Specimen = None,
+    na: opt.Aperture = None,
+    wavelength: opt.Wavelength = None,
+    pixel_size: opt.PixelSize = None,
+    overwrite: opt.Overwrite = False,
+    device: opt.Device = opt.DeviceName.AUTO,
+    as_json: opt.Json = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Bring a microscope into focus. The stage stays within its limits, and goes back if focus is not found."""
+    chosen = _method(method, measure)
+    _check_target(stack, overwrite=overwrite)
+    from napari_focusstack.microscope import acquire
+
+    rig = _connected(
+        demo,
+        config,
+        limits=limits,
+        toward=toward,
+        specimen=specimen,
+        optics={"na": na, "wavelength_um": wavelength},
+        pixel_um=pixel_size,
+        device=device,
+    )
+    try:
+        if start is not None:
+            run(acquire.go_to(rig, start), verbose=verbose)
+        found = _focus(rig, chosen, timeout, max_images, verbose=verbose)
+        written = None
+        if stack is not None and found.found:
+            written = _take_stack(rig, stack, range_um, step_um, overwrite=overwrite, verbose=verbose)
+    finally:
+        rig.disconnect()
+    if as_json:
+        print_json(_told(found, rig) | ({} if written is None else {"output": written}))
+    else:
+        verdict = f"in focus at {found.z_um:.2f} µm" if found.found else f"not found, back at {found.z_um:.2f} µm"
+        print(f"{verdict}: {len(found.steps)} images, {found.seconds:.1f} s by {found.policy}. {found.reason}")
+        if written is not None:
+            print(f"wrote {written}")
+    if not found.found:
+        raise typer.Exit(1)
+
+
+@app.command()
+def scan(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Fields to write (TIFF).", show_default=False)],
+    demo: Demo = False,
+    config: Config = None,
+    rows: Annotated[int, typer.Option(min=1, help="Fields along y.")] = 2,
+    columns: Annotated[int, typer.Option(min=1, help="Fields along x.")] = 2,
+    overlap: Annotated[float, typer.Option(help="Overlap of neighbouring fields in percent.")] = 10.0,
+    refocus: Annotated[bool, typer.Option(help="Bring each field into focus.")] = True,
+    z_stacks: Annotated[bool, typer.Option("--z-stacks", help="Take a z-stack of each field, not one image.")] = False,
+    mosaic: Annotated[
+        Path | None, typer.Option(help="The fields side by side, to write (TIFF).", show_default=False)
+    ] = None,
+    method: Method = "brent",
+    measure: Measure = "tenengrad",
+    limits: Limits = None,
+    start: Start = None,
+    toward: Toward = None,
+    range_um: RangeUm = 20.0,
+    step_um: StepUm = None,
+    timeout: Timeout = 60.0,
+    max_images: MostImages = 60,
+    specimen: Specimen = None,
+    na: opt.Aperture = None,
+    wavelength: opt.Wavelength = None,
+    pixel_size: opt.PixelSize = None,
+    overwrite: opt.Overwrite = False,
+    device: opt.Device = opt.DeviceName.AUTO,
+    as_json: opt.Json = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Visit a grid of fields around where the stage stands, bring each into focus, take it. Then go back."""
+    chosen = _method(method, measure)
+    for path in (output, mosaic):
+        _check_target(path, overwrite=overwrite)
+    from napari_focusstack.microscope import acquire
+
+    rig = _connected(
+        demo,
+        config,
+        limits=limits,
+        toward=toward,
+        specimen=specimen,
+        optics={"na": na, "wavelength_um": wavelength},
+        pixel_um=pixel_size,
+        device=device,
+    )
+    from napari_focusstack.core.autofocus import LoopSettings
+    from napari_focusstack.microscope.autofocus import autofocus as focus_job
+
+    settings = LoopSettings(max_images=max_images, timeout_s=timeout)
+    try:
+        if start is not None:
+            run(acquire.go_to(rig, start), verbose=verbose)
+        grid = acquire.grid_plan(rig, rows=rows, columns=columns, overlap_percent=overlap)
+        plan = acquire.z_plan(range_um, step_um or rig.info.depth_of_field_um / 2) if z_stacks else None
+        job = acquire.scan(
+            rig, grid, focus=(lambda: focus_job(rig, chosen, settings=settings)) if refocus else None, plan=plan
+        )
+        taken = run(job, verbose=verbose)
+    finally:
+        rig.disconnect()
+    written = _write_scan(taken, output, mosaic, overwrite=overwrite, verbose=verbose)
+    places = zip(taken.places_um, taken.heights_um, taken.found, written, strict=False)
+    fields = [{"y_um": y, "x_um": x, "z_um": z, "in_focus": ok, "output": f} for (y, x), z, ok, f in places]
+    if as_json:
+        print_json({"method": method if refocus else None, "fields": fields, "mosaic": mosaic})
+        return
+    for k, one in enumerate(fields):
+        told = "" if not refocus else "in focus" if one["in_focus"] else "focus not found"
+        print(f"field {k}: y {one['y_um']:.1f}, x {one['x_um']:.1f}, z {one['z_um']:.2f} µm {told}".rstrip())
+    for path in written:
+        print(f"wrote {path}")
+
+
+def _check_target(path: Path | None, *, overwrite: bool) -> None:
+    from napari_focusstack.io.atomic import check_target
+    from napari_focusstack.io.write import check_tiff_name
+
+    if path is not None:
+        check_target(check_tiff_name(path), overwrite=overwrite)
+
+
+def _method(name: str, measure: str) -> FocusMethod:
+    from napari_focusstack.core.autofocus.methods import focus_methods
+
+    return focus_methods(measure=measure)[name]
+
+
+def _connected(
+    demo: bool,
+    config: Path | None,
+    *,
+    limits: tuple[float, float] | None,
+    toward: str | None,
+    specimen: Path | None,
+    optics: dict[str, float | None],
+    pixel_um: float | None,
+    device: str,
+) -> Rig:
+    """The microscope that the options name."""
+    if demo == (config is not None):
+        raise InputError("Give --demo for the demo microscope, or --config FILE.cfg for yours.")
+    if config is None:
+        rig = _demo(limits, specimen)
+    elif limits is None:
+        raise InputError(
+            "No travel limits were given, and nothing is moved without them: "
+            "give --limits LOW HIGH, in µm on the stage's own scale."
+        )
+    else:
+        from napari_focusstack.core.stack import Optics
+        from napari_focusstack.microscope.rig import connect
+
+        rig = connect(config, limits_um=limits, optics=Optics(**optics), pixel_um=pixel_um, toward=_sign(toward))
+    rig.device = str(device)
+    return rig
+
+
+def _demo(limits: tuple[float, float] | None, specimen: Path | None) -> Rig:
+    from napari_focusstack.microscope.demo import LIMITS_UM, connect_demo
+    from napari_focusstack.microscope.scene import DemoScene
+
+    slide = None
+    if specimen is not None:
+        from napari_focusstack.io.read import read_stack
+
+        slide = read_stack(specimen).plane()
+    return connect_demo(DemoScene(slide), limits_um=limits or LIMITS_UM)
+
+
+def _sign(toward: str | None) -> Literal[1, -1] | None:
+    known: dict[str | None, Literal[1, -1] | None] = {"up": 1, "down": -1, None: None}
+    if toward not in known:
+        raise InputError(f"--toward {toward} was given: give up or down.")
+    return known[toward]
+
+
+def _focus(rig: Rig, method: FocusMethod, timeout: float, max_images: int, *, verbose: bool) -> Focused:
+    from napari_focusstack.core.autofocus import LoopSettings
+    from napari_focusstack.microscope.autofocus import autofocus as job
+
+    settings = LoopSettings(max_images=max_images, timeout_s=timeout)
+    return run(job(rig, method, settings=settings), verbose=verbose)
+
+
+def _take_stack(
+    rig: Rig, path: Path, range_um: float, step_um: float | None, *, overwrite: bool, verbose: bool
+) -> Path:
+    from napari_focusstack.io.write import write_stack
+    from napari_focusstack.microscope.acquire import z_plan, z_stack
+
+    plan = z_plan(range_um, step_um or rig.info.depth_of_field_um / 2)
+    taken = run(z_stack(rig, plan), verbose=verbose)
+    return write_stack(path, taken, provenance={"Acquired with": rig.info.name}, overwrite=overwrite)
+
+
+def _write_scan(taken: Scan, output: Path, mosaic: Path | None, *, overwrite: bool, verbose: bool) -> list[Path]:
+    """A file for each field, and the mosaic: all of them or none."""
+    from napari_focusstack.io.write import Output, position_paths, write_job
+
+    fields = position_paths(output, len(taken.heights_um))
+    outputs = [Output(path, taken.stack.series(p=p), {}) for p, path in enumerate(fields)]
+    if mosaic is not None:
+        outputs.append(Output(mosaic, taken.mosaic(), {}))
+    return run(write_job(outputs, overwrite=overwrite), verbose=verbose)
+
+
+def _told(found: Focused, rig: Rig) -> dict[str, Any]:
+    """The result as plain values."""
+    steps = [
+        {
+            "seconds": round(step.seconds, 4),
+            "z_um": step.z_um,
+            "phase": step.phase,
+            "note": step.note,
+            "index": step.reading.index,
+            "defocus_um": step.reading.defocus_um,
+            "value": step.reading.value,
+            "certainty": step.reading.certainty,
+            "evidence": step.reading.evidence,
+        }
+        for step in found.steps
+    ]
+    return {
+        "method": found.policy,
+        "found": found.found,
+        "z_um": found.z_um,
+        "start_um": found.start_um,
+        "images": len(found.steps),
+        "seconds": round(found.seconds, 4),
+        "depth_of_field_um": rig.info.depth_of_field_um,
+        "limits_um": rig.limits_um,
+        "reason": found.reason,
+        "steps": steps,
+    }

@@ -1,0 +1,38 @@
+"""Closed-loop autofocus: policies (`index`, `jumps`, `search`), sensors, and the loop that joins them."""
+
+from napari_focusstack.core.autofocus.base import Look, Move, Policy, Reading, Sensor, Travel, Verdict
+from napari_focusstack.core.autofocus.index import IndexPolicy, Speeds
+from napari_focusstack.core.autofocus.jumps import JumpPolicy
+from napari_focusstack.core.autofocus.loop import (
+    Focused,
+    Focuser,
+    LoopSettings,
+    Seen,
+    StageError,
+    Step,
+    focusing,
+    going,
+)
+from napari_focusstack.core.autofocus.search import CurvePolicy
+
+__all__ = [
+    "CurvePolicy",
+    "Focused",
+    "Focuser",
+    "IndexPolicy",
+    "JumpPolicy",
+    "Look",
+    "LoopSettings",
+    "Move",
+    "Policy",
+    "Reading",
+    "Seen",
+    "Sensor",
+    "Speeds",
+    "StageError",
+    "Step",
+    "Travel",
+    "Verdict",
+    "focusing",
+    "going",
+]

@@ -1,0 +1,139 @@
+"""Ways to find focus by name: the classical search, and each network that is installed and can steer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_focusstack.core.autofocus.base import Policy, Reading, Sensor
+from napari_focusstack.core.autofocus.index import IndexPolicy
+from napari_focusstack.core.autofocus.jumps import JumpPolicy
+from napari_focusstack.core.autofocus.search import CurvePolicy
+from napari_focusstack.core.learned.base import NetworkScorer
+from napari_focusstack.core.registry import Registry
+from napari_focusstack.core.report import PlaneScore
+from napari_focusstack.core.scorer import PlaneContext
+from napari_focusstack.core.scorers import DEFAULT_SCORER, SCORERS
+
+Kind = Literal["search", "index", "jumps"]
+STEERS: dict[str, Kind] = {"hhnet": "index", "ldsenet": "jumps", "resnet50": "jumps", "botnet": "jumps"}
+"""How a network steers, by its architecture."""
+LEAST_TILES = 0.02
+"""Share of the tiles that a network must be able to judge, …"""
+
+
+@dataclass(frozen=True)
+class FocusMethod:
+    """A way to find focus.
+
+    Attributes
+    ----------
+    name : str
+        By which a user chooses it.
+    title : str
+        What to call it in a list.
+    kind : str
+        ``"search"``, ``"index"`` or ``"jumps"``.
+    scorer : str
+        Name in `SCORERS` of what reads the images.
+    """
+
+    name: str
+    title: str
+    kind: Kind
+    scorer: str
+
+    def policy(self) -> Policy:
+        """What moves the stage."""
+        if self.kind == "index":
+            return IndexPolicy(name=self.name)
+        return JumpPolicy(name=self.name) if self.kind == "jumps" else CurvePolicy(name=self.name)
+
+    def sensor(self, context: PlaneContext) -> Sensor:
+        """What reads the images; loads the network.
+
+        Raises
+        ------
+        InputError
+            If the network needs to know more of the microscope.
+        """
+        scorer = SCORERS[self.scorer]
+        read = {"search": _value, "index": _index, "jumps": _defocus}[self.kind]
+        if isinstance(scorer, NetworkScorer):
+            check = getattr(scorer, "check", None)
+            if check is not None:
+                check(context)
+            scorer.get_ready(context)
+
+        def sense(image: NDArray[Any]) -> Reading:
+            return read(scorer.score_plane(image, context=context))
+
+        return sense
+
+
+def focus_methods(*, measure: str = DEFAULT_SCORER) -> Registry[FocusMethod]:
+    """What there is to choose from: networks only where their weights are installed.
+
+    Parameters
+    ----------
+    measure : str
+        The focus measure of the classical search.
+    """
+    found: Registry[FocusMethod] = Registry("way to focus")
+    title = SCORERS[measure].title
+    found.add(FocusMethod("brent", f"Classical search ({title}, Brent)", "search", measure))
+    for scorer in SCORERS:
+        if isinstance(scorer, NetworkScorer) and scorer.card.architecture in STEERS:
+            found.add(FocusMethod(scorer.name, scorer.title, STEERS[scorer.card.architecture], scorer.name))
+    return found
+
+
+def _value(score: PlaneScore) -> Reading:
+    return Reading(value=float(score.map.mean()) if score.value is None else score.value)
+
+
+def reading_of(distribution: NDArray[np.floating[Any]], distances: NDArray[np.floating[Any]]) -> Reading:
+    """What a distribution over ordered classes says.
+
+    The distance is the mean of its amount over the classes, with the sign of the likelier side: where both sides are
+    possible, the mean of the signed classes would be "in focus".
+
+    Parameters
+    ----------
+    distribution : (C,) array
+        Sums to 1.
+    distances : (C,) array
+        Distance index of each class.
+    """
+    p, k = np.asarray(distribution, np.float64), np.asarray(distances, np.float64)
+    far, near = float(p[k > 0].sum()), float(p[k < 0].sum())
+    amounts = np.unique(np.abs(k))
+    folded = np.array([p[np.abs(k) == a].sum() for a in amounts])
+    entropy = -float((folded * np.log(np.maximum(folded, 1e-12))).sum())
+    index = float(p @ np.abs(k))
+    return Reading(
+        index=index if far >= near else -index,
+        certainty=float(np.clip(1 - entropy / np.log(len(amounts)), 0, 1)),
+        side=abs(far - near) / max(far + near, 1e-9),
+    )
+
+
+def _index(score: PlaneScore) -> Reading:
+    """The vote of the patches."""
+    raise NotImplementedError
+
+
+def _defocus(score: PlaneScore) -> Reading:
+    """The median of the tiles; the side by their mean vote."""
+    tiles = np.asarray(score.layers["defocus_um"], np.float64)
+    judged = np.isfinite(tiles)
+    if judged.mean() < LEAST_TILES:
+        return Reading(evidence=False)
+    distance, side = np.abs(tiles[judged]), np.asarray(score.layers["side"], np.float64)[judged]
+    votes = np.sign(tiles[judged]) * side
+    vote = float(votes.sum() / max(side.sum(), 1e-9))
+    far = float(np.median(distance))
+    return Reading(defocus_um=far if vote >= 0 else -far, certainty=float(side.mean()), side=abs(vote))

@@ -1,0 +1,298 @@
+"""Z-stacks and scans by useq plans: straight into a calibrated `Stack`."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from useq import GridRowsColumns, MDAEvent, MDASequence, Position, ZRangeAround
+
+from napari_focusstack.core.autofocus import Focused, StageError, going
+from napari_focusstack.core.errors import InputError
+from napari_focusstack.core.progress import Job, Progress
+from napari_focusstack.core.stack import Stack
+from napari_focusstack.microscope.rig import Rig
+
+XY_TIMEOUT_S = 30.0
+POLL_S = 0.005
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """A grid of fields.
+
+    Attributes
+    ----------
+    stack : Stack
+        (P, Y, X), or (P, Z, Y, X) with a z plan; a position is a field, in the order in which they were visited.
+    places_um : (P, 2) float64
+        (y, x) of the stage at each.
+    heights_um : (P,) float64
+        Of the stage at each: in focus where it was found, else where it was found last.
+    found : tuple of bool
+        Whether each was brought into focus.
+    """
+
+    stack: Stack
+    places_um: NDArray[np.float64]
+    heights_um: NDArray[np.float64]
+    found: tuple[bool, ...]
+
+    def mosaic(self) -> Stack:
+        """The fields side by side, where the stage saw them.
+
+        Later fields lie over earlier ones; nothing is stitched. Of z-stacks the middle slice is taken.
+        """
+        stack = self.stack
+        offsets = np.round((self.places_um - self.corner_um) / (stack.y_um or 1.0)).astype(int)
+        h, w = stack.plane_shape
+        image = np.zeros((*(offsets.max(axis=0) + np.array((h, w))), *((3,) if stack.is_rgb else ())), stack.dtype)
+        for p, (y, x) in enumerate(offsets):
+            image[y : y + h, x : x + w] = stack.plane(stack.n_slices // 2, p=p)
+        axes = "YXS" if stack.is_rgb else "YX"
+        return dataclasses.replace(stack, data=image, axes=axes, name="mosaic", z_um=None, z_positions_um=None)
+
+    @property
+    def corner_um(self) -> NDArray[np.float64]:
+        """(y, x) of the stage at the mosaic's first pixel's field."""
+        corner: NDArray[np.float64] = self.places_um.min(axis=0)
+        return corner
+
+
+def z_plan(range_um: float, step_um: float) -> ZRangeAround:
+    """Even steps over a range around focus.
+
+    Raises
+    ------
+    InputError
+        If they are no lengths, or there are too many steps.
+    """
+    if not (step_um > 0 and range_um >= step_um and range_um / step_um <= 5000):
+        raise InputError(
+            f"A z-stack of {range_um:g} µm in steps of {step_um:g} µm was asked for: "
+            "give a step above 0 and a range of one step or more."
+        )
+    return ZRangeAround(range=range_um, step=step_um)
+
+
+def grid_plan(rig: Rig, *, rows: int, columns: int, overlap_percent: float = 0.0) -> GridRowsColumns:
+    """A grid of the camera's fields around where the stage stands, in a snake.
+
+    Raises
+    ------
+    InputError
+        If there is no x-y stage, or the grid is none.
+    """
+    if not rig.has_xy:
+        raise InputError(f"'{rig.info.name}' has no x-y stage: a scan needs one.")
+    if rig.info.pixel_um is None:
+        raise InputError(f"The pixel size of '{rig.info.name}' is not known: give it, a scan needs the field's size.")
+    if not (rows >= 1 and columns >= 1 and 0 <= overlap_percent < 90):
+        raise InputError(
+            f"A grid of {rows}×{columns} fields with {overlap_percent:g} % overlap was asked for: "
+            "give one field or more each way, and an overlap from 0 to below 90 %."
+        )
+    height, width = rig.field_um
+    return GridRowsColumns(
+        rows=rows, columns=columns, overlap=(overlap_percent, overlap_percent), fov_width=width, fov_height=height
+    )
+
+
+def go_to(rig: Rig, height_um: float) -> Job[None]:
+    """Move the z stage.
+
+    Raises
+    ------
+    InputError
+        If the height lies beyond the travel limits; nothing is moved then.
+    """
+    _check_limits(rig, height_um, height_um)
+    with _stopping(rig):
+        for z in going(rig, height_um, near_um=_near(rig, None)):
+            yield Progress(0, 1, f"moving to {height_um:.1f} µm, at {z:.1f} µm")
+
+
+def z_stack(rig: Rig, plan: ZRangeAround) -> Job[Stack]:
+    """Take a z-stack around where the stage stands; then the stage goes back there.
+
+    Raises
+    ------
+    InputError
+        If the plan leaves the travel limits; nothing is moved then.
+    """
+    with _stopping(rig):
+        begin = rig.height_um()
+        planes, heights = yield from _planes(rig, plan, begin, lambda k, n, z: Progress(k, n, f"{z:.1f} µm"))
+    return _stack(rig, np.stack(planes), "ZYX", heights, plan)
+
+
+def live(rig: Rig) -> Job[None]:
+    """Images until it is closed, each as the partial result. Moves nothing."""
+    count = 0
+    while True:
+        with rig.held():
+            image = rig.snap()
+        count += 1
+        yield Progress(count, count, f"{rig.height_um():.1f} µm", image)
+
+
+def scan(
+    rig: Rig,
+    grid: GridRowsColumns,
+    *,
+    focus: Callable[[], Job[Focused]] | None = None,
+    plan: ZRangeAround | None = None,
+) -> Job[Scan]:
+    """Visit the fields of a grid, bring each into focus, and take an image or a z-stack of it; then go back.
+
+    Parameters
+    ----------
+    rig : Rig
+        The microscope.
+    grid : GridRowsColumns
+        See `grid_plan`.
+    focus : callable, optional
+        Makes the job that brings the field under the objective into focus; None: all fields at one height.
+    plan : ZRangeAround, optional
+        A z-stack of each field.
+    """
+    with _stopping(rig):
+        y0, x0 = rig.place_um()
+        height = start = rig.height_um()
+        fields = list(_sequence((x0, y0, height), grid=grid))
+        images, z_of, found = [], [], []
+        for k, event in enumerate(fields):
+            y, x = _known(event.y_pos), _known(event.x_pos)
+            yield Progress(k, len(fields), f"field {k + 1} of {len(fields)}")
+            yield from _moving_xy(rig, y, x, k, len(fields))
+            ok = False
+            if focus is not None:
+                result = yield from _as_part(focus(), k, len(fields))
+                ok = result.found
+            height = rig.height_um()
+            if plan is None:
+                images.append(rig.snap())
+            else:
+                say = _part_of(k, len(fields))
+                planes, _ = yield from _planes(rig, plan, height, say)
+                images.append(np.stack(planes))
+            z_of.append(height)
+            found.append(ok)
+            yield Progress(k + 1, len(fields), f"field {k + 1} of {len(fields)}", images[-1])
+        yield from _moving_xy(rig, y0, x0, len(fields), len(fields))
+        yield from _moving_z(rig, start, len(fields), len(fields))
+    places = np.array([(_known(e.y_pos), _known(e.x_pos)) for e in fields])
+    axes = "PYX" if plan is None else "PZYX"
+    steps = None if plan is None else np.asarray(list(plan))
+    stack = _stack(rig, np.stack(images), axes, steps, plan)
+    return Scan(stack, places, np.array(z_of), tuple(found))
+
+
+def _sequence(place: tuple[float, float, float], **plans: Any) -> Iterator[MDAEvent]:
+    """useq's events of a plan, absolute, around a place (x, y, z)."""
+    x, y, z = place
+    return iter(MDASequence(stage_positions=[Position(x=x, y=y, z=z)], **{f"{k}_plan": v for k, v in plans.items()}))
+
+
+def _known(value: float | None) -> float:
+    if value is None:
+        raise InputError("The plan leaves a place open: give one with places.")
+    return value
+
+
+@contextlib.contextmanager
+def _stopping(rig: Rig) -> Iterator[None]:
+    """Hold the rig; stop the stages if anything goes wrong, or the job is cancelled."""
+    with rig.held():
+        try:
+            yield
+        except BaseException:
+            rig.stop()
+            raise
+
+
+def _planes(
+    rig: Rig, plan: ZRangeAround, around_um: float, say: Callable[[int, int, float], Progress]
+) -> Job[tuple[list[NDArray[Any]], NDArray[np.float64]]]:
+    """Images of a z plan, and their heights; then back."""
+    y, x = rig.place_um()
+    heights = np.array([_known(event.z_pos) for event in _sequence((x, y, around_um), z=plan)])
+    _check_limits(rig, float(heights.min()), float(heights.max()))
+    planes = []
+    for k, z in enumerate(heights):
+        for _ in going(rig, float(z), near_um=_near(rig, plan)):
+            yield say(k, len(heights), z)
+        planes.append(rig.snap())
+        yield say(k + 1, len(heights), z)
+    for _ in going(rig, around_um, near_um=_near(rig, plan)):
+        yield say(len(heights), len(heights), around_um)
+    return planes, heights
+
+
+def _check_limits(rig: Rig, lowest: float, highest: float) -> None:
+    low, high = rig.limits_um
+    if lowest < low or highest > high:
+        raise InputError(
+            f"The stage would go from {lowest:.1f} to {highest:.1f} µm, beyond the travel limits "
+            f"{low:g} to {high:g} µm: nothing was moved; take a smaller range, or other limits."
+        )
+
+
+def _near(rig: Rig, plan: ZRangeAround | None) -> float:
+    """How near to its target the stage has to come."""
+    return 0.2 * plan.step if plan is not None else 0.1 * rig.info.depth_of_field_um
+
+
+def _part_of(k: int, n: int) -> Callable[[int, int, float], Progress]:
+    return lambda done, total, z: Progress(k, n, f"field {k + 1} of {n}: slice {done} of {total}")
+
+
+def _as_part(job: Job[Focused], k: int, n: int) -> Job[Focused]:
+    while True:
+        try:
+            step = next(job)
+        except StopIteration as end:
+            result: Focused = end.value
+            return result
+        except BaseException:
+            job.close()
+            raise
+        yield Progress(k, n, f"field {k + 1} of {n}: {step.message}", step.partial)
+
+
+def _moving_z(rig: Rig, z_um: float, k: int, n: int) -> Job[None]:
+    for _ in going(rig, z_um, near_um=_near(rig, None)):
+        yield Progress(k, n, "back to the start")
+
+
+def _moving_xy(rig: Rig, y_um: float, x_um: float, k: int, n: int) -> Job[None]:
+    rig.start_moving_xy(y_um, x_um)
+    begin = time.monotonic()
+    while rig.moving_xy():
+        yield Progress(k, n, f"moving to ({y_um:.0f}, {x_um:.0f}) µm")
+        if time.monotonic() - begin > XY_TIMEOUT_S:
+            raise StageError(f"The x-y stage did not arrive within {XY_TIMEOUT_S:g} s: it was stopped.")
+        time.sleep(POLL_S)
+
+
+def _stack(
+    rig: Rig, data: NDArray[Any], axes: str, heights: NDArray[np.float64] | None, plan: ZRangeAround | None
+) -> Stack:
+    pixel = rig.info.pixel_um
+    return Stack(
+        data,
+        axes + ("S" if data.ndim > len(axes) else ""),
+        name=rig.info.name,
+        y_um=pixel,
+        x_um=pixel,
+        z_um=None if plan is None else plan.step,
+        z_positions_um=None if heights is None or len(heights) < 2 else tuple(float(z) for z in heights),
+        axes_note="acquired",
+        optics=rig.info.optics,
+    )

@@ -1,0 +1,249 @@
+"""A microscope of Micro-Manager's, behind limits: the only place that moves anything.
+
+Connecting moves nothing. Every motion in z goes through `Rig.start_moving`, which refuses heights beyond the soft
+limits; jobs hold the rig (`Rig.held`) so that two never drive it at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_focusstack.core.autofocus import StageError, Travel
+from napari_focusstack.core.defocus import calibration_of
+from napari_focusstack.core.errors import InputError
+from napari_focusstack.core.scorer import PlaneContext
+from napari_focusstack.core.stack import Optics
+
+MISSING = (
+    "Driving a microscope needs pymmcore-plus, which is not installed: "
+    "install it with pip install 'napari-focusstack[acquire]'."
+)
+
+
+@dataclass(frozen=True)
+class RigInfo:
+    """What is known of a microscope.
+
+    Attributes
+    ----------
+    name : str
+        What to call it.
+    optics : Optics
+        The objective and the light.
+    pixel_um : float or None
+        Pixel size in the specimen.
+    toward : {1, -1}
+        Sign of the stage's motion that brings objective and specimen together.
+    """
+
+    name: str
+    optics: Optics
+    pixel_um: float | None
+    toward: Literal[1, -1]
+
+    @property
+    def depth_of_field_um(self) -> float:
+        """Total depth of field.
+
+        Raises
+        ------
+        InputError
+            If aperture, wavelength or pixel size are not known.
+        """
+        return calibration_of(self.optics, self.pixel_um).depth_of_field_um
+
+
+class Rig:
+    """Camera, z stage and x-y stage of a Micro-Manager core. A `core.autofocus.Focuser`.
+
+    Parameters
+    ----------
+    core : CMMCorePlus
+        The core, its devices loaded.
+    info : RigInfo
+        What is known of the microscope.
+    limits_um : (float, float)
+        Soft limits of the z stage.
+
+    Attributes
+    ----------
+    device : str
+        Where networks compute: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+
+    Raises
+    ------
+    InputError
+        If there is no camera or no z stage, or the limits are none.
+    """
+
+    def __init__(self, core: Any, info: RigInfo, *, limits_um: tuple[float, float]) -> None:
+        self.core, self.info = core, info
+        if not core.getCameraDevice() or not core.getFocusDevice():
+            raise InputError(f"'{info.name}' names no camera or no focus stage: give a configuration with both roles.")
+        self._holder = threading.RLock()
+        self._closed = False
+        self.limits_um = limits_um
+        self.device = "auto"
+        if not core.getShutterDevice():
+            core.setAutoShutter(False)
+
+    @property
+    def limits_um(self) -> tuple[float, float]:
+        """Soft limits of the z stage, the lower first."""
+        return self._limits
+
+    @limits_um.setter
+    def limits_um(self, limits: tuple[float, float]) -> None:
+        low, high = limits
+        if not (np.isfinite(limits).all() and low < high):
+            raise InputError(
+                f"Travel limits from {low:g} to {high:g} µm were given: give two heights, the lower first."
+            )
+        self._limits = float(low), float(high)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the rig for the jobs of one thread; those of another wait until they are done."""
+        with self._holder:
+            if self._closed:
+                raise InputError(f"'{self.info.name}' is not connected any more: connect it first.")
+            yield
+
+    def travel(self) -> Travel:
+        """From where the stage stands, within the limits.
+
+        Raises
+        ------
+        InputError
+            If it stands beyond them, or the depth of field is not known.
+        """
+        low, high = self._limits
+        return Travel(self.height_um(), low, high, self.info.depth_of_field_um, self.info.toward)
+
+    @property
+    def context(self) -> PlaneContext:
+        """What scorers want to know."""
+        return PlaneContext(pixel_um=self.info.pixel_um, optics=self.info.optics, device=self.device)
+
+    def snap(self) -> NDArray[Any]:
+        """Take an image, (Y, X) or (Y, X, 3)."""
+        image: NDArray[Any] = np.array(self.core.snap())
+        return image[..., :3] if image.ndim == 3 else image
+
+    def height_um(self) -> float:
+        """Where the z stage stands."""
+        return float(self.core.getPosition())
+
+    def start_moving(self, target_um: float) -> None:
+        """Set the z stage going.
+
+        Raises
+        ------
+        StageError
+            If the target lies beyond the soft limits; nothing moves then.
+        """
+        low, high = self._limits
+        if not low <= target_um <= high:
+            raise StageError(
+                f"{target_um:.2f} µm lies beyond the travel limits {low:g} to {high:g} µm: nothing was moved."
+            )
+        self.core.setPosition(float(target_um))
+
+    def moving(self) -> bool:
+        """Whether the z stage is on its way."""
+        return bool(self.core.deviceBusy(self.core.getFocusDevice()))
+
+    def stop(self) -> None:
+        """Stop the stages at once; a stage that can't be stopped is left to arrive, within the limits."""
+        for stage in (self.core.getFocusDevice(), self.core.getXYStageDevice()):
+            if stage:
+                with contextlib.suppress(RuntimeError):  # many drivers have no stop
+                    self.core.stop(stage)
+
+    @property
+    def has_xy(self) -> bool:
+        """Whether there is an x-y stage."""
+        return bool(self.core.getXYStageDevice())
+
+    def place_um(self) -> tuple[float, float]:
+        """(y, x) of the x-y stage; zeros where there is none."""
+        return (float(self.core.getYPosition()), float(self.core.getXPosition())) if self.has_xy else (0.0, 0.0)
+
+    def start_moving_xy(self, y_um: float, x_um: float) -> None:
+        """Set the x-y stage going."""
+        self.core.setXYPosition(float(x_um), float(y_um))
+
+    def moving_xy(self) -> bool:
+        """Whether the x-y stage is on its way."""
+        return bool(self.core.deviceBusy(self.core.getXYStageDevice()))
+
+    @property
+    def field_um(self) -> tuple[float, float]:
+        """(height, width) of what the camera sees; in pixels where their size is not known."""
+        pixel = self.info.pixel_um or 1.0
+        return self.core.getImageHeight() * pixel, self.core.getImageWidth() * pixel
+
+    def disconnect(self) -> None:
+        """Stop the stages and unload the devices, once the running job has let go."""
+        self.stop()
+        with self._holder:
+            if not self._closed:
+                self._closed = True
+                self.core.unloadAllDevices()
+
+
+def connect(
+    config: Path,
+    *,
+    limits_um: tuple[float, float],
+    optics: Optics,
+    pixel_um: float | None = None,
+    toward: Literal[1, -1] | None = None,
+) -> Rig:
+    """Connect a microscope by its Micro-Manager configuration. Moves nothing of its own; a configuration may.
+
+    Parameters
+    ----------
+    config : Path
+        The .cfg file.
+    limits_um : (float, float)
+        Soft limits of the z stage.
+    optics : Optics
+        Objective and light; Micro-Manager does not know them.
+    pixel_um : float, optional
+        In the place of the configuration's.
+    toward : {1, -1}, optional
+        In the place of the configuration's focus direction; positive where that is not known either.
+
+    Raises
+    ------
+    InputError
+        If it can't be loaded.
+    """
+    try:
+        from pymmcore_plus import CMMCorePlus
+    except ImportError as error:
+        raise InputError(MISSING) from error
+    if not config.is_file():
+        raise InputError(f"There is no configuration '{config}': give a .cfg file of Micro-Manager.")
+    core = CMMCorePlus()
+    try:
+        core.loadSystemConfiguration(str(config))
+    except (RuntimeError, OSError, ValueError) as error:
+        core.unloadAllDevices()
+        first = str(error).strip().splitlines()[0]
+        raise InputError(f"'{config.name}' can't be loaded ({first}): try it in Micro-Manager first.") from error
+    stage = core.getFocusDevice()
+    if toward is None:
+        toward = -1 if stage and int(core.getFocusDirection(stage)) < 0 else 1
+    pixel = pixel_um or core.getPixelSizeUm() or None
+    info = RigInfo(config.stem, optics, pixel, toward)
+    return Rig(core, info, limits_um=limits_um)
