@@ -123,7 +123,7 @@ def reading_of(distribution: NDArray[np.floating[Any]], distances: NDArray[np.fl
 
 def _index(score: PlaneScore) -> Reading:
     """The vote of the patches."""
-    raise NotImplementedError
+    return Reading(index=float(-score.map.mean()), certainty=float(score.layers["certainty"].mean()), side=0.0)
 
 
 def _defocus(score: PlaneScore) -> Reading:

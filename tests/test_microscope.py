@@ -1,0 +1,233 @@
+"""The demo microscope, driven as any other: autofocus, z-stacks, scans, and what happens when something fails."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_focusstack import score
+from napari_focusstack.core.autofocus import LoopSettings, StageError
+from napari_focusstack.core.autofocus.methods import focus_methods
+from napari_focusstack.core.errors import InputError
+from napari_focusstack.core.progress import drain
+from napari_focusstack.core.stack import Optics
+
+pytest.importorskip("pymmcore_plus", reason="needs the extra 'acquire'")
+adapters = pytest.importorskip("mm_test_adapters", reason="needs the extra 'acquire'")
+
+from napari_focusstack.microscope import acquire  # noqa: E402
+from napari_focusstack.microscope.autofocus import autofocus  # noqa: E402
+from napari_focusstack.microscope.demo import connect_demo  # noqa: E402
+from napari_focusstack.microscope.rig import connect  # noqa: E402
+from napari_focusstack.microscope.scene import DemoScene  # noqa: E402
+
+BRENT = focus_methods()["brent"]
+CONFIG = Path(adapters.__file__).parent / "libs" / "MMConfig_demo.cfg"
+FIELD = (256, 256)
+
+
+@pytest.fixture
+def scene():
+    return DemoScene(field_px=FIELD)
+
+
+@pytest.fixture
+def rig(scene):
+    rig = connect_demo(scene, start_um=-3.0)
+    yield rig
+    rig.disconnect()
+
+
+@pytest.fixture
+def moves(rig, monkeypatch):
+    """Every height that the stage was sent to."""
+    told = []
+    move = rig.core.setPosition
+    monkeypatch.setattr(rig.core, "setPosition", lambda z: (told.append(z), move(z)))
+    return told
+
+
+def test_importing_moves_nothing_and_needs_no_micro_manager():
+    code = (
+        "import sys, napari_focusstack.microscope.rig, napari_focusstack.microscope.demo\n"
+        "assert not [m for m in sys.modules if m.startswith('pymmcore')]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_image_is_sharpest_where_the_scene_says(rig, scene):
+    values = []
+    heights = scene.focus_um + np.array([-6.0, -3, 0, 3, 6])
+    for z in heights:
+        drain(acquire.go_to(rig, float(z)))
+        values.append(float(np.var(rig.snap().astype(float))))
+    assert int(np.argmax(values)) == 2
+
+
+@pytest.mark.parametrize("start", [-30.0, 0.0, 7.0, 33.0])
+def test_autofocus_ends_within_the_depth_of_field(scene, rig, start, moves):
+    drain(acquire.go_to(rig, start))
+    found = drain(autofocus(rig, BRENT))
+    assert found.found
+    assert abs(rig.height_um() - scene.focus_um) <= scene.depth_of_field_um / 2
+    assert min(moves) >= rig.limits_um[0]
+    assert max(moves) <= rig.limits_um[1]
+
+
+def test_autofocus_of_an_empty_slide_leaves_the_stage_where_it_stood():
+    rig = connect_demo(DemoScene(np.zeros((300, 300)), field_px=FIELD), start_um=4.0)
+    found = drain(autofocus(rig, BRENT))
+    assert not found.found
+    assert rig.height_um() == pytest.approx(4.0)
+    rig.disconnect()
+
+
+def test_the_limits_can_t_be_passed(rig, moves):
+    rig.limits_um = (-10.0, 10.0)
+    with pytest.raises(StageError, match="beyond"):
+        rig.start_moving(10.01)
+    for job in (acquire.go_to(rig, -11), acquire.z_stack(rig, acquire.z_plan(20, 1))):
+        with pytest.raises(InputError, match="nothing was moved"):
+            drain(job)
+    assert moves == []
+
+
+def test_a_stage_outside_its_limits_is_not_moved(rig, moves):
+    rig.limits_um = (0.0, 10.0)
+    with pytest.raises(InputError, match="outside the travel limits"):
+        drain(autofocus(rig, BRENT))
+    assert moves == []
+
+
+def test_a_camera_that_raises_leaves_the_stage_stopped_within_its_limits(rig, scene, monkeypatch):
+    render, calls = scene.image, iter(range(100))
+
+    def fail(*args, **kwargs):
+        if next(calls) == 4:
+            raise RuntimeError("the camera fell off")
+        return render(*args, **kwargs)
+
+    monkeypatch.setattr(scene, "image", fail)
+    stops = []
+    monkeypatch.setattr(rig, "stop", lambda: stops.append(rig.height_um()))
+    with pytest.raises(Exception, match="fell off"):
+        drain(autofocus(rig, BRENT))
+    assert len(stops) == 1
+    assert not rig.moving()
+    assert rig.limits_um[0] <= rig.height_um() <= rig.limits_um[1]
+
+
+def test_a_stage_that_stalls_is_stopped(rig, monkeypatch):
+    monkeypatch.setattr(rig.core, "deviceBusy", lambda label: True)
+    stops = []
+    monkeypatch.setattr(rig.core, "stop", stops.append)
+    with pytest.raises(StageError, match="did not reach"):
+        drain(autofocus(rig, BRENT, settings=LoopSettings(move_timeout_s=0.05)))
+    assert "Z" in stops
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_cancel_at_a_random_moment_stops_all_jobs(rig, seed, monkeypatch):
+    stops = []
+    monkeypatch.setattr(rig.core, "stop", stops.append)
+    grid = acquire.grid_plan(rig, rows=2, columns=2)
+    jobs = (
+        autofocus(rig, BRENT),
+        acquire.scan(rig, grid, focus=lambda: autofocus(rig, BRENT)),
+        acquire.z_stack(rig, acquire.z_plan(10, 1)),
+    )
+    rng = np.random.default_rng(seed)
+    for job in jobs:
+        stops.clear()
+        for _ in range(int(rng.integers(1, 8))):
+            next(job)
+        job.close()
+        assert "Z" in stops
+        assert not rig.moving()
+        assert rig.limits_um[0] <= rig.height_um() <= rig.limits_um[1]
+    with rig.held():
+        pass  # every job has let go
+
+
+def test_a_z_stack_is_calibrated_and_sharpest_in_its_middle(rig, scene):
+    drain(acquire.go_to(rig, scene.focus_um))
+    stack = drain(acquire.z_stack(rig, acquire.z_plan(12, 2)))
+    assert stack.axes == "ZYX"
+    assert stack.data.shape == (7, *FIELD)
+    assert (stack.z_um, stack.y_um) == (2, scene.settings.pixel_um)
+    assert stack.heights_um == pytest.approx(scene.focus_um + np.arange(-6.0, 7, 2))
+    assert stack.optics == scene.optics
+    assert rig.height_um() == pytest.approx(scene.focus_um)
+    assert score(stack).decision.best == 3
+
+
+def test_a_scan_refocuses_at_each_field_and_goes_back(rig, scene):
+    before = rig.place_um(), rig.height_um()
+    taken = drain(acquire.scan(rig, acquire.grid_plan(rig, rows=2, columns=3), focus=lambda: autofocus(rig, BRENT)))
+    truth = [scene.focus_at(y, x) for y, x in taken.places_um]
+    assert taken.found == (True,) * 6
+    assert np.ptp(truth) > 2 * scene.depth_of_field_um / 2
+    assert np.abs(taken.heights_um - truth).max() <= scene.depth_of_field_um / 2
+    assert (rig.place_um(), rig.height_um()) == (pytest.approx(before[0], abs=0.02), pytest.approx(before[1]))
+    assert taken.stack.axes == "PYX"
+
+
+def test_the_mosaic_puts_the_fields_where_the_stage_saw_them(rig, scene):
+    taken = drain(acquire.scan(rig, acquire.grid_plan(rig, rows=1, columns=2, overlap_percent=25)))
+    mosaic = taken.mosaic()
+    height, width = mosaic.plane_shape
+    assert height == FIELD[0]
+    assert abs(width - 1.75 * FIELD[1]) <= 1
+    seam = mosaic.data[:, FIELD[1] - 8 : FIELD[1] + 8].astype(float)
+    jump = np.abs(np.diff(seam, axis=1)).mean(axis=0)
+    assert jump[7] < 3 * np.median(jump)
+
+
+def test_a_scan_can_take_a_z_stack_of_each_field(rig):
+    taken = drain(acquire.scan(rig, acquire.grid_plan(rig, rows=1, columns=2), plan=acquire.z_plan(4, 2)))
+    assert taken.stack.axes == "PZYX"
+    assert taken.stack.data.shape == (2, 3, *FIELD)
+
+
+def test_any_micro_manager_configuration_is_driven_by_the_same_code():
+    optics = Optics(na=0.75, wavelength_um=0.55)
+    rig = connect(CONFIG, limits_um=(-5, 5), optics=optics)
+    try:
+        found = drain(autofocus(rig, BRENT))
+        assert -5 <= rig.height_um() <= 5
+        assert len(found.steps) > 3
+        assert drain(acquire.z_stack(rig, acquire.z_plan(2, 1))).n_slices == 3
+    finally:
+        rig.disconnect()
+
+
+def test_what_a_configuration_lacks_is_said(tmp_path):
+    optics = Optics()
+    with pytest.raises(InputError, match="There is no configuration"):
+        connect(tmp_path / "none.cfg", limits_um=(-5, 5), optics=optics)
+    broken = tmp_path / "broken.cfg"
+    broken.write_text("Device,Z,NoSuchAdapter,Stage\n")
+    with pytest.raises(InputError, match="can't be loaded"):
+        connect(broken, limits_um=(-5, 5), optics=optics)
+    bare = tmp_path / "bare.cfg"
+    bare.write_text("Property,Core,Initialize,0\nProperty,Core,Initialize,1\n")
+    with pytest.raises(InputError, match="no camera or no focus stage"):
+        connect(bare, limits_um=(-5, 5), optics=optics)
+    rig = connect(CONFIG, limits_um=(-5, 5), optics=optics)
+    with pytest.raises(InputError, match="numerical aperture"):
+        drain(autofocus(rig, BRENT))
+    rig.disconnect()
+
+
+def test_a_disconnected_rig_says_so(scene):
+    rig = connect_demo(scene)
+    rig.disconnect()
+    with pytest.raises(InputError, match="not connected"):
+        drain(acquire.z_stack(rig, acquire.z_plan(2, 1)))
+    with contextlib.suppress(InputError):
+        rig.disconnect()
