@@ -215,3 +215,50 @@ def test_the_window_answers_while_a_network_works(bench: Bench) -> None:
     timer.stop()
     assert focus.scored is not None
     assert len(beats) > 5
+
+
+def cornered() -> np.ndarray:
+    """Texture in the upper left corner alone."""
+    data = np.full((7, 128, 256), 1000, np.uint16)
+    data[:, :64, :64] += stack(size=64)
+    return data + np.random.default_rng(0).integers(0, 9, data.shape, dtype=np.uint16)
+
+
+def test_scores_and_attention_lie_exactly_on_the_image(bench: Bench) -> None:
+    image = bench.viewer.add_image(cornered(), name="A01", translate=(0, 10, 20), **CALIBRATED)
+    focus = bench.open()
+    bench.score("gmanet")
+    focus.form.map_box.click()
+    assert focus.form.attention_box.isVisibleTo(focus.form)
+    focus.form.attention_box.click()
+    scores, attention = focus.overlays.map, focus.overlays.attention
+    assert scores is not None
+    assert attention is not None
+    assert scores.name == "A01 scores (gmanet)"
+    assert attention.name == "A01 attention (gmanet)"
+    assert focus.form.legend.texts() == ("0, wholly blurred", "100, clearest")
+    for layer in (scores, attention):
+        corner = np.asarray(layer.data_to_world((3, -0.5, -0.5)))
+        np.testing.assert_allclose(corner, image.data_to_world((3, -0.5, -0.5)))
+        beyond = np.asarray(layer.data_to_world((3, 1.5, 1.5)))  # two patches of 32 px
+        np.testing.assert_allclose(beyond, image.data_to_world((3, 63.5, 63.5)))
+        assert layer.data.shape == (7, 4, 8)
+    judged = np.isfinite(scores.data[3])
+    assert judged[:2, :2].all()
+    assert not judged[:, 5:].any()
+    said = scores.get_status(scores.data_to_world((3, 0, 0)), world=True)["coordinates"]
+    assert said.startswith("slice 3, patch (0, 0): score ")
+    assert "attention" in said
+
+
+def test_attention_is_offered_where_a_network_tells_it(bench: Bench) -> None:
+    bench.viewer.add_image(cornered(), name="A01", **CALIBRATED)
+    focus = bench.open()
+    bench.score("gmanet")
+    focus.form.attention_box.click()
+    attention = focus.overlays.attention
+    bench.viewer.layers.remove(attention)
+    assert not focus.form.attention_box.isChecked()
+    assert focus.overlays.attention is None
+    bench.score("tenengrad")
+    assert focus.form.attention_box.isHidden()

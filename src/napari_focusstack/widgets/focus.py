@@ -33,7 +33,7 @@ from napari_focusstack.widgets.layers import (
 )
 from napari_focusstack.widgets.open_hint import CalibrationHint
 from napari_focusstack.widgets.optics_form import OpticsForm
-from napari_focusstack.widgets.overlays import FocusMap, Overlays
+from napari_focusstack.widgets.overlays import Overlays
 from napari_focusstack.widgets.pick_flow import PickFlow, ask_table
 from napari_focusstack.widgets.picks_table import proposed_file
 from napari_focusstack.widgets.regions import RegionTool
@@ -298,6 +298,8 @@ class FocusWidget(DockedWidget):
         if scored is None or target is None:
             self.overlays.hide_map()
             self.overlays.hide_outline()
+            self.overlays.hide_attention()
+            form.attention_box.hide()
             form.legend.show_view(None)
             return
         frame = frame_of(self._layer)
@@ -311,6 +313,11 @@ class FocusWidget(DockedWidget):
             self.overlays.show_map(scored, frame, target)
         else:
             self.overlays.hide_map()
+        form.attention_box.setVisible("cam" in scored.report.layers)
+        if form.attention_box.isChecked() and scored.whole:
+            self.overlays.show_attention(scored, frame, target)
+        else:
+            self.overlays.hide_attention()
 
     # Answers to the form ----------------------------------------------------------------------------------------
 
@@ -323,6 +330,7 @@ class FocusWidget(DockedWidget):
         form.basis.idClicked.connect(self._on_basis)
         form.outline_box.clicked.connect(self._on_overlay)
         form.map_box.clicked.connect(self._on_map)
+        form.attention_box.clicked.connect(self._on_overlay)
         form.save_scores_button.clicked.connect(self._on_save_scores)
         form.job_bar.requested.connect(self._on_score)
         form.plot.slice_asked.connect(self._on_slice_asked)
@@ -396,8 +404,14 @@ class FocusWidget(DockedWidget):
     def _on_removed(self, event: Any) -> None:
         layer = event.value
         if self.overlays.owns(layer):
-            self.overlays.forget(layer)
-            (self.form.map_box if isinstance(layer, FocusMap) else self.form.outline_box).setChecked(False)
+            form, overlays = self.form, self.overlays
+            boxes = {
+                overlays.attention: form.attention_box,
+                overlays.outline: form.outline_box,
+                overlays.map: form.map_box,
+            }
+            boxes[layer].setChecked(False)
+            overlays.forget(layer)
         self.regions.forget(layer)
         self.scoring.layer_deleted(layer)
         if layer is self._layer:

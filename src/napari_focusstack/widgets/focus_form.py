@@ -68,6 +68,9 @@ class FocusForm(QScrollArea):
         self.map_box.setToolTip(
             "Show how sharp each patch of each slice is; the status bar tells the value under the mouse"
         )
+        self.attention_box = QCheckBox("Attention")
+        self.attention_box.setToolTip("Show where the network's score of each slice comes from (Grad-CAM++)")
+        self.attention_box.hide()
         self.legend = MapLegend()
         self.save_scores_button = QPushButton("Save scores…")
         self.save_scores_button.setToolTip("Save the curve as a table (CSV)")
@@ -114,6 +117,7 @@ class FocusForm(QScrollArea):
         shows.addWidget(QLabel("Show"))
         shows.addWidget(self.outline_box)
         shows.addWidget(self.map_box)
+        shows.addWidget(self.attention_box)
         shows.addStretch(1)
         shows.addWidget(self.save_scores_button)
         column.addLayout(shows)

@@ -14,7 +14,7 @@ BAR_PX = 12
 
 
 class MapLegend(QWidget):
-    """Ten fields for the classes of focus, or a colour bar in µm; hidden for plain focus values."""
+    """Ten fields for the classes of focus, or a colour bar in µm or points; hidden for plain focus values."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -35,6 +35,8 @@ class MapLegend(QWidget):
             return ()
         if self.view.kind == "class":
             return ("in focus", "wholly blurred")
+        if self.view.kind == "score":
+            return ("0, wholly blurred", "100, clearest")
         low, high = self.view.limits
         return (f"{signed_um(low)} below", "in focus", f"{signed_um(high)} above")
 

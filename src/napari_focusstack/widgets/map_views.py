@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from napari_focusstack.core.learned.classes import CLASS_NAMES
 from napari_focusstack.core.report import FocusReport
 
-Kind = Literal["value", "class", "defocus"]
+Kind = Literal["value", "class", "defocus", "score"]
 
 CLASS_COLOURS = (
     "#fde725", "#b5de2b", "#6ece58", "#35b779", "#1f9e89", "#26828e", "#31688e", "#3e4989", "#482878", "#440154",
@@ -27,8 +27,8 @@ class MapView:
 
     Attributes
     ----------
-    kind : {"value", "class", "defocus"}
-        Focus values, focus classes, or signed defocus in µm.
+    kind : {"value", "class", "defocus", "score"}
+        Focus values, focus classes, signed defocus in µm, or scores from 0 to 100.
     title : str
         What the layer is called after its stack.
     data : (Z, gy, gx) float32
@@ -57,6 +57,10 @@ def view_of(report: FocusReport) -> MapView:
     if {"class", "certainty"} <= set(layers):
         data = np.where(layers["certainty"] > 0, layers["class"], np.nan).astype(np.float32)
         return MapView("class", "focus classes", data, (-0.5, 9.5), CLASS_COLOURS)
+    if "cam" in layers:
+        judged = np.ones(report.grid.shape, bool) if report.evidence is None else report.evidence > 0
+        data = np.where(judged[None], report.maps, np.nan).astype(np.float32)
+        return MapView("score", "scores", data, (0.0, 100.0), CLASS_COLOURS[::-1])
     low, high = np.quantile(report.maps, (0.02, 0.995))
     return MapView("value", "focus map", report.maps, (float(low), float(max(high, np.nextafter(low, np.inf)))))
 
@@ -70,7 +74,11 @@ def patch_text(report: FocusReport, z: int, row: int, column: int) -> str:
         if not np.isfinite(defocus):
             return told + "nothing to judge by"
         return told + f"{signed_um(defocus)}, sign by the image alone {float(layers['side']):.2f} certain"
-    if {"class", "certainty"} <= set(layers):
+    if "cam" in layers:
+        if report.evidence is not None and report.evidence[row, column] == 0:
+            return told + "nothing to judge by"
+        parts = [f"score {report.maps[z, row, column]:.0f} of 100", f"attention {layers['cam']:.2f}"]
+    elif {"class", "certainty"} <= set(layers):
         if layers["certainty"] == 0:
             return told + "nothing to judge by"
         parts = [class_text(int(layers["class"])), f"certainty {layers['certainty']:.2f}"]
@@ -92,7 +100,7 @@ def slice_text(report: FocusReport, z: int) -> str:
     if "classes" in extras and extras["classes"][z] is not None:
         name = class_text(extras["classes"][z])
         return f"Slice {z} is {name}, certainty {extras['certainty'][z]:.2f}."
-    return ""
+    return f"Seen as {extras['preset']}." if "preset" in extras else ""
 
 
 def class_text(index: int) -> str:

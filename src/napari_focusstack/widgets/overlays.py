@@ -1,4 +1,4 @@
-"""The layers that the Focus widget lays over a stack: the focus map and the outline of the specimen."""
+"""The layers that the Focus widget lays over a stack: focus map, what a network looks at, outline of the specimen."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Shown:
 
 
 class Overlays(QObject):
-    """Adds, updates and removes the two layers; each exists once.
+    """Adds, updates and removes the three layers; each exists once.
 
     Parameters
     ----------
@@ -77,8 +77,10 @@ class Overlays(QObject):
         self._viewer = viewer
         self.map: FocusMap | None = None
         self.outline: Image | None = None
+        self.attention: Image | None = None
         self._map_shown: Shown | None = None
         self._outline_shown: Target | None = None
+        self._attention_shown: Shown | None = None
         self._doomed: list[Any] = []
         self._removal = QTimer(self)
         self._removal.setSingleShot(True)
@@ -86,8 +88,8 @@ class Overlays(QObject):
         self._removal.timeout.connect(self._remove_next)
 
     def owns(self, layer: Any) -> bool:
-        """Whether a layer is one of these two."""
-        return layer is not None and (layer is self.map or layer is self.outline)
+        """Whether a layer is one of these three."""
+        return layer is not None and any(layer is own for own in (self.map, self.outline, self.attention))
 
     def forget(self, layer: Any) -> None:
         """Take note that the user deleted one."""
@@ -95,10 +97,12 @@ class Overlays(QObject):
             self.map, self._map_shown = None, None
         if layer is self.outline:
             self.outline, self._outline_shown = None, None
+        if layer is self.attention:
+            self.attention, self._attention_shown = None, None
 
     def out_of_date(self) -> None:
         """Take note that the stack lies elsewhere now: the next call draws anew."""
-        self._map_shown = self._outline_shown = None
+        self._map_shown = self._outline_shown = self._attention_shown = None
 
     def show_map(self, scored: Scored, frame: Frame, target: Target) -> None:
         """Show a focus map on the stack that it is of."""
@@ -164,6 +168,40 @@ class Overlays(QObject):
             self._insert(self.outline, len(self._viewer.layers))
         self._outline_shown = target
 
+    def show_attention(self, scored: Scored, frame: Frame, target: Target) -> None:
+        """Show where a network's score comes from; nothing where it does not tell."""
+        report = scored.report
+        shown = Shown(target, report.scorer, None, report.grid)
+        if shown == self._attention_shown:
+            return
+        if "cam" not in report.layers:
+            self.hide_attention()
+            return
+        cam = report.layers["cam"]
+        data, letters = (cam, "ZYX") if "Z" in frame.axes else (cam[0], "YX")
+        placed = _at(target, frame, data, letters, report.grid, {"role": "attention", "scorer": report.scorer})
+        name = f"{frame.name} attention ({report.scorer})"
+        old = self.attention
+        if old is None or not _update(old, placed, name):
+            self.hide_attention()
+            self.attention = Image(
+                placed.data,
+                name=name,
+                colormap=old.colormap if old else "inferno",
+                contrast_limits=(0, 1),
+                opacity=old.opacity if old else MAP_OPACITY,
+                blending="additive",
+                interpolation2d="linear",
+                **placed.kwargs,
+            )
+            self._insert(self.attention, len(self._viewer.layers))
+        self._attention_shown = shown
+
+    def hide_attention(self) -> None:
+        """Remove what a network looks at."""
+        layer, self.attention, self._attention_shown = self.attention, None, None
+        self._remove(layer)
+
     def hide_map(self) -> None:
         """Remove the focus map."""
         layer, self.map, self._map_shown = self.map, None, None
@@ -207,7 +245,7 @@ def _colours(view: MapView, old: FocusMap | None) -> Any:
         steps = np.linspace(0, 1, len(view.colours) + 1)
         return Colormap(view.colours, name="focus classes", controls=steps, interpolation="zero")
     if view.colours:
-        return Colormap(view.colours, name="defocus")
+        return Colormap(view.colours, name=view.kind)
     return old.colormap if old is not None and old.kind == view.kind else "viridis"
 
 
