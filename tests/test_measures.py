@@ -10,7 +10,13 @@ import pytest
 
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.filters import noise_sigma, to_grey
-from napari_focusstack.core.measures import MEASURES, Measure, local_maximum_gradient_map, stack_range
+from napari_focusstack.core.measures import (
+    MEASURES,
+    Measure,
+    harris_response,
+    local_maximum_gradient_map,
+    stack_range,
+)
 from napari_focusstack.core.report import Grid
 from napari_focusstack.core.stack import Optics
 
@@ -253,6 +259,15 @@ def test_local_maximum_gradient_map_of_a_constant_plane_is_zero() -> None:
 def test_local_maximum_gradient_map_needs_a_block_of_two_pixels() -> None:
     with pytest.raises(InputError, match="1×4 pixels"):
         local_maximum_gradient_map(texture(), block_px=(1, 4))
+
+
+def test_harris_counts_edges_and_corners_more() -> None:
+    plane = np.zeros((60, 60), np.float32)
+    plane[20:, 20:] = 100
+    response = harris_response(plane)
+    assert response[20, 20] > response[20, 45] > 10 * response[5, 5]
+    np.testing.assert_allclose(harris_response(plane * 500), 500**2 * response, rtol=1e-3)
+    assert not harris_response(np.full((20, 20), 3, np.float32)).any()
 
 
 @pytest.mark.parametrize("measure", EVERY)
