@@ -10,6 +10,7 @@ LAYERS = {
     "certainty": "certainty of each patch, 0 to 1; 0 where there is nothing to judge by",
     "defocus_um": "signed defocus in µm, positive where the slice lies above what is in focus; NaN where empty",
     "cam": "where the network's score of the slice comes from (Grad-CAM++), 0 to 1",
+    "weight": "how much the network weighs each patch, 0 or more",
     "side": "how sure one image alone makes the sign of the defocus, 0 to 1",
 }
 """What the maps that networks give beside the focus values hold."""

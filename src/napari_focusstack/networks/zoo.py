@@ -24,6 +24,8 @@ ARCHITECTURES = {
     "resnet50": "ldsenet:resnet50",
     "botnet": "ldsenet:botnet",
     "gmanet": "gmanet:GMANet",
+    "twostream_iqa": "iqa:TwostreamIQA",
+    "wadiqam": "iqa:WaDIQaM",
     "deblur_unet": "deblur:UNet",
     "deblur_srcnn": "deblur:SRCNN",
     "deblur_autoencoder": "deblur:DenoisingAutoencoder",

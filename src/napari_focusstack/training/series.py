@@ -4,9 +4,10 @@ A field holds one to three layers of specimen at different heights, now and then
 height. Optics, light and camera are drawn once for a stack. A stack has a step and a number of slices; the clearest one
 and some others of it are shown (Wang et al. 2021, section 4.1).
 
-Scores come from the true defocus: each layer has a sharpness of 95 … 100 within half a depth of field, and falls from
-94 to 0 with every doubling of its blur disc beyond; a slice has the mean of its layers', by how much of the field they
-fill, and the clearest slice of the stack is set to 100.
+Scores come from the true defocus. An image shows its blur in pixels and nothing else, so that is what they are made of:
+the blur disc of a layer, joined with what diffraction leaves in focus, counts 95 … 100 up to `CLEAR_PX`, and falls from
+94 to 0 by its doublings beyond; a slice has the mean of its layers', by how much of the field they fill, and the
+clearest slice of the stack is set to 100.
 """
 
 from __future__ import annotations
@@ -38,8 +39,12 @@ from napari_focusstack.training.scene import smooth_field
 
 MODES = (FLUORESCENCE, ABSORBING, PHASE, GAUSSIAN)
 MOST_WAVES = 55.0
+CLEAR_PX = 1.5
+"""Radius of the blur up to which a slice counts as clear."""
 OCTAVES = 5.0
-"""Doublings of the blur disc from half a depth of field on, after which nothing is left to see."""
+"""Doublings of the blur from there on, after which nothing is left to see."""
+DIFFRACTION = 0.5
+"""Radius of the blur in focus, in λ/NA."""
 
 
 class SeriesSettings(BaseModel):
@@ -59,15 +64,15 @@ class SeriesSettings(BaseModel):
         default=(-0.3, 0.3), description="Range of spherical aberration in waves."
     )
     modes: tuple[float, float, float, float] = Field(
-        default=(0.35, 0.35, 0.2, 0.1), description="Shares of fluorescence, absorption, phase and Gaussian blur."
+        default=(0.4, 0.35, 0.15, 0.1), description="Shares of fluorescence, absorption, phase and Gaussian blur."
     )
     texture: float = Field(default=0.4, ge=0, le=1, description="Share of specimens that are given a fine grain.")
     layers: tuple[float, float, float] = Field(
-        default=(0.6, 0.25, 0.15), description="Shares of fields with one, two and three heights of specimen."
+        default=(0.7, 0.2, 0.1), description="Shares of fields with one, two and three heights of specimen."
     )
-    dirt: float = Field(default=0.3, ge=0, le=1, description="Share of fields with dirt at another height.")
-    floor: float = Field(default=0.15, ge=0, le=1, description="Share of fields over a textured floor.")
-    haze: float = Field(default=0.25, ge=0, le=1, description="Share of fields under light from far out of focus.")
+    dirt: float = Field(default=0.2, ge=0, le=1, description="Share of fields with dirt at another height.")
+    floor: float = Field(default=0.05, ge=0, le=1, description="Share of fields over a textured floor.")
+    haze: float = Field(default=0.2, ge=0, le=1, description="Share of fields under light from far out of focus.")
     blocks_px: tuple[int, ...] = Field(default=(32, 32, 8), description="Sides of the block φ, each as likely.")
 
 
@@ -127,14 +132,16 @@ class _Optics:
         return (1 + self.sampling) / 2 / self.opening
 
     def blur_px(self, dof: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Radius of the blur disc."""
-        return 2 * np.abs(dof) * self.waves_per_dof * self.opening / self.sampling
+        """Radius of the blur at some distances in depths of field: the geometrical disc, and diffraction."""
+        disc = 2 * np.abs(dof) * self.waves_per_dof * self.opening / self.sampling
+        return np.hypot(disc, DIFFRACTION / self.sampling)
 
 
-def sharpness(blur_px: NDArray[np.float64], *, clear_px: float) -> NDArray[np.float64]:
-    """0 … 100 of a blur disc's radius: 95 and more up to `clear_px`, then down by its doublings from 94."""
-    beyond = np.log2(np.maximum(blur_px, clear_px) / clear_px) / OCTAVES
-    return np.where(blur_px <= clear_px, 100 - 5 * (blur_px / clear_px) ** 2, 94 * np.clip(1 - beyond, 0, 1))
+def sharpness(blur_px: NDArray[np.float64]) -> NDArray[np.float64]:
+    """0 … 100 of the blur's radius: 95 and more up to `CLEAR_PX`, then down from 94 by its doublings."""
+    share = blur_px / CLEAR_PX
+    beyond = np.log2(np.maximum(share, 1)) / OCTAVES
+    return np.where(share <= 1, 100 - 5 * share**2, 94 * np.clip(1 - beyond, 0, 1))
 
 
 class Series:
@@ -184,8 +191,7 @@ class Series:
         )
         most = MOST_WAVES / optics.waves_per_dof - np.abs(heights).max()
         z = self._heights(most)
-        clear = optics.blur_px(np.array([0.5]))[0]
-        score = filled @ sharpness(optics.blur_px(z[None] - heights[:, None]), clear_px=clear)
+        score = filled @ sharpness(optics.blur_px(z[None] - heights[:, None]))
         score *= 100 / score.max()
         best = int(score.argmax())
         others = rng.permutation(np.delete(np.arange(len(z)), best))[: s.slices - 1]

@@ -6,6 +6,7 @@ from napari_focusstack.core.registry import Registry
 from napari_focusstack.training.recipes import (
     deblur,
     gmanet,
+    iqa,
     ldsenet,
     mmdf,
 )
@@ -18,6 +19,7 @@ for _family in (
     mmdf,
     ldsenet,
     gmanet,
+    iqa,
     deblur,
 ):
     for _recipe in _family.RECIPES:
