@@ -33,6 +33,8 @@ ARCHITECTURES = {
     "deblur_coupled": "deblur:CoupledAutoencoder",
     "deblurgan": "deblur:deblurgan",
     "deblurgan_upgraded": "deblur:deblurgan_upgraded",
+    "fusion_cnn": "fusion_cnn:FusionCnn",
+    "decision_unet": "decision_unet:DecisionUNet",
 }
 """Module of this folder and builder, by the name that cards use; imported late, since listing models loads no torch."""
 

@@ -10,6 +10,7 @@ from napari_focusstack.training.recipes import (
     ldsenet,
     mmdf,
 )
+from napari_focusstack.training.recipes import fusion, ldsenet, mmdf
 from napari_focusstack.training.recipes.base import TINY, Recipe, Trained, save_trained, train
 
 __all__ = ["RECIPES", "TINY", "Recipe", "Trained", "save_trained", "train"]
@@ -22,5 +23,6 @@ for _family in (
     iqa,
     deblur,
 ):
+for _family in (mmdf, ldsenet, fusion):
     for _recipe in _family.RECIPES:
         RECIPES.add(_recipe)

@@ -1,0 +1,73 @@
+"""Which of two slices is sharper, pixel by pixel: a U-Net after Li et al. 2020 (IEEE Sensors J. 19:9755)."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from napari_focusstack.networks.layers import LocalNorm
+
+MULTIPLE_PX = 16
+MARGIN_PX = 96
+"""What is seen beside a tile: the window of `LocalNorm`, and most of what the deepest level sees."""
+
+
+class DecisionUNet(nn.Module):
+    """A pair of slices in, a map of which one to take out; four poolings, skips at each level.
+
+    Two 3×3 convolutions with batch norm at each level, 64 to 1024 channels at the paper's width, bilinear upsampling.
+    Both slices are normalised together, by their local means and the larger deviation.
+
+    Parameters
+    ----------
+    width : float
+        Factor on all channels.
+    """
+
+    def __init__(self, *, width: float = 1.0) -> None:
+        super().__init__()
+        channels = [max(4, round(width * n)) for n in (64, 128, 256, 512, 1024)]
+        self.normalise = LocalNorm(shared=True)
+        self.down = nn.ModuleList(_block(a, b) for a, b in zip([2, *channels[:-1]], channels, strict=True))
+        self.up = nn.ModuleList(_block(a + b, a) for a, b in zip(channels[:-1], channels[1:], strict=True))
+        self.answer = nn.Conv2d(channels[0], 1, 1)
+
+    def forward(self, pair: Tensor) -> Tensor:
+        """Logit that the first slice is the sharper one.
+
+        Parameters
+        ----------
+        pair : (N, 2, Y, X) tensor
+            Two slices in any grey levels; sides multiples of `MULTIPLE_PX`.
+
+        Returns
+        -------
+        (N, 1, Y, X) tensor
+        """
+        x = self.normalise(pair)
+        skips = []
+        for level, block in enumerate(self.down):
+            x = block(functional.max_pool2d(x, 2) if level else x)
+            skips.append(x)
+        for block, skip in zip(reversed(self.up), reversed(skips[:-1]), strict=True):
+            up = functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+            x = block(torch.cat([skip, up], dim=1))
+        return cast(Tensor, self.answer(x))
+
+    def decide(self, pair: Tensor) -> Tensor:
+        """Probability at each pixel that the first slice is the sharper one; see `forward`."""
+        return torch.sigmoid(self(pair))
+
+
+def _block(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
+        nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
+    )

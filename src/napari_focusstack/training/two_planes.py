@@ -1,0 +1,203 @@
+"""Pairs of slices of one scene, one part in focus in either: what networks learn from that compare two slices.
+
+*Layers*: something near hides, with a crisp border, what lies behind; the blur of either reaches across. *Regions*: one
+plane, of which either part was blurred (as in Liu et al. 2017). *Whole*: one slice is the sharper one everywhere. The
+sharper part may be out of focus too, by less: in a series of more than two slices, those compared first often are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from napari_focusstack.training import camera
+from napari_focusstack.training.library import Sharp
+from napari_focusstack.training.scene import smooth_field
+
+Plane = NDArray[np.float32]
+BORDER_PX = 24
+"""Rim that is cut off after the blur."""
+DETAIL_PX = 9
+
+
+class PairSettings(BaseModel):
+    """What the pairs of a training are like."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    side_px: int = Field(default=96, ge=16, description="Side of a pair.")
+    kinds: tuple[float, float, float] = Field(default=(0.6, 0.2, 0.2), description="Shares of layers, regions, whole.")
+    blur_px: tuple[float, float] = Field(default=(0.8, 8.0), description="Range of the larger blur (σ, log-uniform).")
+    both_blurred: float = Field(default=0.3, ge=0, le=1, description="Share of pairs whose sharper part is blurred too.")
+    disc: float = Field(default=0.6, ge=0, le=1, description="Share of blurs by a disc; the others are Gaussian.")
+    jpeg: float = Field(default=0.2, ge=0, le=1, description="Share of slices that go through JPEG.")
+    flicker: float = Field(default=0.03, ge=0, description="Standard deviation of the light from slice to slice.")
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """K pairs of P × P pixels and their truth.
+
+    Attributes
+    ----------
+    pair : (K, 2, P, P) float32
+        As the camera gave them, 0 … 1.
+    first : (K, 1, P, P) float32
+        1 where the first slice is the sharper one, 0 where the second is.
+    evidence : (K, 1, P, P) float32
+        1 where there is detail that stands out over the noise, 0 where nothing tells.
+    """
+
+    pair: Tensor
+    first: Tensor
+    evidence: Tensor
+
+
+@dataclass(frozen=True)
+class PairData:
+    """Pairs as a recipe's data.
+
+    Attributes
+    ----------
+    settings : PairSettings
+        What the pairs are like.
+    """
+
+    settings: PairSettings
+
+    def batches(self, images: Sequence[Sharp], *, batch: int, seed: int) -> Iterator[PairBatch]:
+        """Endless batches of pairs made of these images; the same seed gives the same ones."""
+        rng = np.random.default_rng(seed)
+        generator = torch.Generator().manual_seed(seed)
+        while True:
+            scenes = [_scene(images, self.settings, rng) for _ in range(batch)]
+            yield _photographed(scenes, self.settings, rng, generator)
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """(2, P, P) light, (P, P) share of the first slice, and (P, P) detail of the sharper parts."""
+
+    light: Plane
+    first: Plane
+    detail: Plane
+
+
+def _scene(images: Sequence[Sharp], s: PairSettings, rng: np.random.Generator) -> _Scene:
+    kind = rng.choice(3, p=np.asarray(s.kinds) / sum(s.kinds))
+    side = s.side_px + 2 * BORDER_PX
+    image = images[rng.integers(len(images))]
+    lit = _Lighting(rng)
+    back = lit.apply(_crop(image, side, rng))
+    front = lit.apply(_crop(image, side, rng)) if kind == 0 else back
+    field = smooth_field(rng, (side, side), knots=int(rng.integers(4, 9)))
+    mask = np.ones_like(back) if kind == 2 else _edge(field, float(rng.uniform(0.2, 0.8)))
+    worse = float(np.exp(rng.uniform(*np.log(s.blur_px))))
+    better = worse * float(rng.uniform(0.1, 0.6)) if rng.random() < s.both_blurred else 0.0
+    disc = rng.random() < s.disc
+
+    def blur(plane: Plane, sigma: float) -> Plane:
+        return _disc(plane, 2 * sigma) if disc else _gaussian(plane, sigma)
+
+    front_seen = {sigma: (blur(front * mask, sigma), blur(mask, sigma)) for sigma in (better, worse)}
+    if kind == 0:
+        views = [
+            front_seen[near][0] + (1 - front_seen[near][1]) * blur(back, far)
+            for near, far in ((better, worse), (worse, better))
+        ]
+    else:
+        sharp, soft = blur(back, better), blur(back, worse)
+        views = [mask * sharp + (1 - mask) * soft, mask * soft + (1 - mask) * sharp]
+    if rng.random() < 0.5:
+        views, mask = views[::-1], 1 - mask
+    seen = np.where(mask > 0.5, views[0], views[1])
+    detail = _deviation(seen)
+    inner = slice(BORDER_PX, -BORDER_PX)
+    return _Scene(np.stack(views)[:, inner, inner], mask[inner, inner], detail[inner, inner])
+
+
+class _Lighting:
+    """How specimen turns to light: absorbing or glowing, strong or faint; the same for all parts of a scene."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.absorbing = rng.random() < 0.5
+        self.strength = float(np.exp(rng.uniform(np.log(0.15), np.log(1.0))))
+        self.background = float(rng.uniform(0.4, 0.9) if self.absorbing else rng.uniform(0.01, 0.3))
+
+    def apply(self, amount: Plane) -> Plane:
+        """Light, 0 … 1, of amounts of specimen."""
+        if self.absorbing:
+            light = self.background * np.exp(-1.5 * self.strength * amount)
+        else:
+            light = self.background + 0.6 * self.strength * amount
+        return np.clip(light, 0, 1).astype(np.float32)
+
+
+def _crop(image: Sharp, side: int, rng: np.random.Generator) -> Plane:
+    """A random part, turned and mirrored at random."""
+    level = image.levels[rng.integers(len(image.levels))]
+    y, x = (int(rng.integers(max(1, n - side + 1))) for n in level.shape)
+    part = level[y : y + side, x : x + side].astype(np.float32)
+    part = np.pad(part, [(0, side - n) for n in part.shape], mode="symmetric")
+    part = np.rot90(part, int(rng.integers(4)))
+    return np.ascontiguousarray(part[:, ::-1] if rng.random() < 0.5 else part)
+
+
+def _edge(field: Plane, share: float) -> Plane:
+    """1 where a field is high, over a share of the area; the border is one pixel wide."""
+    over = field - np.quantile(field, 1 - share)
+    slope = np.hypot(*np.gradient(field)) + 1e-6
+    edge: Plane = np.clip(over / slope + 0.5, 0, 1).astype(np.float32)
+    return edge
+
+
+def _gaussian(plane: Plane, sigma: float) -> Plane:
+    if sigma < 0.05:
+        return plane
+    blurred: Plane = cv2.GaussianBlur(plane, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101)
+    return blurred
+
+
+def _disc(plane: Plane, radius: float) -> Plane:
+    if radius < 0.1:
+        return plane
+    half = int(np.ceil(radius))
+    y, x = np.mgrid[-half : half + 1, -half : half + 1]
+    disc = np.clip(radius + 0.5 - np.hypot(y, x), 0, 1).astype(np.float32)
+    blurred: Plane = cv2.filter2D(plane, -1, disc / disc.sum(), borderType=cv2.BORDER_REFLECT_101)
+    return blurred
+
+
+def _deviation(plane: Plane) -> Plane:
+    """Local standard deviation over `DETAIL_PX`²."""
+    mean = cv2.blur(plane, (DETAIL_PX, DETAIL_PX))
+    deviation: Plane = np.sqrt(np.maximum(cv2.blur(plane * plane, (DETAIL_PX, DETAIL_PX)) - mean * mean, 0))
+    return deviation
+
+
+def _photographed(
+    scenes: Sequence[_Scene], s: PairSettings, rng: np.random.Generator, generator: torch.Generator
+) -> PairBatch:
+    """Flicker, noise, rounding and compression, drawn for each pair."""
+    light = torch.from_numpy(np.stack([scene.light for scene in scenes]))
+    k = len(light)
+    light = light * torch.from_numpy(np.exp(rng.normal(0, s.flicker, (k, 2, 1, 1)))).float()
+    electrons = torch.from_numpy(10 ** rng.uniform(2.7, 4.8, k)).float().repeat_interleave(2)
+    read = torch.from_numpy(rng.uniform(1, 5, k)).float().repeat_interleave(2)
+    taken = camera.expose(light.flatten(0, 1), electrons=electrons, read_noise=read, offset=0.02, generator=generator)
+    taken = camera.digitise(taken, bits=torch.from_numpy(np.where(rng.random(k) < 0.6, 8, 14).repeat(2)))
+    for i in np.flatnonzero(rng.random(k) < s.jpeg):
+        for j in (2 * i, 2 * i + 1):
+            taken[j] = camera.compress(taken[j], quality=int(rng.integers(60, 98)))
+    noise = torch.sqrt(light.mean(dim=(1, 2, 3)) / electrons[::2] + (read[::2] / electrons[::2]) ** 2)
+    detail = torch.from_numpy(np.stack([scene.detail for scene in scenes]))
+    evidence = (detail > torch.clamp(noise, min=0.002)[:, None, None]).float()
+    first = torch.from_numpy(np.stack([scene.first for scene in scenes]))
+    return PairBatch(taken.unflatten(0, (k, 2)), first[:, None], evidence[:, None])
