@@ -14,6 +14,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
 from scenes import Image, Layer, Scene, blobs, flat, slope
 
 PHOTOS = ("astronaut", "chelsea", "gravel", "camera", "coffee", "motorcycle_left", "rocket", "coins", "brick", "retina")
@@ -21,6 +22,7 @@ HELD_OUT = ("coffee", "motorcycle_left", "rocket", "coins", "brick", "retina", "
 SOURCES = ("dsb2018", "cellprofiler", "bccd")
 STACKS = {"board": ("board.ome.tif", 11), "pcb": ("pcb/pcb_004.jpg", 0)}
 KINDS = ("step", "slope", "mask")
+NOISE = 1.0
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def _pair(name: str, kind: str, images: list[Image], rng: np.random.Generator, h
     shape = images[0].shape[:2]
     opaque = np.ones(shape, np.float32)
     blur_px = float(rng.uniform(3, 12))
-    noise = {"photons": 20000.0, "read": 0.003, "flicker": 0.0}
+    noise = {"photons": 20000.0 / NOISE**2, "read": 0.003 * NOISE, "flicker": 0.0}
     if kind == "slope":
         height = slope(shape, rng, low=0, high=1, waves=1.0)
         scene = Scene(name, [Layer(images[0], opaque, height)], blur_px=blur_px, **noise)
@@ -109,7 +111,7 @@ def _masked(image: Image, near: Image, sigma: float, rng: np.random.Generator) -
     blurred = cv2.GaussianBlur(image, (0, 0), sigma)
     mask = near[..., None]
     slices = [mask * image + (1 - mask) * blurred, (1 - mask) * image + mask * blurred]
-    noisy = [255 * (s + 0.003 * rng.standard_normal(s.shape)) for s in slices]
+    noisy = [255 * (s + 0.003 * NOISE * rng.standard_normal(s.shape)) for s in slices]
     return (
         np.stack([np.clip(np.rint(s), 0, 255).astype(np.uint8) for s in noisy]),
         np.clip(np.rint(255 * image), 0, 255).astype(np.uint8),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import cast
 
 import torch
@@ -9,10 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_focusstack.networks.layers import LocalNorm
-
-MULTIPLE_PX = 16
-MARGIN_PX = 96
-"""What is seen beside a tile: the window of `LocalNorm`, and most of what the deepest level sees."""
 
 
 class DecisionUNet(nn.Module):
@@ -27,13 +24,18 @@ class DecisionUNet(nn.Module):
         Factor on all channels.
     """
 
+    margin_px = 96
+    """What is seen beside a tile: the window of `LocalNorm`, and most of what the deepest level sees."""
+    multiple_px = 16
+
     def __init__(self, *, width: float = 1.0) -> None:
         super().__init__()
         channels = [max(4, round(width * n)) for n in (64, 128, 256, 512, 1024)]
         self.normalise = LocalNorm(shared=True)
-        self.down = nn.ModuleList(_block(a, b) for a, b in zip([2, *channels[:-1]], channels, strict=True))
-        self.up = nn.ModuleList(_block(a + b, a) for a, b in zip(channels[:-1], channels[1:], strict=True))
+        self.down = nn.ModuleList(_block(a, b) for a, b in pairwise([2, *channels]))
+        self.up = nn.ModuleList(_block(a + b, a) for a, b in pairwise(channels))
         self.answer = nn.Conv2d(channels[0], 1, 1)
+        self.bytes_per_px = 4 * (4 * channels[0] + channels[1])
 
     def forward(self, pair: Tensor) -> Tensor:
         """Logit that the first slice is the sharper one.
@@ -41,7 +43,7 @@ class DecisionUNet(nn.Module):
         Parameters
         ----------
         pair : (N, 2, Y, X) tensor
-            Two slices in any grey levels; sides multiples of `MULTIPLE_PX`.
+            Two slices in any grey levels; sides multiples of `multiple_px`.
 
         Returns
         -------

@@ -12,8 +12,6 @@ from napari_focusstack.networks.layers import LocalNorm
 
 PATCH_PX = 16
 CELLS = PATCH_PX // 2
-MARGIN_PX = 64
-"""What a pixel's decision sees beside itself: the patches that hold it, their borders, and the window of `LocalNorm`."""
 
 
 class FusionCnn(nn.Module):
@@ -29,6 +27,10 @@ class FusionCnn(nn.Module):
     width : float
         Factor on all channels; 1 is the paper's (8.8 million weights).
     """
+
+    margin_px = 64
+    """What a pixel's decision sees beside itself: the patches that hold it, and the window of `LocalNorm`."""
+    multiple_px = 16
 
     def __init__(self, *, width: float = 1.0) -> None:
         super().__init__()
@@ -47,6 +49,7 @@ class FusionCnn(nn.Module):
         self.first = nn.Conv2d(c, nodes, CELLS, bias=False)
         self.second = nn.Conv2d(c, nodes, CELLS)
         self.answer = nn.Sequential(nn.ReLU(), nn.Conv2d(nodes, 1, 1))
+        self.bytes_per_px = 4 * (a + 2 * b + c)
 
     def forward(self, pair: Tensor) -> Tensor:
         """Compare normalised patches.

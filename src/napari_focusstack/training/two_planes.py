@@ -35,7 +35,7 @@ class PairSettings(BaseModel):
     side_px: int = Field(default=96, ge=16, description="Side of a pair.")
     kinds: tuple[float, float, float] = Field(default=(0.6, 0.2, 0.2), description="Shares of layers, regions, whole.")
     blur_px: tuple[float, float] = Field(default=(0.8, 8.0), description="Range of the larger blur (σ, log-uniform).")
-    both_blurred: float = Field(default=0.3, ge=0, le=1, description="Share of pairs whose sharper part is blurred too.")
+    both_blurred: float = Field(default=0.3, ge=0, le=1, description="Share of pairs sharp nowhere.")
     disc: float = Field(default=0.6, ge=0, le=1, description="Share of blurs by a disc; the others are Gaussian.")
     jpeg: float = Field(default=0.2, ge=0, le=1, description="Share of slices that go through JPEG.")
     flicker: float = Field(default=0.03, ge=0, description="Standard deviation of the light from slice to slice.")
@@ -93,7 +93,7 @@ class _Scene:
 def _scene(images: Sequence[Sharp], s: PairSettings, rng: np.random.Generator) -> _Scene:
     kind = rng.choice(3, p=np.asarray(s.kinds) / sum(s.kinds))
     side = s.side_px + 2 * BORDER_PX
-    image = images[rng.integers(len(images))]
+    image = images[int(rng.integers(len(images)))]
     lit = _Lighting(rng)
     back = lit.apply(_crop(image, side, rng))
     front = lit.apply(_crop(image, side, rng)) if kind == 0 else back
@@ -137,7 +137,7 @@ class _Lighting:
             light = self.background * np.exp(-1.5 * self.strength * amount)
         else:
             light = self.background + 0.6 * self.strength * amount
-        return np.clip(light, 0, 1).astype(np.float32)
+        return np.clip(np.asarray(light, np.float32), 0, 1)
 
 
 def _crop(image: Sharp, side: int, rng: np.random.Generator) -> Plane:
@@ -147,7 +147,8 @@ def _crop(image: Sharp, side: int, rng: np.random.Generator) -> Plane:
     part = level[y : y + side, x : x + side].astype(np.float32)
     part = np.pad(part, [(0, side - n) for n in part.shape], mode="symmetric")
     part = np.rot90(part, int(rng.integers(4)))
-    return np.ascontiguousarray(part[:, ::-1] if rng.random() < 0.5 else part)
+    crop: Plane = np.ascontiguousarray(part[:, ::-1] if rng.random() < 0.5 else part)
+    return crop
 
 
 def _edge(field: Plane, share: float) -> Plane:
@@ -200,4 +201,4 @@ def _photographed(
     detail = torch.from_numpy(np.stack([scene.detail for scene in scenes]))
     evidence = (detail > torch.clamp(noise, min=0.002)[:, None, None]).float()
     first = torch.from_numpy(np.stack([scene.first for scene in scenes]))
-    return PairBatch(taken.unflatten(0, (k, 2)), first[:, None], evidence[:, None])
+    return PairBatch(taken.reshape(light.shape), first[:, None], evidence[:, None])

@@ -6,22 +6,24 @@ from napari_focusstack.core.fusion.dsift import DSIFT
 from napari_focusstack.core.fusion.dwt import fuse_dwt
 from napari_focusstack.core.fusion.fused import Fused
 from napari_focusstack.core.fusion.guided import GFF
+from napari_focusstack.core.fusion.learned import add_networks
 from napari_focusstack.core.fusion.method import METHODS, ClassicalMethod, FusionMethod, Merged, Series
 from napari_focusstack.core.fusion.multiscale import CURVELET, DTCWT, NSCT
 from napari_focusstack.core.fusion.pyramid import fuse_pyramid
 from napari_focusstack.core.fusion.select import fuse_select
 from napari_focusstack.core.fusion.series import DEFAULT_METHOD, fuse_series
 
-__all__ = ["DEFAULT_METHOD", "METHODS", "Fused", "FusionMethod", "Merged", "Series", "fuse_series"]
+__all__ = ["DEFAULT_METHOD", "METHODS", "Fused", "FusionMethod", "Merged", "Series", "add_networks", "fuse_series"]
 
 METHODS.add(
     ClassicalMethod(
         "pyramid",
         "Soft Laplacian pyramid",
-        "Mixes the slices at every scale by how far their detail stands out over noise; best by truth on most stacks.",
+        "Mixes the slices at every scale by how far their detail stands out over noise; of two quiet slices it copies "
+        "pixels where it is clear from which. Best by truth on most stacks.",
         "Burt & Kolczynski 1993, ICCV, with soft weights",
         fuse_pyramid,
-        {"levels": 6, "noise_constant": 10.0, "shrink": 0.8, "boost": 1.25, "boost_limit": 1.5},
+        {"levels": 6, "noise_constant": 10.0, "shrink": 0.8, "boost": 1.25, "boost_limit": 1.5, "copied_noise": 0.01},
     )
 )
 METHODS.add(
@@ -49,3 +51,4 @@ METHODS.add(CURVELET)
 METHODS.add(NSCT)
 METHODS.add(GFF)
 METHODS.add(DSIFT)
+add_networks()

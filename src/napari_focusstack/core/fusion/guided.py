@@ -93,7 +93,7 @@ def fuse_gff(
         track.add(np.log(np.square(cv2.pyrDown(saliency)) + floor))
         yield Progress(i + 1, 2 * n, f"slice {i + 1} of {n}: where it is sharp")
     scale = np.float32(1 / (high - low)) if high > low else np.float32(1)
-    sums = [_Weighted(series), _Weighted(series)]
+    sums = [WeightedMean(series), WeightedMean(series)]
     for i in range(n):
         plane = series.image(i).astype(np.float32)
         guide = (series.grey(plane) - np.float32(low)) * scale
@@ -107,7 +107,7 @@ def fuse_gff(
     return Merged(sums[0].mean() + sums[1].mean(), index, peak, confidence)
 
 
-class _Weighted:
+class WeightedMean:
     """A weighted mean over the slices; plain where no slice has weight."""
 
     def __init__(self, series: Series) -> None:
@@ -115,11 +115,13 @@ class _Weighted:
         self.weight = np.zeros(series.plane_shape, np.float32)
 
     def add(self, plane: Plane32, weight: Plane32) -> None:
+        """Take a plane, (Y, X[, K]), and its (Y, X) weight."""
         weight = np.maximum(weight, np.float32(1e-6))
         self.weight += weight
         self.total += plane * (weight if plane.ndim == 2 else weight[..., None])
 
     def mean(self) -> Plane32:
+        """The mean; the sums are overwritten."""
         self.total /= self.weight if self.total.ndim == 2 else self.weight[..., None]
         return self.total
 

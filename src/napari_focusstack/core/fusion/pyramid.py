@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from napari_focusstack.core.fusion.copies import Copies
 from napari_focusstack.core.fusion.method import Merged, Plane, Plane32, Series
 from napari_focusstack.core.fusion.noise import Noise, measure_noise
 from napari_focusstack.core.fusion.sharpness import SharpnessTrack, summarise
@@ -45,7 +46,14 @@ class PyramidSettings:
 
 
 def fuse_pyramid(
-    series: Series, *, levels: int, noise_constant: float, shrink: float, boost: float, boost_limit: float
+    series: Series,
+    *,
+    levels: int,
+    noise_constant: float,
+    shrink: float,
+    boost: float,
+    boost_limit: float,
+    copied_noise: float,
 ) -> Job[Merged]:
     """Fuse by a soft Laplacian pyramid, in one pass.
 
@@ -56,6 +64,8 @@ def fuse_pyramid(
       sharpest slice and its neighbours says how much energy the peak between them would have, and coefficients are
       amplified to that.
     - coefficients that do not stand out over noise are shrunk as Wiener's filter would: ``1 - noise / energy``.
+
+    Of two quiet slices, pixels are copied wherever it is clear from which one, see `Copies`, and nothing is shrunk.
 
     Parameters
     ----------
@@ -70,14 +80,28 @@ def fuse_pyramid(
         Factor on the logarithm of the amplification towards the peak between slices; 0 leaves coefficients.
     boost_limit : float
         Largest amplification, 1 or more.
+    copied_noise : float
+        Noise, over the range of grey levels, up to which pixels of two slices are copied; from twice that on, none are.
     """
-    settings = PyramidSettings(levels, noise_constant, shrink, boost, boost_limit)
-    engine = _Pyramid(series, settings, measure_noise(series))
+    noise = measure_noise(series)
+    copied = _share_copied(noise, copied_noise) if len(series) == 2 else 0.0
+    settings = PyramidSettings(levels, noise_constant, shrink * (1 - copied), boost, boost_limit)
+    engine = _Pyramid(series, settings, noise)
+    copies = Copies()
     for i in range(len(series)):
-        engine.add(series.image(i))
+        plane = series.image(i)
+        engine.add(plane)
+        if copied:
+            copies.add(plane, engine.z[0])
         yield Progress(i + 1, len(series), f"slice {i + 1} of {len(series)}")
     index, peak, confidence = summarise(engine.tracks, series.plane_shape)
-    return Merged(engine.collapse(), index, peak, confidence)
+    merged = Merged(engine.collapse(), index, peak, confidence)
+    return copies.lay_over(merged, share=copied) if copied else merged
+
+
+def _share_copied(noise: Noise, limit: float) -> float:
+    """1 for slices as quiet as the limit, 0 from twice its noise on."""
+    return min(1.0, max(0.0, 2 - noise.guide**0.5 / (noise.span * limit))) if noise.span * limit > 0 else 0.0
 
 
 class _Pyramid:

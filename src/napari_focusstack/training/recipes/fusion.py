@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from napari_focusstack.networks import decision_unet, fusion_cnn
@@ -17,7 +18,7 @@ PATCHES_EACH = 8
 """Patches that are cut from each pair for the siamese network."""
 
 
-def _patches(network: nn.Module, batch: PairBatch) -> tuple[Tensor, Tensor]:
+def _patches(network: Any, batch: PairBatch) -> tuple[Tensor, Tensor]:
     """Patches (N, 2, 16, 16), normalised, that lie on one side of the border and hold detail; and their truth (N,)."""
     side = fusion_cnn.PATCH_PX
     pair = network.normalise(batch.pair)
@@ -36,14 +37,14 @@ def _patches(network: nn.Module, batch: PairBatch) -> tuple[Tensor, Tensor]:
     return torch.stack(images), torch.tensor(truth).float()
 
 
-def _cnn_loss(network: nn.Module, batch: PairBatch, device: torch.device) -> Tensor:
+def _cnn_loss(network: Any, batch: PairBatch, device: torch.device) -> Tensor:
     """Cross-entropy of patches."""
     patches, truth = _patches(network, batch)
     logit = network(patches.to(device)).flatten().float()
     return functional.binary_cross_entropy_with_logits(logit, truth.to(device))
 
 
-def _unet_loss(network: nn.Module, batch: PairBatch, device: torch.device) -> Tensor:
+def _unet_loss(network: Any, batch: PairBatch, device: torch.device) -> Tensor:
     """The hybrid objective: how close the map is to the truth, and how close the fused image and its gradients are.
 
     Binary cross-entropy of the map where there is evidence (a tenth of its weight elsewhere, so that the map goes on
@@ -57,10 +58,11 @@ def _unet_loss(network: nn.Module, batch: PairBatch, device: torch.device) -> Te
     a, b = network.normalise(pair).float().chunk(2, dim=1)
     error = (torch.sigmoid(logit) - first) * (a - b)
     gradients = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
-    return map_loss + error.abs().mean() + gradients
+    loss: Tensor = map_loss + error.abs().mean() + gradients
+    return loss
 
 
-def _metrics(network: nn.Module, batches: list[PairBatch], device: torch.device) -> Mapping[str, float]:
+def _metrics(network: Any, batches: list[PairBatch], device: torch.device) -> Mapping[str, float]:
     """Share of pixels with evidence that are taken from the right slice; in all, and within 5 pixels of a border."""
     right, near = [], []
     for batch in batches:
