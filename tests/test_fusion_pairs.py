@@ -5,13 +5,13 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from test_fusion_opponents import LUMA, texture
 
 from napari_focusstack.core.fusion import METHODS, Series
 from napari_focusstack.core.fusion.learned import add_networks, fuse_by_pairs, installed_methods, without_specks
 from napari_focusstack.core.progress import drain
 from napari_focusstack.core.quality import psnr, qabf
 from napari_focusstack.networks.zoo import find_models
+from test_fusion_opponents import LUMA, texture
 
 
 def scene(n: int = 2, *, colours: int = 0, noise: float = 0.0, dtype: str = "uint8") -> tuple[np.ndarray, np.ndarray]:
@@ -132,9 +132,9 @@ def test_networks_are_offered_only_where_their_weights_are(monkeypatch, tmp_path
 def test_a_trained_network_becomes_a_method(monkeypatch, tmp_path):
     pytest.importorskip("torch")
     import imageio.v3 as iio
-    from test_patches import cells
 
     from napari_focusstack.training.recipes import RECIPES, TINY, save_trained, train
+    from test_patches import cells
 
     monkeypatch.setenv("FOCUSSTACK_MODELS", str(tmp_path / "models"))
     (tmp_path / "sharp").mkdir()

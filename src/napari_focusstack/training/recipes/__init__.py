@@ -5,12 +5,12 @@ from __future__ import annotations
 from napari_focusstack.core.registry import Registry
 from napari_focusstack.training.recipes import (
     deblur,
+    fusion,
     gmanet,
     iqa,
     ldsenet,
     mmdf,
 )
-from napari_focusstack.training.recipes import fusion, ldsenet, mmdf
 from napari_focusstack.training.recipes.base import TINY, Recipe, Trained, save_trained, train
 
 __all__ = ["RECIPES", "TINY", "Recipe", "Trained", "save_trained", "train"]
@@ -22,7 +22,7 @@ for _family in (
     gmanet,
     iqa,
     deblur,
+    fusion,
 ):
-for _family in (mmdf, ldsenet, fusion):
     for _recipe in _family.RECIPES:
         RECIPES.add(_recipe)
