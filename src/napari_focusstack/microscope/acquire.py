@@ -137,9 +137,9 @@ def live(rig: Rig) -> Job[None]:
     count = 0
     while True:
         with rig.held():
-            image = rig.snap()
+            image, height = rig.snap(), rig.height_um()
         count += 1
-        yield Progress(count, count, f"{rig.height_um():.1f} µm", image)
+        yield Progress(count, count, f"{height:.1f} µm", image)
 
 
 def scan(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_focusstack.core.errors import InputError
-from napari_focusstack.microscope.rig import MISSING, Rig, RigInfo
+from napari_focusstack.microscope.rig import MISSING, Rig, RigInfo, plain_signals
 from napari_focusstack.microscope.scene import DemoScene
 
 LIMITS_UM = (-40.0, 40.0)
@@ -41,7 +41,8 @@ def connect_demo(
     except ImportError as error:
         raise InputError(MISSING) from error
     scene = scene or DemoScene()
-    core = UniMMCore()
+    with plain_signals():
+        core = UniMMCore()
     try:
         core.loadDevice("Z", "DemoCamera", "DStage")
         core.loadDevice("XY", "DemoCamera", "DXYStage")

@@ -7,6 +7,7 @@ limits; jobs hold the rig (`Rig.held`) so that two never drive it at once.
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ MISSING = (
     "Driving a microscope needs pymmcore-plus, which is not installed: "
     "install it with pip install 'napari-focusstack[acquire]'."
 )
+
+SIGNALS = "PYMM_SIGNALS_BACKEND"
 
 
 @dataclass(frozen=True)
@@ -200,6 +203,20 @@ class Rig:
                 self.core.unloadAllDevices()
 
 
+@contextlib.contextmanager
+def plain_signals() -> Iterator[None]:
+    """Cores made meanwhile have signals without Qt: Qt's belong to the thread that makes them, and workers end."""
+    before = os.environ.get(SIGNALS)
+    os.environ[SIGNALS] = "psygnal"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[SIGNALS]
+        else:
+            os.environ[SIGNALS] = before
+
+
 def connect(
     config: Path,
     *,
@@ -234,7 +251,8 @@ def connect(
         raise InputError(MISSING) from error
     if not config.is_file():
         raise InputError(f"There is no configuration '{config}': give a .cfg file of Micro-Manager.")
-    core = CMMCorePlus()
+    with plain_signals():
+        core = CMMCorePlus()
     try:
         core.loadSystemConfiguration(str(config))
     except (RuntimeError, OSError, ValueError) as error:

@@ -18,7 +18,6 @@ from napari_focusstack.training.settings import SimulationSettings
 from napari_focusstack.training.simulate import LitSpecimen, as_light, microscope, stored
 
 REACH_UM = 40.0
-"""Blur is computed for heights this far from the specimen; beyond it looks the same."""
 SLIDE_PX = 1536
 
 
@@ -64,6 +63,8 @@ class DemoScene:
         Height of the specimen where x and y are 0.
     tilt : (float, float)
         Rise in µm for each µm along y and x.
+    reach_um : float
+        Blur is computed for heights this far from the specimen; beyond it looks the same.
     seed : int
         Chance of the camera's noise.
     """
@@ -73,6 +74,7 @@ class DemoScene:
     field_px: tuple[int, int] = (512, 512)
     focus_um: float = 8.0
     tilt: tuple[float, float] = (0.006, 0.01)
+    reach_um: float = REACH_UM
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -101,7 +103,7 @@ class DemoScene:
         """(Y, X) what the camera sees with the stage at z, y, x."""
         s = self.settings
         specimen = self._specimen(round(y_um / s.pixel_um), round(x_um / s.pixel_um))
-        off = float(np.clip(z_um - self.focus_at(y_um, x_um), -REACH_UM, REACH_UM))
+        off = float(np.clip(z_um - self.focus_at(y_um, x_um), -self.reach_um, self.reach_um))
         seen = specimen.at(off).clamp(0, 1)
         taken = camera.expose(
             seen, electrons=s.electrons, read_noise=s.read_noise, offset=s.offset, generator=self._generator

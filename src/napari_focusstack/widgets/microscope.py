@@ -1,0 +1,426 @@
+"""*Microscope*: connect one, see what it sees, autofocus it, take z-stacks and scans into layers.
+
+Nothing moves until a button that moves is pressed: not when this opens, not when a microscope is connected.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.notifications import show_warning
+from napari.utils.theme import get_theme
+from numpy.typing import NDArray
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFrame, QPushButton, QScrollArea, QVBoxLayout, QWidget
+
+from napari_focusstack.core.autofocus import Focused, Seen, Step
+from napari_focusstack.core.autofocus.methods import FocusMethod, focus_methods
+from napari_focusstack.core.errors import InputError
+from napari_focusstack.core.progress import Job, Progress
+from napari_focusstack.core.stack import Stack
+from napari_focusstack.widgets.dock import DockedWidget
+from napari_focusstack.widgets.job import JobBar, JobRunner
+from napari_focusstack.widgets.layers import METADATA
+from napari_focusstack.widgets.microscope_form import ConnectForm, FocusPart, ScanPart, TakePart, Wanted
+from napari_focusstack.widgets.reader import layers_of
+
+if TYPE_CHECKING:
+    from napari_focusstack.microscope.acquire import Scan
+    from napari_focusstack.microscope.rig import Rig
+
+LIVE = "Live"
+LIVE_PAUSE_S = 0.05
+"""Between live images, at least."""
+
+
+class MicroscopeWidget(DockedWidget):
+    """The dock widget *Microscope*.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        The viewer that it works on.
+    """
+
+    def __init__(self, napari_viewer: Any, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        self.rig: Rig | None = None
+        self._live_layer: Any = None
+        self._live_job: Any = None
+        self._taken_layer: Any = None
+        self._steps: list[Step] = []
+        self._closing = False
+        self.connection = ConnectForm()
+        self.connect_bar = JobBar("Connect", tooltip="Connect the microscope; nothing moves")
+        self.disconnect_button = QPushButton("Disconnect")
+        self.disconnect_button.setToolTip("Stop the stages and let go of the microscope")
+        self.focus, self.take, self.scan = FocusPart(), TakePart(), ScanPart()
+        self.live = JobRunner(self)
+        self._lay_out()
+        self._connect_signals()
+        self._on_theme()
+        self._show_connected()
+
+    def _lay_out(self) -> None:
+        inner = QWidget()
+        column = QVBoxLayout(inner)
+        parts = (self.connection, self.connect_bar, self.disconnect_button, self.focus, self.take, self.scan)
+        for part in parts:
+            column.addWidget(part)
+        column.addStretch(1)
+        area = QScrollArea()
+        area.setWidget(inner)
+        area.setWidgetResizable(True)
+        area.setFrameShape(QFrame.Shape.NoFrame)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(area)
+
+    def _connect_signals(self) -> None:
+        self.connect_bar.requested.connect(self._on_connect)
+        self.connect_bar.runner.succeeded.connect(self._on_connected)
+        self.disconnect_button.clicked.connect(self.disconnect_rig)
+        self.focus.live_box.toggled.connect(self._on_live)
+        self.live.stepped.connect(self._on_image)
+        self.live.failed.connect(self._on_live_failed)
+        self.focus.bar.requested.connect(self._on_focus)
+        self.focus.bar.runner.succeeded.connect(self._on_focused)
+        self.focus.bar.runner.cancelled.connect(self._on_stopped)
+        self.focus.bar.runner.failed.connect(self._on_failed)
+        self.take.bar.requested.connect(self._on_take)
+        self.take.bar.runner.succeeded.connect(self._on_taken)
+        self.take.score_asked.connect(self._on_score)
+        self.take.fuse_asked.connect(self._on_fuse)
+        self.scan.bar.requested.connect(self._on_scan)
+        self.scan.bar.runner.succeeded.connect(self._on_scanned)
+        for bar in self._bars:
+            bar.runner.stepped.connect(self._on_step)
+            bar.runner.busy_changed.connect(self._on_busy)
+        self._viewer.events.theme.connect(self._on_theme)
+        self._viewer.layers.events.removed.connect(self._on_removed)
+
+    @property
+    def _bars(self) -> tuple[JobBar, JobBar, JobBar]:
+        return self.focus.bar, self.take.bar, self.scan.bar
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job that moves is running."""
+        return any(bar.runner.busy for bar in self._bars)
+
+    def shut_down(self) -> None:
+        """Stop the stages and let go: the dock is closed."""
+        self._closing = True
+        self.connect_bar.runner.cancel()
+        self.disconnect_rig()
+        self._viewer.events.theme.disconnect(self._on_theme)
+        self._viewer.layers.events.removed.disconnect(self._on_removed)
+
+    # Connecting -------------------------------------------------------------------------------------------------
+
+    def _on_connect(self) -> None:
+        self.connect_bar.runner.start(Connecting(self.connection.wanted))
+
+    def _on_connected(self, rig: Rig) -> None:
+        self.rig = rig
+        self.focus.offer(list(focus_methods()))
+        try:
+            self.take.step_um.setValue(rig.info.depth_of_field_um / 2)
+        except InputError as error:
+            show_warning(str(error))
+        self._show_connected()
+        self.focus.live_box.setChecked(True)
+
+    def disconnect_rig(self) -> None:
+        """Stop every job and the stages, and unload the devices."""
+        rig, self.rig = self.rig, None
+        for bar in self._bars:
+            bar.runner.cancel()
+        self.focus.live_box.setChecked(False)
+        self.live.cancel()
+        if rig is not None:
+            rig.disconnect()
+        if not self._closing:
+            self._show_connected()
+
+    def _show_connected(self) -> None:
+        connected = self.rig is not None
+        self.connection.setEnabled(not connected)
+        self.connect_bar.setVisible(not connected)
+        self.disconnect_button.setVisible(connected)
+        for part in (self.focus, self.take, self.scan):
+            part.setEnabled(connected)
+        self.scan.setEnabled(self.rig is not None and self.rig.has_xy)
+        if not connected:
+            self.focus.height.setText("")
+
+    # Live -------------------------------------------------------------------------------------------------------
+
+    def _on_live(self, wanted: bool) -> None:
+        if not wanted:
+            self.live.cancel()
+        elif self.rig is not None and not self.busy:
+            self._live_job = Live(self.rig)
+            self.live.start(self._live_job)
+
+    def _on_live_failed(self, _problem: str) -> None:
+        self.focus.live_box.setChecked(False)
+
+    def _on_image(self, step: Progress) -> None:
+        self.focus.height.setText(step.message)
+        if step.partial is not None:
+            self._show_image(step.partial)
+            self._live_job.shown.set()
+
+    def _show_image(self, image: NDArray[Any]) -> None:
+        """Show an image in the live layer, which is made with the first one."""
+        if self.rig is None:
+            return
+        layer = self._live_layer
+        if layer is not None and layer.data.shape == image.shape:
+            layer.data = image
+            layer.translate = self._place()
+            return
+        if layer is not None:
+            self._viewer.layers.remove(layer)
+        active = self._viewer.layers.selection.active
+        pixel = self.rig.info.pixel_um
+        self._live_layer = self._viewer.add_image(
+            image,
+            name=LIVE,
+            rgb=image.ndim == 3,
+            scale=(pixel or 1.0,) * 2,
+            units=("um" if pixel else "pixel",) * 2,
+            axis_labels=("y", "x"),
+            translate=self._place(),
+            metadata={METADATA: {"role": "live", "optics": self.rig.info.optics}},
+        )
+        if active is not None:
+            self._viewer.layers.selection.active = active
+
+    def _place(self) -> tuple[float, float]:
+        return (0.0, 0.0) if self.rig is None or self.rig.info.pixel_um is None else self.rig.place_um()
+
+    def _on_removed(self, event: Any) -> None:
+        if event.value is self._live_layer:
+            self._live_layer = None
+        if event.value is self._taken_layer:
+            self._taken_layer = None
+            self.take.allow_use(False)
+
+    # Jobs that move ---------------------------------------------------------------------------------------------
+
+    def _on_busy(self, _busy: bool) -> None:
+        """One job at a time; the live image pauses, jobs show their own."""
+        busy = self.busy
+        for bar in self._bars:
+            bar.run_button.setEnabled(not busy)
+        if busy:
+            self.live.cancel()
+        else:
+            self._on_live(self.focus.live_box.isChecked())
+
+    def _on_step(self, step: Progress) -> None:
+        if isinstance(step.partial, Seen):
+            seen = step.partial
+            if seen.step.number == 0:
+                self._steps = []
+            self._steps.append(seen.step)
+            self._show_track(found=False)
+            self.focus.verdict.setText(step.message)
+            self._show_image(seen.image)
+        elif step.partial is not None:
+            self._show_image(step.partial)
+
+    def _show_track(self, *, found: bool) -> None:
+        self.focus.track.show_track([s.seconds for s in self._steps], [s.z_um for s in self._steps], found=found)
+        if self._steps:
+            self.focus.height.setText(f"{self._steps[-1].z_um:.1f} µm")
+
+    @property
+    def _method(self) -> FocusMethod:
+        return focus_methods()[str(self.focus.method_box.currentData())]
+
+    def _on_focus(self) -> None:
+        if self.rig is not None:
+            self.focus.verdict.setText("")
+            self.focus.bar.runner.start(Focusing(self.rig, self._method))
+
+    def _on_focused(self, result: Focused) -> None:
+        self._steps = list(result.steps)
+        self._show_track(found=result.found)
+        where = f"In focus at {result.z_um:.2f} µm" if result.found else f"Not found; back at {result.z_um:.2f} µm"
+        self.focus.verdict.setText(f"{where}: {len(result.steps)} images, {result.seconds:.1f} s. {result.reason}")
+        self.focus.height.setText(f"{result.z_um:.1f} µm")
+
+    def _on_stopped(self) -> None:
+        self.focus.verdict.setText("Stopped; the stage stays where it is.")
+
+    def _on_failed(self, problem: str) -> None:
+        self.focus.verdict.setText(problem)
+
+    def _on_take(self) -> None:
+        if self.rig is not None:
+            self.take.bar.runner.start(Taking(self.rig, self.take.range_um.value(), self.take.step_um.value()))
+
+    def _on_taken(self, stack: Stack) -> None:
+        self._taken_layer = self._add(stack, self._place())
+        self.take.allow_use(True)
+
+    def _add(self, stack: Stack, place: tuple[float, float]) -> Any:
+        """Add a stack as a layer, where the stage saw it."""
+        ((data, kwargs, _),) = layers_of(stack)
+        kwargs["translate"] = (*kwargs["translate"][:-2], *place)
+        layer = self._viewer.add_image(data, **kwargs)
+        self._viewer.dims.axis_labels = (*self._viewer.dims.axis_labels[: -layer.ndim], *layer.axis_labels)
+        if "Z" in stack.axes:
+            at = self._viewer.dims.ndim - 3
+            self._viewer.dims.set_current_step(at, stack.n_slices // 2)
+        return layer
+
+    def _on_scan(self) -> None:
+        if self.rig is None:
+            return
+        part = self.scan
+        plan = (self.take.range_um.value(), self.take.step_um.value()) if part.stacks_box.isChecked() else None
+        method = self._method if part.refocus_box.isChecked() else None
+        grid = part.rows.value(), part.columns.value(), part.overlap.value()
+        part.bar.runner.start(Scanning(self.rig, grid, method, plan))
+
+    def _on_scanned(self, taken: Scan) -> None:
+        corner = float(taken.corner_um[0]), float(taken.corner_um[1])
+        layer = self._add(taken.mosaic(), corner)
+        if "Z" in taken.stack.axes:
+            layer = self._add(taken.stack, corner)
+        layer.metadata[METADATA] |= {"places_um": taken.places_um.tolist(), "heights_um": taken.heights_um.tolist()}
+        lost = taken.found.count(False) if self.scan.refocus_box.isChecked() else 0
+        heights = f"focus from {taken.heights_um.min():.1f} to {taken.heights_um.max():.1f} µm"
+        self.focus.verdict.setText(
+            f"{len(taken.found)} fields, {heights}" + (f"; not found in {lost} of them." if lost else ".")
+        )
+
+    def _on_score(self) -> None:
+        from napari_focusstack.widgets import commands
+
+        self._viewer.layers.selection.active = self._taken_layer
+        commands.score_layer()
+
+    def _on_fuse(self) -> None:
+        from napari_focusstack.widgets import commands
+
+        self._viewer.layers.selection.active = self._taken_layer
+        commands.fuse_layer()
+
+    def _on_theme(self, event: Any = None) -> None:
+        theme = get_theme(self._viewer.theme)
+        self.focus.track.set_colours(background=theme.background.as_hex(), text=theme.text.as_hex())
+
+
+class Connecting:
+    """Makes the job that connects a microscope."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self.wanted = wanted
+
+    def __call__(self) -> Job[Rig]:
+        """Run in the worker's thread, where the imports belong."""
+        w = self.wanted
+        yield Progress(0, 1, "connecting")
+        if w.config is None:
+            from napari_focusstack.microscope.demo import connect_demo
+
+            rig = connect_demo(limits_um=w.limits_um)
+        else:
+            from napari_focusstack.microscope.rig import connect
+
+            rig = connect(w.config, limits_um=w.limits_um, optics=w.optics, pixel_um=w.pixel_um, toward=w.toward)
+        try:
+            yield Progress(1, 1, "connected")
+        except GeneratorExit:
+            rig.disconnect()
+            raise
+        return rig
+
+
+class Live:
+    """Makes the job that shows what the camera sees.
+
+    Attributes
+    ----------
+    shown : Event
+        Set it once an image is on the screen: the next one is taken then, so that none pile up.
+    """
+
+    def __init__(self, rig: Rig) -> None:
+        self.rig, self.shown = rig, threading.Event()
+
+    def __call__(self) -> Job[None]:
+        """Run in the worker's thread."""
+        from napari_focusstack.microscope.acquire import live
+
+        with contextlib.closing(live(self.rig)) as images:
+            for step in images:
+                self.shown.clear()
+                yield step
+                time.sleep(LIVE_PAUSE_S)
+                while not self.shown.wait(LIVE_PAUSE_S):
+                    yield Progress(step.done, step.total, step.message)
+
+
+class Focusing:
+    """Makes the job of *Autofocus*."""
+
+    def __init__(self, rig: Rig, method: FocusMethod) -> None:
+        self.rig, self.method = rig, method
+
+    def __call__(self) -> Job[Focused]:
+        """Run in the worker's thread."""
+        from napari_focusstack.microscope.autofocus import autofocus
+
+        return autofocus(self.rig, self.method)
+
+
+class Taking:
+    """Makes the job of *Take z-stack*."""
+
+    def __init__(self, rig: Rig, range_um: float, step_um: float) -> None:
+        self.rig, self.range_um, self.step_um = rig, range_um, step_um
+
+    def __call__(self) -> Job[Stack]:
+        """Run in the worker's thread."""
+        from napari_focusstack.microscope.acquire import z_plan, z_stack
+
+        return z_stack(self.rig, z_plan(self.range_um, self.step_um))
+
+
+class Scanning:
+    """Makes the job of *Scan*."""
+
+    def __init__(
+        self,
+        rig: Rig,
+        grid: tuple[int, int, float],
+        method: FocusMethod | None,
+        plan: tuple[float, float] | None,
+    ) -> None:
+        self.rig, self.grid, self.method, self.plan = rig, grid, method, plan
+
+    def __call__(self) -> Job[Scan]:
+        """Run in the worker's thread."""
+        from napari_focusstack.microscope import acquire
+
+        rows, columns, overlap = self.grid
+        grid = acquire.grid_plan(self.rig, rows=rows, columns=columns, overlap_percent=overlap)
+        plan = None if self.plan is None else acquire.z_plan(*self.plan)
+        return acquire.scan(self.rig, grid, focus=None if self.method is None else self._focus, plan=plan)
+
+    def _focus(self) -> Job[Focused]:
+        from napari_focusstack.microscope.autofocus import autofocus
+
+        assert self.method is not None
+        return autofocus(self.rig, self.method)

@@ -1,0 +1,254 @@
+"""The forms of *Microscope*: what to connect, and what to take. Fields only; they move nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QFileDialog,
+    QFormLayout,
+    QGridLayout,
+    QGroupBox,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_focusstack.core.autofocus.methods import FocusMethod
+from napari_focusstack.core.stack import Optics
+from napari_focusstack.widgets.job import JobBar
+from napari_focusstack.widgets.track import TrackPlot
+
+DEMO, CONFIG = "Demo microscope", "Micro-Manager configuration…"
+DEMO_LIMITS = (-40.0, 40.0)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to connect.
+
+    Attributes
+    ----------
+    config : Path or None
+        A Micro-Manager configuration; None: the demo microscope.
+    limits_um : (float, float)
+        Travel limits.
+    optics : Optics
+        Of a configuration.
+    pixel_um : float or None
+        In the place of the configuration's.
+    toward : {1, -1} or None
+        In the place of the configuration's.
+    """
+
+    config: Path | None
+    limits_um: tuple[float, float]
+    optics: Optics
+    pixel_um: float | None
+    toward: Literal[1, -1] | None
+
+
+class ConnectForm(QWidget):
+    """Which microscope, its limits, and what Micro-Manager does not know of it."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.config: Path | None = None
+        self.kind_box = QComboBox()
+        self.kind_box.addItems([DEMO, CONFIG])
+        self.kind_box.setToolTip("What to connect: the demo microscope needs no hardware")
+        self.kind_box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.low = length("Lowest height that the stage may go to", -1e5, 1e5, DEMO_LIMITS[0])
+        self.high = length("Highest height that the stage may go to", -1e5, 1e5, DEMO_LIMITS[1])
+        self.na = number("Numerical aperture of the objective", 1.7, decimals=3)
+        self.wavelength_nm = number("Wavelength of the light that makes the image", 2000, decimals=0)
+        self.wavelength_nm.setSuffix(" nm")
+        self.pixel_um = number("Size of a pixel in the specimen; ? takes the configuration's", 1000, decimals=4)
+        self.pixel_um.setSuffix(" µm")
+        self.toward_box = QComboBox()
+        for text, sign in (("as configured", None), ("up (rising z)", 1), ("down (falling z)", -1)):
+            self.toward_box.addItem(text, sign)
+        self.toward_box.setToolTip("Which way the stage brings objective and specimen together")
+        self.lens = QWidget()
+        lens = QFormLayout(self.lens)
+        lens.setContentsMargins(0, 0, 0, 0)
+        for label, box in (
+            ("NA", self.na),
+            ("Wavelength", self.wavelength_nm),
+            ("Pixel", self.pixel_um),
+            ("Together", self.toward_box),
+        ):
+            lens.addRow(label, box)
+        limits = QHBoxLayout()
+        limits.addWidget(self.low)
+        limits.addWidget(QLabel("to"))
+        limits.addWidget(self.high)
+        form = QFormLayout(self)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.addRow("Microscope", self.kind_box)
+        form.addRow(self.lens)
+        form.addRow("Limits", limits)
+        self.lens.hide()
+        self.kind_box.activated.connect(self._on_kind)
+
+    @property
+    def wanted(self) -> Wanted:
+        """What the form says."""
+        return Wanted(
+            self.config,
+            (self.low.value(), self.high.value()),
+            Optics(na=self.na.value() or None, wavelength_um=self.wavelength_nm.value() / 1000 or None),
+            self.pixel_um.value() or None,
+            self.toward_box.currentData(),
+        )
+
+    def choose(self, config: Path | None) -> None:
+        """Choose a configuration, or the demo microscope."""
+        self.config = config
+        self.kind_box.setItemText(1, CONFIG if config is None else config.name)
+        self.kind_box.setCurrentIndex(int(config is not None))
+        self.lens.setVisible(config is not None)
+
+    def _on_kind(self, index: int) -> None:
+        if index == 0:
+            self.choose(None)
+            return
+        title = "Choose a Micro-Manager configuration"
+        path, _ = QFileDialog.getOpenFileName(self, title, str(self.config or ""), "Configurations (*.cfg)")
+        self.choose(Path(path) if path else self.config)
+
+
+class FocusPart(QGroupBox):
+    """Autofocus: the way to find focus, its button, the track, the verdict."""
+
+    def __init__(self) -> None:
+        super().__init__("Focus")
+        self.live_box = QCheckBox("Live")
+        self.live_box.setToolTip("Show what the camera sees; moves nothing")
+        self.height = QLabel()
+        self.height.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        self.method_box = QComboBox()
+        self.method_box.setToolTip("How to find focus; networks are offered where their weights are installed")
+        self.method_box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.bar = JobBar("Autofocus", tooltip="Bring the specimen into focus, within the limits")
+        self.bar.cancel_button.setToolTip("Stop the stage at once")
+        self.track = TrackPlot()
+        self.verdict = QLabel()
+        self.verdict.setWordWrap(True)
+        row = QHBoxLayout()
+        row.addWidget(self.live_box)
+        row.addWidget(self.height, 1)
+        column = QVBoxLayout(self)
+        column.addLayout(row)
+        for widget in (self.method_box, self.bar, self.track, self.verdict):
+            column.addWidget(widget)
+
+    def offer(self, methods: Sequence[FocusMethod]) -> None:
+        """Fill the list, keeping the choice."""
+        chosen = self.method_box.currentData()
+        self.method_box.clear()
+        for method in methods:
+            self.method_box.addItem(method.title, method.name)
+        self.method_box.setCurrentIndex(max(self.method_box.findData(chosen), 0))
+
+
+class TakePart(QGroupBox):
+    """A z-stack around where the stage stands, and what to do with it."""
+
+    score_asked = Signal()
+    fuse_asked = Signal()
+
+    def __init__(self) -> None:
+        super().__init__("Z-stack around focus")
+        self.range_um = length("From the lowest to the highest slice", 0.1, 1e4, 20.0)
+        self.step_um = length("Distance of the slices", 0.01, 1e3, 1.0, decimals=2)
+        self.bar = JobBar("Take z-stack", tooltip="Take slices around where the stage stands, into a layer")
+        self.bar.cancel_button.setToolTip("Stop the stage at once")
+        self.score_button, self.fuse_button = QPushButton("Score it"), QPushButton("Fuse it")
+        self.score_button.setToolTip("Open Focus with the stack, and score its slices")
+        self.fuse_button.setToolTip("Open Fuse with the stack")
+        grid = QGridLayout(self)
+        for column, (label, box) in enumerate((("Range", self.range_um), ("Step", self.step_um))):
+            grid.addWidget(QLabel(label), 0, 2 * column)
+            grid.addWidget(box, 0, 2 * column + 1)
+            grid.setColumnStretch(2 * column + 1, 1)
+        grid.addWidget(self.bar, 1, 0, 1, 4)
+        grid.addWidget(self.score_button, 2, 0, 1, 2)
+        grid.addWidget(self.fuse_button, 2, 2, 1, 2)
+        self.allow_use(False)
+        self.score_button.clicked.connect(self.score_asked)
+        self.fuse_button.clicked.connect(self.fuse_asked)
+
+    def allow_use(self, there: bool) -> None:
+        """Whether there is a stack to score and fuse."""
+        self.score_button.setEnabled(there)
+        self.fuse_button.setEnabled(there)
+
+
+class ScanPart(QGroupBox):
+    """A grid of fields."""
+
+    def __init__(self) -> None:
+        super().__init__("Scan")
+        self.rows, self.columns = count("Fields along y"), count("Fields along x")
+        self.overlap = length("Overlap of neighbouring fields", 0, 80, 10.0, decimals=0)
+        self.overlap.setSuffix(" %")
+        self.refocus_box = QCheckBox("Refocus at each field")
+        self.refocus_box.setChecked(True)
+        self.stacks_box = QCheckBox("Z-stacks")
+        self.stacks_box.setToolTip("Take a z-stack of each field, with the range and step above")
+        self.bar = JobBar("Scan", tooltip="Visit a grid of fields around where the stage stands, then go back")
+        self.bar.cancel_button.setToolTip("Stop the stages at once")
+        fields = QHBoxLayout()
+        for widget in (self.rows, QLabel("×"), self.columns, QLabel("fields, overlap"), self.overlap):
+            fields.addWidget(widget)
+        boxes = QHBoxLayout()
+        boxes.addWidget(self.refocus_box)
+        boxes.addWidget(self.stacks_box)
+        column = QVBoxLayout(self)
+        column.addLayout(fields)
+        column.addLayout(boxes)
+        column.addWidget(self.bar)
+
+
+def length(tooltip: str, low: float, high: float, value: float, *, decimals: int = 1) -> QDoubleSpinBox:
+    """A field for µm."""
+    box = QDoubleSpinBox()
+    box.setDecimals(decimals)
+    box.setRange(low, high)
+    box.setValue(value)
+    box.setSuffix(" µm")
+    box.setToolTip(tooltip)
+    box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+    box.setMinimumWidth(64)
+    return box
+
+
+def number(tooltip: str, most: float, *, decimals: int) -> QDoubleSpinBox:
+    """A field that may be left unknown."""
+    box = QDoubleSpinBox()
+    box.setDecimals(decimals)
+    box.setRange(0, most)
+    box.setSpecialValueText("?")
+    box.setToolTip(tooltip)
+    return box
+
+
+def count(tooltip: str) -> QSpinBox:
+    """A field for a number of fields."""
+    box = QSpinBox()
+    box.setRange(1, 200)
+    box.setValue(2)
+    box.setToolTip(tooltip)
+    return box

@@ -1,0 +1,185 @@
+"""The Microscope widget in a window, with the demo microscope."""
+
+from __future__ import annotations
+
+import gc
+import time
+import weakref
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QCoreApplication
+
+pytest.importorskip("pymmcore_plus", reason="needs the extra 'acquire'")
+pytest.importorskip("mm_test_adapters", reason="needs the extra 'acquire'")
+
+from napari_focusstack.microscope import demo
+from napari_focusstack.microscope.scene import DemoScene
+from napari_focusstack.widgets.layers import stack_of
+
+
+@pytest.fixture
+def scene(monkeypatch):
+    """A small field, on the slide of every demo microscope that is connected."""
+    scene = DemoScene(field_px=(256, 256))
+    monkeypatch.setattr(demo, "DemoScene", lambda: scene)
+    return scene
+
+
+@pytest.fixture
+def viewer(make_napari_viewer):
+    return make_napari_viewer()
+
+
+@pytest.fixture
+def widget(viewer, scene):
+    _, widget = viewer.window.add_plugin_dock_widget("napari-focusstack", "Microscope")
+    yield widget
+    widget.disconnect_rig()
+
+
+@pytest.fixture
+def connected(widget, qtbot):
+    widget.connect_bar.run_button.click()
+    qtbot.waitUntil(lambda: widget.rig is not None, timeout=20_000)
+    return widget
+
+
+def run(bar, qtbot):
+    bar.run_button.click()
+    qtbot.waitUntil(lambda: not bar.runner.busy, timeout=30_000)
+
+
+def test_opening_connects_and_moves_nothing(widget, viewer):
+    assert widget.rig is None
+    assert len(viewer.layers) == 0
+    for part in (widget.focus, widget.take, widget.scan):
+        assert not part.isEnabled()
+
+
+def test_connecting_shows_a_live_image_and_moves_nothing(connected, viewer, qtbot):
+    qtbot.waitUntil(lambda: "Live" in viewer.layers, timeout=10_000)
+    first = viewer.layers["Live"].data
+    qtbot.waitUntil(lambda: viewer.layers["Live"].data is not first, timeout=10_000)
+    assert connected.rig.height_um() == 0
+    assert tuple(viewer.layers["Live"].scale) == pytest.approx((0.325, 0.325))
+    connected.focus.live_box.setChecked(False)
+    assert not connected.live.busy
+
+
+def test_autofocus_shows_its_way_and_its_verdict(connected, scene, qtbot):
+    run(connected.focus.bar, qtbot)
+    assert abs(connected.rig.height_um() - scene.focus_um) <= scene.depth_of_field_um / 2
+    assert "In focus at" in connected.focus.verdict.text()
+    assert len(connected._steps) > 3
+    assert connected.focus.track._ring.isVisible()
+
+
+def test_a_z_stack_becomes_a_calibrated_layer_to_score_and_fuse(connected, viewer, scene, qtbot):
+    run(connected.focus.bar, qtbot)
+    connected.take.range_um.setValue(8)
+    connected.take.step_um.setValue(2)
+    assert not connected.take.score_button.isEnabled()
+    run(connected.take.bar, qtbot)
+    stack = stack_of(viewer.layers["Demo microscope"])
+    assert stack.axes == "ZYX"
+    assert stack.n_slices == 5
+    assert stack.heights_um[2] == pytest.approx(connected.rig.height_um())
+    assert stack.optics == scene.optics
+    connected.focus.live_box.setChecked(False)
+    connected.take.score_button.click()
+    focus = viewer.window.dock_widgets["Focus (Focus Stack)"]
+    qtbot.waitUntil(lambda: focus.scored is not None, timeout=20_000)
+    assert focus.scored.report.decision.best == 2
+    connected.take.fuse_button.click()
+    fuse = viewer.window.dock_widgets["Fuse (Focus Stack)"]
+    assert fuse.layer is viewer.layers["Demo microscope"]
+
+
+def test_a_scan_becomes_a_mosaic(connected, viewer, scene, qtbot):
+    connected.scan.rows.setValue(1)
+    run(connected.scan.bar, qtbot)
+    mosaic = viewer.layers["mosaic"]
+    assert mosaic.data.shape[0] == 256
+    assert 400 < mosaic.data.shape[1] < 512
+    places = np.array(mosaic.metadata["napari_focusstack"]["places_um"])
+    assert mosaic.translate == pytest.approx(places.min(axis=0))
+    heights = mosaic.metadata["napari_focusstack"]["heights_um"]
+    truth = [scene.focus_at(y, x) for y, x in places]
+    assert np.abs(np.subtract(heights, truth)).max() <= scene.depth_of_field_um / 2
+
+
+def test_cancel_stops_and_leaves_the_stage_where_it_is(connected, scene, qtbot, monkeypatch):
+    render = scene.image
+    monkeypatch.setattr(scene, "image", lambda *a, **k: (time.sleep(0.05), render(*a, **k))[1])
+    stops = []
+    stop = connected.rig.stop
+    monkeypatch.setattr(connected.rig, "stop", lambda: (stops.append(1), stop()))
+    connected.focus.bar.run_button.click()
+    qtbot.waitUntil(lambda: len(connected._steps) >= 2, timeout=10_000)
+    connected.focus.bar.cancel_button.click()
+    qtbot.waitUntil(lambda: bool(stops), timeout=10_000)
+    assert not connected.rig.moving()
+    assert connected.rig.limits_um[0] <= connected.rig.height_um() <= connected.rig.limits_um[1]
+    assert "Stopped" in connected.focus.verdict.text()
+
+
+def test_one_job_at_a_time(connected, qtbot):
+    connected.scan.bar.run_button.click()
+    assert not connected.focus.bar.run_button.isEnabled()
+    assert not connected.take.bar.run_button.isEnabled()
+    connected.scan.bar.cancel_button.click()
+    assert connected.focus.bar.run_button.isEnabled()
+
+
+def test_a_camera_that_fails_is_told(connected, scene, qtbot, notes, monkeypatch):
+    connected.focus.live_box.setChecked(False)
+    QCoreApplication.processEvents()
+
+    def fail(*args, **kwargs):
+        raise RuntimeError("the camera fell off")
+
+    monkeypatch.setattr(scene, "image", fail)
+    run(connected.focus.bar, qtbot)
+    assert any("fell off" in note for note in notes)
+    assert connected.rig.height_um() == 0
+
+
+def test_a_stack_beyond_the_limits_is_refused_in_a_sentence(connected, notes, qtbot):
+    connected.take.range_um.setValue(200)
+    run(connected.take.bar, qtbot)
+    assert any("nothing was moved" in note for note in notes)
+    assert connected.rig.height_um() == 0
+
+
+def test_a_configuration_that_can_t_be_loaded_is_told(widget, tmp_path, notes, qtbot):
+    config = tmp_path / "mine.cfg"
+    config.write_text("Device,Z,NoSuchAdapter,Stage\n")
+    widget.connection.choose(config)
+    assert widget.connection.lens.isVisibleTo(widget)
+    run(widget.connect_bar, qtbot)
+    assert widget.rig is None
+    assert any("mine.cfg" in note for note in notes)
+
+
+def test_closing_the_dock_lets_go_of_the_microscope(viewer, scene, qtbot):
+    # Not by the fixture: pytest would keep the widget alive after napari has let it go.
+    widget = viewer.window.add_plugin_dock_widget("napari-focusstack", "Microscope")[1]
+    widget.connect_bar.run_button.click()
+    gone = weakref.ref(widget)
+    qtbot.waitUntil(lambda: gone().rig is not None, timeout=20_000)
+    rig = widget.rig
+    viewer.window.remove_dock_widget(widget)
+    assert rig.core.getLoadedDevices() == ("Core",)
+    del widget
+    qtbot.wait(100)
+    gc.collect()
+    assert gone() is None
+
+
+def test_disconnect_and_connect_again(connected, qtbot):
+    connected.disconnect_button.click()
+    assert connected.rig is None
+    assert not connected.focus.isEnabled()
+    connected.connect_bar.run_button.click()
+    qtbot.waitUntil(lambda: connected.rig is not None, timeout=20_000)
