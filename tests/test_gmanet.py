@@ -219,3 +219,16 @@ def test_the_paper_sized_network_overfits_one_batch():
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.6 * losses[0]
     assert outputs.score.argmax() == 0
+
+
+def test_weights_that_do_not_fit_are_refused_in_a_sentence(tmp_path):
+    from napari_focusstack.core.errors import InputError
+    from napari_focusstack.training.recipes import RECIPES
+    from napari_focusstack.training.recipes.base import _fill
+
+    (tmp_path / "vgg.pth").write_bytes(b"nothing")
+    recipe = RECIPES["gmanet"]
+    with pytest.raises(InputError, match="ImageNet"):
+        _fill(recipe.build(width=0.0625, **recipe.arguments), tmp_path / "vgg.pth")
+    with pytest.raises(InputError, match="without VGG16"):
+        _fill(torch.nn.Linear(2, 2), tmp_path / "vgg.pth")

@@ -155,6 +155,10 @@ def train(
         float | None, typer.Option(min=0.05, help="Width of the network; 1 is the paper's.", show_default=False)
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    imagenet: Annotated[
+        Path | None,
+        typer.Option(help="torchvision's VGG16 weights (.pth), to start gmanet_paper from.", show_default=False),
+    ] = None,
     as_json: opt.Json = False,
     verbose: opt.Verbose = False,
 ) -> None:
@@ -187,6 +191,7 @@ def train(
         width=width,
         limit=8 if tiny else None,
         device=choose_device(device),
+        imagenet=imagenet,
     )
     trained = run(job, verbose=verbose)
     best = trained.fitted.history[trained.fitted.best_epoch - 1]

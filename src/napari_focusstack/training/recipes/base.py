@@ -6,6 +6,7 @@ import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +16,8 @@ from torch import Tensor, nn
 
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.progress import Job, Progress, relay
+from napari_focusstack.networks.gmanet import GMANet
+from napari_focusstack.networks.imagenet import load_imagenet
 from napari_focusstack.networks.zoo import save_model, user_folder
 from napari_focusstack.training import library
 from napari_focusstack.training.fit import EpochRecord, FitSettings, Fitted, Task, by_validation, fit
@@ -125,6 +128,7 @@ def train(
     width: float | None = None,
     limit: int | None = None,
     device: torch.device | None = None,
+    imagenet: Path | None = None,
 ) -> Job[Trained]:
     """Train a recipe's network on a folder of sharp images.
 
@@ -146,11 +150,13 @@ def train(
         At most so many images of each source.
     device : torch.device
         Where the network computes, the CPU where not given; the simulation runs on the CPU.
+    imagenet : Path, optional
+        torchvision's file of VGG16's weights, to start GMANet's backbone from.
 
     Raises
     ------
     InputError
-        If there are fewer than two images.
+        If there are fewer than two images, or the file of weights does not fit the network.
     """
     settings, device = settings or recipe.fit, device or torch.device("cpu")
     width = recipe.width if width is None else width
@@ -167,6 +173,8 @@ def train(
         network = stage.build(width=width, **stage.arguments)
         if start:
             network.load_state_dict(start)
+        elif imagenet is not None:
+            _fill(network, imagenet)
         how = stage.fit.model_copy(update=changed)
         task = _task(stage, training, validation, batch=how.batch)
         where = folder if stage is recipe else folder / stage.name
@@ -202,6 +210,15 @@ def _task(
         return lambda seed: recipe.data.batches(of, batch=batch, seed=seed)
 
     return Task(batches(training), batches(validation), recipe.loss, recipe.metrics, recipe.rank)
+
+
+def _fill(network: nn.Module, imagenet: Path) -> None:
+    if not isinstance(network, GMANet):
+        raise InputError("Weights of ImageNet were given to a network without VGG16: leave them out.")
+    try:
+        load_imagenet(network, imagenet)
+    except (ValueError, OSError, RuntimeError, UnpicklingError) as error:
+        raise InputError(f"The weights of ImageNet can't be used: {error}.") from error
 
 
 def save_trained(

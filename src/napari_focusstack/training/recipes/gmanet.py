@@ -110,4 +110,25 @@ _L1 = replace(
     before=_L0,
     rank=least("l_score"),
 )
-RECIPES = (_L0, _L1)
+_PAPER_DATA = SeriesData(SeriesSettings(field_px=1024, crop_px=512, blocks_px=(32,)))
+_PAPER_FIT = FitSettings(epochs=70, steps=621, batch=7, valid_steps=207, patience=70, learning_rate=1e-5)
+_PAPER_L0 = replace(
+    _L0,
+    name="gmanet_paper_l0",
+    title="GMANet in the paper's size, without attention",
+    data=_PAPER_DATA,
+    fit=_PAPER_FIT,
+    arguments={"attended": 0, "channels": 3},
+    width=1.0,
+)
+_PAPER = replace(
+    _PAPER_L0,
+    name="gmanet_paper",
+    title="GMANet in the paper's size",
+    fit=_PAPER_FIT.model_copy(update={"epochs": 40, "patience": 40}),
+    arguments={"attended": 1, "channels": 3},
+    before=_PAPER_L0,
+    rank=least("l_score"),
+)
+RECIPES = (_L0, _L1, _PAPER_L0, _PAPER)
+"""The bundled network, and the paper's size with the paper's training, for a graphics card and ImageNet's weights."""
