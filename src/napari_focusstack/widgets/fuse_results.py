@@ -16,6 +16,7 @@ from napari_focusstack.io.provenance import NOT_FOR_QUANTIFICATION
 from napari_focusstack.io.write import write_text
 from napari_focusstack.widgets.export import ExportDialog, propose_path
 from napari_focusstack.widgets.fuse_busy import BusyLine
+from napari_focusstack.widgets.fuse_quality import QualityPanel
 from napari_focusstack.widgets.fuse_run import (
     FuseResult,
     Made,
@@ -71,6 +72,12 @@ class ResultPanel(QWidget):
         self.retouch_note.setWordWrap(True)
         self.look_box = QCheckBox("Look at the slice beneath")
         self.look_box.setToolTip("Hide the fused image while you look for the slice that is right")
+        self.quality_button = QPushButton("Quality")
+        self.quality_button.setCheckable(True)
+        self.quality_button.setToolTip(
+            "Rate the fused image: against its slices, and against a sharp image of the same scene if you have one"
+        )
+        self.quality = QualityPanel(viewer)
         self.busy = BusyLine(self.runner)
 
         layout = QVBoxLayout(self)
@@ -78,18 +85,21 @@ class ResultPanel(QWidget):
         layout.addWidget(self.title)
         layout.addWidget(self.note)
         grid = QGridLayout()
-        for i, button in enumerate((self.export_button, self.recipe_button, self.values_button, self.retouch_button)):
+        buttons = (self.export_button, self.recipe_button, self.values_button, self.retouch_button, self.quality_button)
+        for i, button in enumerate(buttons):
             grid.addWidget(button, i // 2, i % 2)
         layout.addLayout(grid)
         layout.addWidget(self.busy)
         layout.addWidget(self.retouch_note)
         layout.addWidget(self.look_box)
+        layout.addWidget(self.quality)
 
         self.export_button.clicked.connect(self._on_export)
         self.recipe_button.clicked.connect(self._on_recipe)
         self.values_button.clicked.connect(self._on_values)
         self.retouch_button.clicked.connect(self._on_retouch)
         self.look_box.toggled.connect(self._on_look)
+        self.quality_button.toggled.connect(self._on_quality)
         self.runner.succeeded.connect(self._on_done)
         self.runner.failed.connect(self.refresh)
         self.runner.cancelled.connect(self.refresh)
@@ -173,6 +183,7 @@ class ResultPanel(QWidget):
     def shut_down(self) -> None:
         """Stop what runs and let go of the viewer."""
         self.runner.cancel()
+        self.quality.bar.runner.cancel()
         self._turn.stop()
         self._waiting.clear()
         self.stop_retouching()
@@ -192,6 +203,7 @@ class ResultPanel(QWidget):
             self.retouch_button.setToolTip(
                 "Paint slices over the fused image" if single else "Fuse one time point by itself to retouch it"
             )
+        self.quality.show_for(made)
 
     # Export -----------------------------------------------------------------------------------------------------
 
@@ -273,6 +285,9 @@ class ResultPanel(QWidget):
                 f"The brush paints <b>slice {self.retoucher.slice}</b>{reading}: the z slider chooses it. Ctrl-Z takes "
                 "a stroke back, the eraser gives the fused pixels back."
             )
+
+    def _on_quality(self, wanted: bool) -> None:
+        self.quality.setVisible(wanted)
 
     def _on_look(self, looking: bool) -> None:
         if self.retoucher is not None:

@@ -54,6 +54,7 @@ def assess(
     sources: Stack | None = None,
     reference: Image | None = None,
     metrics: Sequence[str] | None = None,
+    slices: Sequence[int] | None = None,
 ) -> Job[tuple[Quality, ...]]:
     """Rate a fused image by every metric that what is given allows, as a job; one slice in memory at a time.
 
@@ -67,6 +68,8 @@ def assess(
         An image of the same scene that is sharp everywhere, of the fused image's shape.
     metrics : sequence of str, optional
         Names in `METRICS`; all of them by default. Those that lack what they need are left out.
+    slices : sequence of int, optional
+        The slices of `sources` that were fused; all by default.
 
     Returns
     -------
@@ -95,12 +98,12 @@ def assess(
         elif sources is not None:
             work.append((metric, metric.begin(fused), "sources"))
     if sources is not None:
-        n = sources.n_slices
-        for z in range(n):
+        chosen_slices = range(sources.n_slices) if slices is None else slices
+        for done, z in enumerate(chosen_slices, 1):
             plane = sources.plane(z)
             check_pair(fused, plane)
             for _, tally, against in work:
                 if against == "sources":
                     tally.add(plane)
-            yield Progress(z + 1, n, f"Compared with slice {z}")
+            yield Progress(done, len(chosen_slices), f"Compared with slice {z}")
     return tuple(Quality(metric, tally.value(), against) for metric, tally, against in work)
