@@ -1,11 +1,14 @@
 """Models for other programs: the same answers as ours, from raw grey values, and a package that is valid."""
 
+import json
 import zipfile
 
 import numpy as np
 import pytest
 import torch
 
+from napari_focusstack.cli.main import _run
+from napari_focusstack.core.devices import placed
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.io.bioimage import export_onnx, export_package
 from napari_focusstack.networks import deblur, ldsenet, mmdf, zoo
@@ -51,6 +54,12 @@ def models(tmp_path_factory):
         with zipfile.ZipFile(export_package(str(root / name), root / f"{name}.zip")) as file:
             file.extractall(root / f"{name}_package")
     return root
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    """Where the parts that onnxruntime runs are kept."""
+    return tmp_path_factory.mktemp("parts")
 
 
 def foreign(path, *inputs):
@@ -135,3 +144,55 @@ def test_a_wrong_ending_and_an_unknown_model_are_told(models, tmp_path):
         export_onnx(str(models / "mmdf"), tmp_path / "model.pt")
     with pytest.raises(InputError, match="no model 'nobody'"):
         export_onnx("nobody", tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("shape", [(230, 301), (60, 97)])
+@pytest.mark.parametrize("name", ["mmdf", "ldsenet"])
+def test_onnxruntime_gives_what_torch_gives(models, parts, monkeypatch, name, shape):
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda _: parts)
+    network, card = zoo.load_model(str(models / name))
+    raw = camera(*shape)
+    found = []
+    for device in ("cpu", "onnx"):
+        ready = placed(network, card, device)
+        if name == "mmdf":
+            found.append(mmdf.classify_plane(ready, raw))
+        else:
+            found.append(ldsenet.measure_plane(ready, raw, sampling=0.4).waves)
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-3, atol=1e-5)
+
+
+def test_parts_are_written_once(models, parts, monkeypatch):
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda _: parts)
+    placed(*zoo.load_model(str(models / "mmdf")), "onnx")
+    before = {file: file.stat().st_mtime_ns for file in parts.rglob("*.onnx")}
+    assert before
+    placed(*zoo.load_model(str(models / "mmdf")), "onnx")
+    assert {file: file.stat().st_mtime_ns for file in parts.rglob("*.onnx")} == before
+
+
+def test_whole_networks_keep_what_is_known_of_them(models, tmp_path, monkeypatch):
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda _: tmp_path)
+    ready = placed(*zoo.load_model(str(models / "deblur_unet")), "onnx")
+    assert ready.multiple_px == 16
+    image = torch.rand(1, 1, 48, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(ready(image), NETWORKS["deblur_unet"].eval()(image), atol=1e-4, rtol=1e-4)
+
+
+def test_a_network_that_onnxruntime_does_not_take_is_told(models):
+    network, card = zoo.load_model(str(models / "mmdf"))
+    with pytest.raises(InputError, match="'botnet' does not run through onnxruntime"):
+        placed(network, card.model_copy(update={"architecture": "botnet"}), "onnx")
+
+
+def test_the_command_shows_and_exports(models, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("FOCUSSTACK_MODELS", str(models))
+    assert _run(["models", "mmdf", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["architecture"] == "mmdf"
+    path = tmp_path / "m.onnx"
+    assert _run(["models", "mmdf", "--onnx", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["onnx"] == str(path)
+    assert foreign(path, camera(1, 1, 128, 128)).shape == (1, 10)
+    assert _run(["models", "--onnx", str(path)]) == 2
+    assert "No model was named" in capsys.readouterr().err

@@ -6,9 +6,10 @@ import imageio.v3 as iio
 import pytest
 import torch
 
+from napari_focusstack.core.devices import choose_device
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.progress import drain
-from napari_focusstack.training.fit import EpochRecord, FitSettings, Task, choose_device, fit
+from napari_focusstack.training.fit import EpochRecord, FitSettings, Task, fit
 from napari_focusstack.training.recipes import RECIPES, TINY, train
 from test_patches import cells
 

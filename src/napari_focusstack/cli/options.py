@@ -61,9 +61,13 @@ class DeviceName(StrEnum):
     CPU = "cpu"
     CUDA = "cuda"
     MPS = "mps"
+    ONNX = "onnx"
 
 
-Device = Annotated[DeviceName, typer.Option(help="Where networks run; all else runs on the processor.")]
+Device = Annotated[
+    DeviceName,
+    typer.Option(help="Where networks run (onnx: onnxruntime on the processor); all else runs on the processor."),
+]
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from napari_focusstack.core.devices import DeviceChoice
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.fusion import DEFAULT_METHOD
 from napari_focusstack.core.scorers import DEFAULT_SCORER
@@ -24,7 +25,7 @@ class ScoreSettings(BaseModel):
         Size of the patches of the focus map in pixels, 4 or more.
     specimen : bool
         Whether the specimen decides (True), or the whole field evenly.
-    device : {"auto", "cpu", "cuda", "mps"}
+    device : {"auto", "cpu", "cuda", "mps", "onnx"}
         Where a network computes; the measures always take the CPU.
     """
 
@@ -33,7 +34,7 @@ class ScoreSettings(BaseModel):
     scorer: str = DEFAULT_SCORER
     patch_px: int = Field(default=32, ge=4)
     specimen: bool = True
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: DeviceChoice = "auto"
 
 
 class FuseSettings(BaseModel):

@@ -129,30 +129,6 @@ class Grouped(Protocol):
         ...
 
 
-def choose_device(name: str = "auto") -> torch.device:
-    """The device of that name; "auto" takes CUDA, then Apple's MPS, then the CPU.
-
-    Raises
-    ------
-    InputError
-        If it is not there.
-    """
-    found = ["cpu"]
-    if torch.cuda.is_available():
-        found.insert(0, "cuda")
-    elif torch.backends.mps.is_available():
-        found.insert(0, "mps")
-    if name == "auto":
-        return torch.device(found[0])
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in found:
-        raise InputError(f"There is no device '{name}' here: choose one of auto, {', '.join(found)}.")
-    return device
-
-
 def fit(network: nn.Module, task: Task, settings: FitSettings, *, folder: Path, device: torch.device) -> Job[Fitted]:
     """Train a network; it ends with its best epoch's weights. Goes on from ``folder/checkpoint.pt`` if there is one.
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from napari_focusstack.core.deblur.methods import DEBLURRERS, DEFAULT_DEBLURRER, INVENTS, Deblurrer, Wish
+from napari_focusstack.core.devices import DeviceChoice
 from napari_focusstack.core.filters import Plane32
 from napari_focusstack.core.progress import Job, Progress, drain, relay
 from napari_focusstack.core.stack import Stack
@@ -39,7 +40,7 @@ class DeblurSettings(BaseModel):
         Name in `DEBLURRERS`.
     blur_px : float or None
         Radius of the blur disc for the classical methods; None: estimated from each plane.
-    device : {"auto", "cpu", "cuda", "mps"}
+    device : {"auto", "cpu", "cuda", "mps", "onnx"}
         Where a network computes.
     """
 
@@ -47,7 +48,7 @@ class DeblurSettings(BaseModel):
 
     model: str = DEFAULT_DEBLURRER
     blur_px: float | None = Field(default=None, gt=0, le=100)
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: DeviceChoice = "auto"
 
 
 def deblur(stack: Stack, settings: DeblurSettings | None = None) -> Stack:

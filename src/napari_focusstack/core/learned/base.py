@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_focusstack.core.devices import placed
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.report import PlaneScore
 from napari_focusstack.core.scorer import PlaneContext
@@ -77,25 +78,13 @@ class NetworkScorer:
 def load_network(folder: str, sha256: str, device: str) -> Any:
     """A network ready for inference; the checksum is in the key, so that a model trained anew is loaded anew."""
     preload_torch()
-    import torch
-
-    from napari_focusstack.networks.infer import best_device, prepare
     from napari_focusstack.networks.zoo import load_model
 
-    there = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "auto": True,
-    }
-    if not there.get(device, False):
-        known = ", ".join(name for name, found in there.items() if found)
-        raise InputError(f"There is no device '{device}' here: choose one of {known}.")
     try:
-        network, _ = load_model(folder)
+        network, card = load_model(folder)
     except ModelError as error:
         raise InputError(str(error)) from error
-    return prepare(network, device=best_device() if device == "auto" else torch.device(device))
+    return placed(network, card, device)
 
 
 def large_enough(plane: NDArray[Any]) -> NDArray[Any]:
