@@ -1,10 +1,20 @@
 """IFCNN and FuseGAN: what they take, what they give, and that they can learn."""
 
+import numpy as np
 import pytest
 import torch
 
-from napari_focusstack.networks.fusegan import FuseGenerator, PatchCritic
+from napari_focusstack.core.fusion import METHODS
+from napari_focusstack.core.fusion.end_to_end import EndToEndMethod, fuse_by_groups, fuse_ifcnn
+from napari_focusstack.core.fusion.learned import KINDS
+from napari_focusstack.core.fusion.method import Series
+from napari_focusstack.core.measures import harris_response as harris_of_the_measure
+from napari_focusstack.core.progress import drain
+from napari_focusstack.networks.fusegan import FuseGenerator, PatchCritic, focus_masks, harris_response
 from napari_focusstack.networks.ifcnn import IFCNN
+from napari_focusstack.networks.infer import prepare
+from napari_focusstack.training.recipes import RECIPES
+from napari_focusstack.training.two_planes import PairBatch
 
 
 def learns(network, inputs, target, steps=12, rate=1e-3):
@@ -51,7 +61,8 @@ def test_fusegan_in_the_papers_size_learns_a_batch():
     torch.manual_seed(0)
     network = FuseGenerator(slots=3, channels=3)
     slices = torch.nn.functional.interpolate(torch.rand(1, 9, 4, 4), size=(16, 16), mode="bilinear")
-    assert learns(network, (slices, torch.rand(1, 3, 16, 16)), slices[:, :3], steps=25, rate=3e-4)
+    masks = torch.softmax(torch.rand(1, 3, 16, 16), dim=1)
+    assert learns(network, (slices, masks), slices[:, :3], steps=15)
 
 
 def test_the_critic_has_eight_convolutions_and_judges_patches_of_64_px():
@@ -63,3 +74,67 @@ def test_the_critic_has_eight_convolutions_and_judges_patches_of_64_px():
     scores[0, 0, 8, 8].backward()
     rows = torch.nonzero(image.grad[0, 0].abs().sum(dim=1))
     assert 56 <= int(rows.max() - rows.min()) + 1 <= 130
+
+
+def test_the_networks_masks_are_the_measures_response():
+    plane = np.random.default_rng(0).random((40, 50)).astype(np.float32)
+    found = harris_response(torch.from_numpy(plane)[None, None])[0, 0].numpy()
+    np.testing.assert_allclose(found[8:-8, 8:-8], harris_of_the_measure(plane)[8:-8, 8:-8], rtol=1e-3, atol=1e-6)
+
+
+def test_masks_follow_the_sharper_slice_and_sum_to_one():
+    sharp = torch.rand(1, 1, 64, 64)
+    soft = torch.nn.functional.avg_pool2d(sharp, 7, 1, 3)
+    masks = focus_masks(torch.cat([soft, sharp, soft], dim=1))
+    assert torch.allclose(masks.sum(dim=1), torch.ones(1, 64, 64), atol=1e-5)
+    assert float(masks[:, 1].mean()) > 0.95
+    assert torch.allclose(focus_masks(torch.zeros(1, 4, 16, 16)), torch.full((1, 4, 16, 16), 0.25), atol=1e-4)
+
+
+def series(n, *, colours=1, dtype=np.uint16, seed=0):
+    rng = np.random.default_rng(seed)
+    shape = (n, 40, 56) + ((colours,) if colours > 1 else ())
+    data = (rng.random(shape) * 0.7 * np.iinfo(dtype).max).astype(dtype)
+    mix = (1 / 3,) * 3 if colours > 1 else (1.0,)
+    return Series(lambda i: data[i], n, data.shape[1:], data.dtype, mix), data
+
+
+@pytest.mark.parametrize(("n", "colours", "dtype"), [(2, 1, np.uint16), (5, 3, np.uint8), (9, 1, np.uint8)])
+@pytest.mark.parametrize("kind", ["ifcnn", "fusegan"])
+def test_any_number_of_slices_in_colour_and_16_bit_become_one_image(kind, n, colours, dtype):
+    torch.manual_seed(0)
+    given, data = series(n, colours=colours, dtype=dtype)
+    network = prepare(IFCNN(width=0.1) if kind == "ifcnn" else FuseGenerator(width=0.1), device=torch.device("cpu"))
+    merged = drain((fuse_ifcnn if kind == "ifcnn" else fuse_by_groups)(given, network))
+    assert merged.image.shape == given.shape
+    assert np.isfinite(merged.image).all()
+    assert merged.index.max() < n
+    # Untrained, both begin at a mean of the slices.
+    assert merged.image.mean() == pytest.approx(data.mean(), rel=0.25)
+
+
+@pytest.mark.parametrize("kind", ["ifcnn", "fusegan"])
+def test_an_even_stack_stays_even_and_nothing_runs_away(kind):
+    data = np.full((3, 32, 32), 400, np.uint16)
+    given = Series(lambda i: data[i], 3, (32, 32), data.dtype, (1.0,))
+    network = prepare(IFCNN(width=0.1) if kind == "ifcnn" else FuseGenerator(width=0.1), device=torch.device("cpu"))
+    merged = drain((fuse_ifcnn if kind == "ifcnn" else fuse_by_groups)(given, network))
+    assert np.abs(merged.image - 400).max() < 40
+
+
+def test_both_kinds_are_known_to_the_list_of_methods():
+    assert {"ifcnn", "fusegan"} <= set(KINDS)
+    assert all(isinstance(m, EndToEndMethod) for m in METHODS if m.name in ("ifcnn", "fusegan"))
+
+
+@pytest.mark.parametrize("name", ["fusegan", "fusegan_supervised", "fusegan_plain", "fusegan_without_masks"])
+def test_every_variant_of_fusegan_teaches_generator_and_critic(name):
+    torch.manual_seed(0)
+    recipe = RECIPES[name]
+    rivals = recipe.build(width=0.1, **recipe.arguments)
+    pair = torch.rand(2, 2, 48, 48)
+    batch = PairBatch(pair, torch.ones(2, 1, 48, 48), torch.ones(2, 1, 48, 48), pair[:, :1])
+    recipe.loss(rivals.train(), batch, torch.device("cpu")).backward()
+    assert all(p.grad is not None for p in rivals.parameters())
+    assert any(float(p.grad.abs().max()) > 0 for p in rivals.critic.parameters())
+    assert isinstance(recipe.keep(rivals), FuseGenerator)

@@ -4,7 +4,8 @@ The slices of a group enter side by side as channels, zero where there are fewer
 them (section 4.3.2) or multiplied on (section 3.3). Masks come from the modified Harris corner response.
 
 The paper's tanh "normalised to 0 … 1" is ``(tanh + 1)/2``. An image scaled to that range would be squeezed at both of
-its ends, so the tanh is stretched a little: -0.1 … 1.1.
+its ends, so the tanh is stretched a little: -0.1 … 1.1. What the network finds is added, before the tanh, to the
+slices weighted by their masks (their mean, without masks): brightness is right from the start.
 """
 
 from __future__ import annotations
@@ -18,6 +19,40 @@ from torch.nn import functional
 SLOTS = 4
 """Slices of a group in the bundled network; the paper's number is that of its longest sample."""
 Masks = Literal["none", "concatenated", "multiplied"]
+
+
+def harris_response(grey: Tensor) -> Tensor:
+    """Modified Harris corner response ``√|det M - 0.04·(trace M)²|`` of each channel: (N, C, Y, X) → the same shape.
+
+    M holds the products of Sobel's derivatives, averaged by a Gaussian of 1.5 px.
+    """
+    n, c, h, w = grey.shape
+    flat = functional.pad(grey.reshape(n * c, 1, h, w), (1, 1, 1, 1), mode="reflect")
+    sobel = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]], device=grey.device) / 8
+    gx, gy = (functional.conv2d(flat, k[None, None]) for k in (sobel, sobel.T))
+    products = torch.cat([gx * gx, gy * gy, gx * gy], dim=1)
+    x = torch.arange(-6, 7, device=grey.device, dtype=grey.dtype)
+    bell = torch.exp(-(x**2) / (2 * 1.5**2))
+    bell = (bell / bell.sum()).expand(3, 1, -1)
+    wide = functional.pad(products, (6, 6, 6, 6), mode="replicate")
+    wide = functional.conv2d(wide, bell[:, :, None, :], groups=3)
+    xx, yy, xy = functional.conv2d(wide, bell[:, :, :, None], groups=3).unbind(dim=1)
+    response = torch.sqrt((xx * yy - xy * xy - 0.04 * (xx + yy) ** 2).abs() + 1e-20)
+    return response.reshape(n, c, h, w)
+
+
+def focus_masks(slices: Tensor) -> Tensor:
+    """Where each of some grey slices is the sharpest, 0 … 1, by `harris_response`; they sum to 1 at each pixel.
+
+    Parameters
+    ----------
+    slices : (N, S, Y, X) tensor
+        Scaled alike to about 0 … 1.
+    """
+    energy = functional.avg_pool2d(harris_response(slices), 9, 1, 4, count_include_pad=False)
+    # The fourth power decides, and leaves in doubt what differs by little; where nothing is, all count alike.
+    share = (energy + 1e-6) ** 4
+    return share / share.sum(dim=1, keepdim=True)
 
 
 class _DenseBlock(nn.Module):
@@ -76,6 +111,7 @@ class FuseGenerator(nn.Module):
         below = [sizes[3], sizes[2], sizes[1]]
         self.up = nn.ModuleList(_DenseBlock(b + s, s) for b, s in zip(below, sizes[2::-1], strict=True))
         self.head = nn.Conv2d(sizes[0], channels, 3, padding=1, padding_mode="replicate")
+        nn.init.normal_(self.head.weight, std=1e-3)
 
     def forward(self, slices: Tensor, masks: Tensor | None = None) -> Tensor:
         """Fuse a group.
@@ -88,6 +124,8 @@ class FuseGenerator(nn.Module):
             Where each slice is in focus, 0 … 1; not needed where the network takes none.
         """
         x = self._entering(slices, masks)
+        grown = slices.reshape(len(slices), -1, self.channels, *slices.shape[-2:])
+        begun = grown.mean(dim=1) if masks is None else (grown * masks[:, :, None]).sum(dim=1)
         h = self.first(x)
         skips = []
         for block in self.down:
@@ -98,7 +136,8 @@ class FuseGenerator(nn.Module):
         for block, skip in zip(self.up, reversed(skips), strict=True):
             h = functional.interpolate(h, scale_factor=2, mode="bilinear", align_corners=False)
             h = block(torch.cat([h, skip], dim=1))
-        out: Tensor = 0.5 + 0.6 * torch.tanh(self.head(h))
+        start = torch.atanh(((begun - 0.5) / 0.6).clamp(-0.95, 0.95))
+        out: Tensor = 0.5 + 0.6 * torch.tanh(start + self.head(h))
         return out
 
     def _entering(self, slices: Tensor, masks: Tensor | None) -> Tensor:

@@ -27,6 +27,8 @@ ARCHITECTURES = {
     "twostream_iqa": "iqa:TwostreamIQA",
     "wadiqam": "iqa:WaDIQaM",
     "deblur_unet": "deblur:UNet",
+    "ifcnn": "ifcnn:IFCNN",
+    "fusegan": "fusegan:FuseGenerator",
     "deblur_srcnn": "deblur:SRCNN",
     "deblur_autoencoder": "deblur:DenoisingAutoencoder",
     "deblur_stacked": "deblur:StackedAutoencoder",

@@ -25,6 +25,8 @@ Plane = NDArray[np.float32]
 BORDER_PX = 24
 """Rim that is cut off after the blur."""
 DETAIL_PX = 9
+OFFSET = 0.02
+"""What the camera gives without light, in fractions of its full scale."""
 
 
 class PairSettings(BaseModel):
@@ -53,11 +55,14 @@ class PairBatch:
         1 where the first slice is the sharper one, 0 where the second is.
     evidence : (K, 1, P, P) float32
         1 where there is detail that stands out over the noise, 0 where nothing tells.
+    fused : (K, 1, P, P) float32
+        What a camera without noise and flicker would see with each part as sharp as it is in either slice.
     """
 
     pair: Tensor
     first: Tensor
     evidence: Tensor
+    fused: Tensor
 
 
 @dataclass(frozen=True)
@@ -83,11 +88,12 @@ class PairData:
 
 @dataclass(frozen=True)
 class _Scene:
-    """(2, P, P) light, (P, P) share of the first slice, and (P, P) detail of the sharper parts."""
+    """(2, P, P) light, and (P, P) each: share of the first slice, detail of the sharper parts, all of them in one."""
 
     light: Plane
     first: Plane
     detail: Plane
+    fused: Plane
 
 
 def _scene(images: Sequence[Sharp], s: PairSettings, rng: np.random.Generator) -> _Scene:
@@ -112,6 +118,7 @@ def _scene(images: Sequence[Sharp], s: PairSettings, rng: np.random.Generator) -
             front_seen[near][0] + (1 - front_seen[near][1]) * blur(back, far)
             for near, far in ((better, worse), (worse, better))
         ]
+        sharp = front_seen[better][0] + (1 - front_seen[better][1]) * blur(back, better)
     else:
         sharp, soft = blur(back, better), blur(back, worse)
         views = [mask * sharp + (1 - mask) * soft, mask * soft + (1 - mask) * sharp]
@@ -120,7 +127,7 @@ def _scene(images: Sequence[Sharp], s: PairSettings, rng: np.random.Generator) -
     seen = np.where(mask > 0.5, views[0], views[1])
     detail = _deviation(seen)
     inner = slice(BORDER_PX, -BORDER_PX)
-    return _Scene(np.stack(views)[:, inner, inner], mask[inner, inner], detail[inner, inner])
+    return _Scene(np.stack(views)[:, inner, inner], *(a[inner, inner] for a in (mask, detail, sharp)))
 
 
 class _Lighting:
@@ -192,7 +199,7 @@ def _photographed(
     light = light * torch.from_numpy(np.exp(rng.normal(0, s.flicker, (k, 2, 1, 1)))).float()
     electrons = torch.from_numpy(10 ** rng.uniform(2.7, 4.8, k)).float().repeat_interleave(2)
     read = torch.from_numpy(rng.uniform(1, 5, k)).float().repeat_interleave(2)
-    taken = camera.expose(light.flatten(0, 1), electrons=electrons, read_noise=read, offset=0.02, generator=generator)
+    taken = camera.expose(light.flatten(0, 1), electrons=electrons, read_noise=read, offset=OFFSET, generator=generator)
     taken = camera.digitise(taken, bits=torch.from_numpy(np.where(rng.random(k) < 0.6, 8, 14).repeat(2)))
     for i in np.flatnonzero(rng.random(k) < s.jpeg):
         for j in (2 * i, 2 * i + 1):
@@ -201,4 +208,5 @@ def _photographed(
     detail = torch.from_numpy(np.stack([scene.detail for scene in scenes]))
     evidence = (detail > torch.clamp(noise, min=0.002)[:, None, None]).float()
     first = torch.from_numpy(np.stack([scene.first for scene in scenes]))
-    return PairBatch(taken.reshape(light.shape), first[:, None], evidence[:, None])
+    fused = torch.from_numpy(np.stack([scene.fused for scene in scenes])) + OFFSET
+    return PairBatch(taken.reshape(light.shape), first[:, None], evidence[:, None], fused.clamp(0, 1)[:, None])

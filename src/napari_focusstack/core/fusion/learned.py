@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_focusstack.core.fusion.end_to_end import EndToEndMethod, fuse_by_groups, fuse_ifcnn
 from napari_focusstack.core.fusion.guided import LAPLACIAN_GAIN, WeightedMean, guided_filter
 from napari_focusstack.core.fusion.method import METHODS, FusionMethod, Merged, Plane32, Series
 from napari_focusstack.core.fusion.noise import measure_noise
@@ -173,7 +174,17 @@ def _unet(card: ModelCard, folder: Path) -> FusionMethod:
     return PairMethod(card, folder, words, smallest_share=0.001)
 
 
-KINDS = {"fusion_cnn": _cnn, "decision_unet": _unet}
+def _ifcnn(card: ModelCard, folder: Path) -> FusionMethod:
+    words = "A network joins the features of all slices and makes the image from them; pixel values are not kept."
+    return EndToEndMethod(card, folder, words, fuse_ifcnn)
+
+
+def _fusegan(card: ModelCard, folder: Path) -> FusionMethod:
+    words = "A generative network makes the image, four slices at a time; it can invent detail."
+    return EndToEndMethod(card, folder, words, fuse_by_groups)
+
+
+KINDS = {"fusion_cnn": _cnn, "decision_unet": _unet, "ifcnn": _ifcnn, "fusegan": _fusegan}
 """By the architecture that a model's card names."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from napari_focusstack.core.registry import Registry
 from napari_focusstack.training.recipes import (
     deblur,
+    end_to_end,
     fusion,
     gmanet,
     iqa,
@@ -22,6 +23,7 @@ for _family in (
     gmanet,
     iqa,
     deblur,
+    end_to_end,
     fusion,
 ):
     for _recipe in _family.RECIPES:
