@@ -14,7 +14,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -23,7 +22,7 @@ from napari_focusstack.core.fusion import METHODS, fuse_series
 from napari_focusstack.core.progress import drain
 from napari_focusstack.core.quality import psnr, ssim
 from napari_focusstack.core.stack import from_array
-from peers import opencv_pyramid
+from peers import argmax, opencv_pyramid
 
 
 def peer_pyramid(stack: np.ndarray) -> np.ndarray:
@@ -32,19 +31,7 @@ def peer_pyramid(stack: np.ndarray) -> np.ndarray:
 
 
 def peer_argmax(stack: np.ndarray) -> np.ndarray:
-    """Each pixel from the slice whose Laplacian of Gaussian is strongest around it."""
-    fused, best = stack[0].copy(), None
-    for plane in stack:
-        grey = cv2.cvtColor(plane, cv2.COLOR_RGB2GRAY) if plane.ndim == 3 else plane
-        edges = cv2.Laplacian(cv2.GaussianBlur(grey.astype(np.float32), (0, 0), 1), cv2.CV_32F)
-        energy = cv2.blur(np.square(edges), (9, 9))
-        if best is None:
-            best = energy
-            continue
-        better = energy > best
-        fused[better] = plane[better]
-        np.maximum(best, energy, out=best)
-    return fused
+    return argmax.fuse(list(stack))
 
 
 def main() -> None:

@@ -82,7 +82,7 @@ _CNN = Recipe(
     data=PairData(PairSettings()),
     loss=_cnn_loss,
     metrics=_metrics,
-    fit=FitSettings(epochs=12, steps=300, batch=32, valid_steps=6),
+    fit=FitSettings(epochs=6, steps=300, batch=16, valid_steps=6),
     architecture="fusion_cnn",
     task="Which of two slices is the sharper one, patch by patch, for fusion",
     normalisation="grey; local means and the larger local deviation of the two slices, over 44 px",

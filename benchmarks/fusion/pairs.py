@@ -23,6 +23,7 @@ SOURCES = ("dsb2018", "cellprofiler", "bccd")
 STACKS = {"board": ("board.ome.tif", 11), "pcb": ("pcb/pcb_004.jpg", 0)}
 KINDS = ("step", "slope", "mask")
 NOISE = 1.0
+"""Factor on the noise of all pairs."""
 
 
 @dataclass(frozen=True)
