@@ -60,7 +60,7 @@ class DemoScene:
     field_px : (int, int)
         Height and width of the camera's image.
     focus_um : float
-        Height of the specimen where x and y are 0.
+        Height of the specimen where x and y are 0, a third of the way over the slide.
     tilt : (float, float)
         Rise in µm for each µm along y and x.
     reach_um : float
@@ -114,7 +114,7 @@ class DemoScene:
         """The field at a place; the last one is kept."""
         if self._seen is None or self._seen[0] != (y_px, x_px):
             rows, columns = (
-                _mirrored(start, length, n)
+                _mirrored(start + n // 3, length, n)
                 for start, length, n in zip((y_px, x_px), self.field_px, self._light.shape[1:], strict=True)
             )
             light = self._light[:, rows][:, :, columns]

@@ -80,6 +80,7 @@ class MicroscopeWidget(DockedWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(area)
+        self.setMinimumWidth(340)
 
     def _connect_signals(self) -> None:
         self.connect_bar.requested.connect(self._on_connect)
@@ -254,6 +255,8 @@ class MicroscopeWidget(DockedWidget):
     def _on_focused(self, result: Focused) -> None:
         self._steps = list(result.steps)
         self._show_track(found=result.found)
+        if result.found and self._live_layer is not None:
+            self._live_layer.reset_contrast_limits()  # set for a blurred image so far
         where = f"In focus at {result.z_um:.2f} µm" if result.found else f"Not found; back at {result.z_um:.2f} µm"
         self.focus.verdict.setText(f"{where}: {len(result.steps)} images, {result.seconds:.1f} s. {result.reason}")
         self.focus.height.setText(f"{result.z_um:.1f} µm")

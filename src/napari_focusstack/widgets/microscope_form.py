@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
@@ -30,6 +30,7 @@ from napari_focusstack.core.stack import Optics
 from napari_focusstack.widgets.job import JobBar
 from napari_focusstack.widgets.track import TrackPlot
 
+B = TypeVar("B", bound=QWidget)
 DEMO, CONFIG = "Demo microscope", "Micro-Manager configuration…"
 DEMO_LIMITS = (-40.0, 40.0)
 
@@ -91,9 +92,9 @@ class ConnectForm(QWidget):
         ):
             lens.addRow(label, box)
         limits = QHBoxLayout()
-        limits.addWidget(self.low)
+        limits.addWidget(self.low, 1)
         limits.addWidget(QLabel("to"))
-        limits.addWidget(self.high)
+        limits.addWidget(self.high, 1)
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
         form.addRow("Microscope", self.kind_box)
@@ -204,22 +205,22 @@ class ScanPart(QGroupBox):
         self.rows, self.columns = count("Fields along y"), count("Fields along x")
         self.overlap = length("Overlap of neighbouring fields", 0, 80, 10.0, decimals=0)
         self.overlap.setSuffix(" %")
-        self.refocus_box = QCheckBox("Refocus at each field")
+        self.refocus_box = QCheckBox("Refocus at each")
+        self.refocus_box.setToolTip("Bring each field into focus, by the way chosen above")
         self.refocus_box.setChecked(True)
         self.stacks_box = QCheckBox("Z-stacks")
         self.stacks_box.setToolTip("Take a z-stack of each field, with the range and step above")
         self.bar = JobBar("Scan", tooltip="Visit a grid of fields around where the stage stands, then go back")
         self.bar.cancel_button.setToolTip("Stop the stages at once")
-        fields = QHBoxLayout()
-        for widget in (self.rows, QLabel("×"), self.columns, QLabel("fields, overlap"), self.overlap):
-            fields.addWidget(widget)
-        boxes = QHBoxLayout()
-        boxes.addWidget(self.refocus_box)
-        boxes.addWidget(self.stacks_box)
-        column = QVBoxLayout(self)
-        column.addLayout(fields)
-        column.addLayout(boxes)
-        column.addWidget(self.bar)
+        grid = QGridLayout(self)
+        fields = (("Rows", self.rows), ("Columns", self.columns), ("Overlap", self.overlap))
+        for column, (label, box) in enumerate(fields):
+            grid.addWidget(QLabel(label), 0, column)
+            grid.addWidget(box, 1, column)
+            grid.setColumnStretch(column, 1)
+        grid.addWidget(self.refocus_box, 2, 0, 1, 2)
+        grid.addWidget(self.stacks_box, 2, 2)
+        grid.addWidget(self.bar, 3, 0, 1, 3)
 
 
 def length(tooltip: str, low: float, high: float, value: float, *, decimals: int = 1) -> QDoubleSpinBox:
@@ -230,9 +231,7 @@ def length(tooltip: str, low: float, high: float, value: float, *, decimals: int
     box.setValue(value)
     box.setSuffix(" µm")
     box.setToolTip(tooltip)
-    box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-    box.setMinimumWidth(64)
-    return box
+    return narrow(box)
 
 
 def number(tooltip: str, most: float, *, decimals: int) -> QDoubleSpinBox:
@@ -242,6 +241,13 @@ def number(tooltip: str, most: float, *, decimals: int) -> QDoubleSpinBox:
     box.setRange(0, most)
     box.setSpecialValueText("?")
     box.setToolTip(tooltip)
+    return narrow(box)
+
+
+def narrow(box: B) -> B:
+    """A field that takes the room there is, and asks for little."""
+    box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+    box.setMinimumWidth(92)
     return box
 
 
@@ -251,4 +257,4 @@ def count(tooltip: str) -> QSpinBox:
     box.setRange(1, 200)
     box.setValue(2)
     box.setToolTip(tooltip)
-    return box
+    return narrow(box)

@@ -1,0 +1,101 @@
+"""`focusstack autofocus` and `focusstack scan` on the demo microscope."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from napari_focusstack.cli import main
+from napari_focusstack.io.read import read_stack
+
+pytest.importorskip("pymmcore_plus", reason="needs the extra 'acquire'")
+pytest.importorskip("mm_test_adapters", reason="needs the extra 'acquire'")
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """Run a command; return its exit code and what it printed on standard output and error."""
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as end:
+            main([str(a) for a in arguments])
+        out, err = capsys.readouterr()
+        return int(end.value.code or 0), out, err
+
+    return run
+
+
+def test_autofocus_says_where_and_how(run):
+    code, out, err = run("autofocus", "--demo", "--start", "-12", "--json")
+    told = json.loads(out)
+    assert (code, err) == (0, "")
+    assert told["found"]
+    assert told["method"] == "brent"
+    assert told["start_um"] == pytest.approx(-12)
+    assert abs(told["z_um"] - 8) < told["depth_of_field_um"] / 2
+    assert told["images"] == len(told["steps"]) <= 20
+    assert {"seconds", "z_um", "phase", "value"} <= set(told["steps"][0])
+    assert all(-40 <= step["z_um"] <= 40 for step in told["steps"])
+
+
+def test_focus_beyond_the_limits_is_a_failure_and_the_stage_goes_back(run):
+    code, out, _ = run("autofocus", "--demo", "--limits", "-20", "3", "--json")
+    told = json.loads(out)
+    assert code == 1
+    assert not told["found"]
+    assert told["limits_um"] == [-20, 3]
+    assert told["z_um"] == told["start_um"]
+
+
+def test_it_takes_a_stack_around_focus(run, tmp_path):
+    path = tmp_path / "stack.ome.tif"
+    code, out, _ = run("autofocus", "--demo", "--stack", path, "--range", 6, "--step", 1.5)
+    assert code == 0
+    assert "in focus at" in out
+    stack = read_stack(path)
+    assert stack.n_slices == 5
+    assert (stack.z_um, stack.x_um) == (pytest.approx(1.5), pytest.approx(0.325))
+    assert run("autofocus", "--demo", "--stack", path)[0] == 2  # never over a file that is there
+
+
+def test_the_users_own_image_can_lie_on_the_slide(run, tmp_path):
+    image = np.random.default_rng(0).integers(0, 255, (300, 300), np.uint8)
+    cv2.imwrite(str(tmp_path / "sharp.png"), image)
+    code, out, _ = run("autofocus", "--demo", "--specimen", tmp_path / "sharp.png", "--json")
+    assert code == 0
+    assert json.loads(out)["found"]
+
+
+def test_a_scan_writes_its_fields_and_their_mosaic(run, tmp_path):
+    where = ["-o", tmp_path / "scan.ome.tif", "--mosaic", tmp_path / "mosaic.ome.tif"]
+    code, out, err = run("scan", "--demo", "--rows", 1, "--columns", 2, *where, "--json")
+    assert (code, err) == (0, "")
+    told = json.loads(out)
+    assert [f["in_focus"] for f in told["fields"]] == [True, True]
+    assert [read_stack(f["output"]).plane_shape for f in told["fields"]] == [(512, 512)] * 2
+    assert read_stack(told["mosaic"]).plane_shape[1] > 900
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "--demo"),
+        (["--demo", "--config", "x.cfg"], "--demo"),
+        (["--config", "x.cfg"], "--limits LOW HIGH"),
+        (["--config", "x.cfg", "--limits", "-5", "5"], "no configuration"),
+        (["--demo", "--limits", "5", "-5"], "lower first"),
+        (["--demo", "--start", "90"], "beyond the travel limits"),
+        (["--demo", "--method", "magic"], "choose one of brent"),
+        (["--demo", "--measure", "magic"], "magic"),
+        (["--config", "x.cfg", "--limits", "-5", "5", "--toward", "left"], "up or down"),
+    ],
+)
+def test_what_can_t_be_done_is_said_in_a_line(run, arguments, says):
+    code, out, err = run("autofocus", *arguments)
+    assert (code, out) == (2, "")
+    assert says in err
+    assert len(err.splitlines()) == 1
