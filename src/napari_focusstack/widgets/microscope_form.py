@@ -99,7 +99,7 @@ class ConnectForm(QWidget):
         form.setContentsMargins(0, 0, 0, 0)
         form.addRow("Microscope", self.kind_box)
         form.addRow(self.lens)
-        form.addRow("Limits", limits)
+        form.addRow("Limits (µm)", limits)
         self.lens.hide()
         self.kind_box.activated.connect(self._on_kind)
 
@@ -180,7 +180,7 @@ class TakePart(QGroupBox):
         self.score_button.setToolTip("Open Focus with the stack, and score its slices")
         self.fuse_button.setToolTip("Open Fuse with the stack")
         grid = QGridLayout(self)
-        for column, (label, box) in enumerate((("Range", self.range_um), ("Step", self.step_um))):
+        for column, (label, box) in enumerate((("Range µm", self.range_um), ("Step µm", self.step_um))):
             grid.addWidget(QLabel(label), 0, 2 * column)
             grid.addWidget(box, 0, 2 * column + 1)
             grid.setColumnStretch(2 * column + 1, 1)
@@ -229,7 +229,6 @@ def length(tooltip: str, low: float, high: float, value: float, *, decimals: int
     box.setDecimals(decimals)
     box.setRange(low, high)
     box.setValue(value)
-    box.setSuffix(" µm")
     box.setToolTip(tooltip)
     return narrow(box)
 
