@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_focusstack.core.fusion.end_to_end import EndToEndMethod, fuse_by_groups, fuse_ifcnn
+from napari_focusstack.core.fusion.gmanet import ScoreMethod
 from napari_focusstack.core.fusion.guided import LAPLACIAN_GAIN, WeightedMean, guided_filter
 from napari_focusstack.core.fusion.method import METHODS, FusionMethod, Merged, Plane32, Series
 from napari_focusstack.core.fusion.noise import measure_noise
@@ -184,7 +185,13 @@ def _fusegan(card: ModelCard, folder: Path) -> FusionMethod:
     return EndToEndMethod(card, folder, words, fuse_by_groups)
 
 
-KINDS = {"fusion_cnn": _cnn, "decision_unet": _unet, "ifcnn": _ifcnn, "fusegan": _fusegan}
+KINDS: Mapping[str, Callable[[ModelCard, Path], FusionMethod]] = {
+    "fusion_cnn": _cnn,
+    "decision_unet": _unet,
+    "ifcnn": _ifcnn,
+    "fusegan": _fusegan,
+    "gmanet": ScoreMethod,
+}
 """By the architecture that a model's card names."""
 
 
