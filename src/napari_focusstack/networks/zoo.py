@@ -37,6 +37,7 @@ ARCHITECTURES = {
     "deblurgan_upgraded": "deblur:deblurgan_upgraded",
     "fusion_cnn": "fusion_cnn:FusionCnn",
     "decision_unet": "decision_unet:DecisionUNet",
+    "hhnet": "hhnet:hhnet",
 }
 """Module of this folder and builder, by the name that cards use; imported late, since listing models loads no torch."""
 

@@ -58,6 +58,9 @@ class PatchSettings(BaseModel):
         default=0.1, ge=0, le=1, description="Share of patches with sharp dirt over a defocused specimen."
     )
     haze: float = Field(default=0.25, ge=0, le=1, description="Share of patches under light from far out of focus.")
+    inverted: float = Field(
+        default=0.2, ge=0, le=1, description="Share of patches whose contrast is the other way round than usual."
+    )
     views: int = Field(default=4, ge=1, description="Amounts of defocus that each crop is shown at.")
 
 
@@ -214,7 +217,7 @@ class Patches:
         far = gaussian_transfer(torch.full((1,), t / 10), shape=(t, t))
         veil = torch.fft.irfft2(spectrum.roll(v, dims=0) * far, s=(t, t))
         # Fluorescence lies on a dark ground, brightfield takes away from bright light; one in five the other way round.
-        bright = (mode != FLUORESCENCE) ^ torch.from_numpy(self.rng.random(k) < 0.2)
+        bright = (mode != FLUORESCENCE) ^ torch.from_numpy(self.rng.random(k) < s.inverted)
         base = torch.where(bright, 0.45 + 0.5 * uniform[2], 0.01 + 0.25 * uniform[2] ** 2)
         strength = torch.where(bright, base * (0.08 + 0.85 * uniform[0]), (0.95 - base) * (0.1 + 0.9 * uniform[0]))
         gain = torch.where(bright, -strength, strength)[:, None, None]

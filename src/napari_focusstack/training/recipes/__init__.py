@@ -12,6 +12,7 @@ from napari_focusstack.training.recipes import (
     ldsenet,
     mmdf,
 )
+from napari_focusstack.training.recipes import gmanet, hhnet, ldsenet, mmdf
 from napari_focusstack.training.recipes.base import TINY, Recipe, Trained, save_trained, train
 
 __all__ = ["RECIPES", "TINY", "Recipe", "Trained", "save_trained", "train"]
@@ -26,5 +27,6 @@ for _family in (
     end_to_end,
     fusion,
 ):
+for _family in (mmdf, ldsenet, gmanet, hhnet):
     for _recipe in _family.RECIPES:
         RECIPES.add(_recipe)

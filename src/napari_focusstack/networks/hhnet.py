@@ -1,0 +1,194 @@
+"""HH-Net (Ge et al. 2020): how far a 300 px patch is from focus and on which side, by a CNN and handcrafted features.
+
+Thirteen convolutions in five groups with max-pooling between them, joined with 18 features of the whole image
+(`core.handcrafted`) in a layer of 224 + 32 nodes, then 256 nodes, then 7 ordered classes: 16 layers with weights.
+
+Four things differ from the paper. The classes are -3 … 3 instead of 4 … -2: as many, but a user starts on either side.
+The last convolution's map enters the 224 nodes by its mean over all places, which need 0.1 M weights instead of 37 M
+and take patches of any size: how blurred a patch is has no place in it. Each convolution has a batch norm. And the
+image enters in grey, normalised locally: neither stain, brightness nor shading is focus.
+
+A class is a band of blur, the radius of the geometrical disc that a point becomes: what the image shows, whatever the
+objective, and for each objective a band of z (`blur_px`). The bands have gaps between them; an image in a gap is taught
+to be divided between its neighbours, so the mean over classes moves steadily with z.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from napari_focusstack.networks.infer import device_of, in_batches, plane_to_tensor
+from napari_focusstack.networks.layers import LocalNorm
+
+PATCH_PX = 300
+FEATURES = 18
+DISTANCES = (-3, -2, -1, 0, 1, 2, 3)
+"""Distance index of each class: below 0 the objective is too near the specimen, above 0 too far."""
+BANDS_PX = ((0.0, 1.5), (3.0, 5.0), (7.0, 11.0), (15.0, 27.0))
+"""Radius of the blur disc in pixels, from and to, for distances 0, ±1, ±2 and ±3; more blur than that counts as ±3."""
+_GROUPS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+
+
+class HHNet(nn.Module):
+    """Patch and features of its image → class.
+
+    Parameters
+    ----------
+    width : float
+        Scales the channels of the convolutions (64 … 512 at 1), down to 8 at least.
+    dropout : (float, float)
+        Behind the first and the second fully connected layer; the paper's by default.
+    """
+
+    def __init__(self, *, width: float = 1.0, dropout: tuple[float, float] = (0.7, 0.5)) -> None:
+        super().__init__()
+        self.norm = LocalNorm(92)
+        layers: list[nn.Module] = []
+        channels = 1
+        for i, group in enumerate(_GROUPS):
+            if i:
+                layers.append(nn.MaxPool2d(2))
+            for full in group:
+                wide, side = max(8, round(full * width)), 5 if i == 0 else 3
+                layers += [nn.Conv2d(channels, wide, side, padding=side // 2, bias=False), nn.BatchNorm2d(wide)]
+                layers.append(nn.ReLU(inplace=True))
+                channels = wide
+        self.widest = max(8, round(_GROUPS[0][0] * width))
+        self.convolutions = nn.Sequential(*layers)
+        self.seen = nn.Linear(channels, 224)
+        self.standardise = nn.BatchNorm1d(FEATURES, affine=False)
+        self.known = nn.Linear(FEATURES, 32)
+        self.decide = nn.Sequential(
+            nn.Dropout(dropout[0]), nn.Linear(256, 256), nn.ReLU(), nn.Dropout(dropout[1]), nn.Linear(256, 7)
+        )
+
+    def forward(self, patch: Tensor, features: Tensor) -> Tensor:
+        """Judge patches.
+
+        Parameters
+        ----------
+        patch : (N, 1, Y, X) tensor
+            Raw grey values of any scale.
+        features : (N, 18) tensor
+            Handcrafted features of the image that each patch comes from.
+
+        Returns
+        -------
+        (N, 7) tensor
+            Before softmax, in the order of `DISTANCES`.
+        """
+        return self.judge(self.norm(patch), features)
+
+    def judge(self, normalised: Tensor, features: Tensor) -> Tensor:
+        """The same for patches that `norm` has seen already."""
+        seen = self.seen(self.convolutions(normalised).mean(dim=(2, 3)))
+        # A feature far from all that was learned from must not drown what the patch shows.
+        known = self.known(self.standardise(torch.asinh(features)).clamp(-3.0, 3.0))
+        out: Tensor = self.decide(torch.relu(torch.cat([seen, known], dim=1)))
+        return out
+
+
+def class_targets(blur_px: Tensor, *, above: Tensor) -> Tensor:
+    """True distributions over the classes.
+
+    One class within its band; between two bands, both, by the place between them.
+
+    Parameters
+    ----------
+    blur_px : (N,) tensor
+        Radius of the blur disc.
+    above : (N,) bool tensor
+        Whether the plane in focus lies above the specimen.
+
+    Returns
+    -------
+    (N, 7) tensor
+        Sums to 1.
+    """
+    knots = torch.tensor([edge for band in BANDS_PX for edge in band][1:-1])
+    levels = torch.arange(len(knots)) // 2 + torch.arange(len(knots)) % 2
+    i = (torch.searchsorted(knots, blur_px.contiguous()) - 1).clamp(0, len(knots) - 2)
+    share = ((blur_px - knots[i]) / (knots[i + 1] - knots[i])).clamp(0, 1)
+    distance = torch.lerp(levels[i].float(), levels[i + 1].float(), share)
+    distance = torch.where(above, distance, -distance)
+    return (1 - (distance[:, None] - torch.tensor(DISTANCES)).abs()).clamp(min=0)
+
+
+def index_of(p: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Distance index of distributions (..., 7): the mean of `DISTANCES`, -3 … 3."""
+    mean: NDArray[np.float64] = np.asarray(p, np.float64) @ np.asarray(DISTANCES, np.float64)
+    return mean
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Where the patches of a plane lie: one in the middle of each cell of an even grid, none overlapping another.
+
+    Attributes
+    ----------
+    rows, columns : tuple of int
+        First pixels along y and x.
+    size : (int, int)
+        Height and width of a patch.
+    """
+
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+    size: tuple[int, int]
+
+    @classmethod
+    def of(cls, shape: tuple[int, int]) -> Patches:
+        """As many patches of 300 px as fit; a smaller plane is one smaller patch."""
+        size = min(PATCH_PX, shape[0]), min(PATCH_PX, shape[1])
+        return cls(_starts(shape[0], size[0]), _starts(shape[1], size[1]), size)
+
+    @property
+    def slices(self) -> list[tuple[slice, slice]]:
+        """Each patch as slices along y and x, row by row."""
+        h, w = self.size
+        return [(slice(y, y + h), slice(x, x + w)) for y in self.rows for x in self.columns]
+
+
+def _starts(size: int, patch: int) -> tuple[int, ...]:
+    n = size // patch
+    return tuple(round((i + 0.5) * size / n - patch / 2) for i in range(n))
+
+
+def classify_plane(network: HHNet, plane: NDArray[Any], features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Classify the patches of a plane.
+
+    Parameters
+    ----------
+    network : HHNet
+        Ready for inference.
+    plane : (Y, X) or (Y, X, 3) array
+        Any pixel type.
+    features : (18,) array
+        Its handcrafted features.
+
+    Returns
+    -------
+    (gy, gx, 7) float32
+        Distribution of each of `Patches.of(plane.shape[:2])`.
+    """
+    image = plane_to_tensor(plane, device=device_of(network))
+    with torch.inference_mode():
+        normalised = network.norm(image)
+    places = Patches.of((image.shape[-2], image.shape[-1]))
+    patches = torch.cat([normalised[:, :, ys, xs] for ys, xs in places.slices])
+    known = torch.from_numpy(features).to(image).expand(len(patches), -1)
+    each = 8 * network.widest * patches[0].numel()
+    logits = torch.cat([part.cpu() for part in in_batches(network.judge, patches, known, bytes_each=each)])
+    p: NDArray[np.float32] = torch.softmax(logits, dim=1).numpy()
+    return p.reshape(len(places.rows), len(places.columns), len(DISTANCES))
+
+
+def hhnet(*, width: float = 1.0, dropout: tuple[float, float] = (0.7, 0.5)) -> HHNet:
+    """HH-Net; 10.1 M weights at width 1, the published size but for its 224 nodes."""
+    return HHNet(width=width, dropout=dropout)

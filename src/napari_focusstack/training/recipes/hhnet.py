@@ -1,0 +1,165 @@
+"""HH-Net's distance classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from napari_focusstack.core.handcrafted import features
+from napari_focusstack.networks import hhnet
+from napari_focusstack.training.fit import FitSettings
+from napari_focusstack.training.library import Sharp
+from napari_focusstack.training.losses import cross_entropy, ranked_probability_score
+from napari_focusstack.training.patches import Patches, PatchSettings
+from napari_focusstack.training.recipes.base import Recipe
+
+TRAINED_PX = 128
+"""HH-Net is convolutions and a mean, so it learns on smaller patches, five times as many in the same time."""
+
+
+@dataclass(frozen=True)
+class HHBatch:
+    """Patches with their images' features and the truth; K patches.
+
+    Attributes
+    ----------
+    patch : (K, 1, P, P) float32
+        As the camera gave it.
+    features : (K, 18) float32
+        Of the whole tile that the patch was cut from.
+    target : (K, 7) float32
+        True distribution; all classes alike where there is nothing to judge by.
+    evidence : (K,) bool
+        False where there is nothing to judge by.
+    """
+
+    patch: Tensor
+    features: Tensor
+    target: Tensor
+    evidence: Tensor
+
+
+class AugmentedPatches(Patches):
+    """Patches whose specimens are turned, scaled and bent (paper, 2.2.1), *before* they are blurred: optics are not.
+
+    Reflections and quarter turns, position, brightness and contrast vary in `Patches` already.
+    """
+
+    def _crop(self, blank: bool) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+        crop = super()._crop(blank)
+        return crop if blank else augmented(crop, self.rng)
+
+
+def augmented(
+    crop: np.ndarray[tuple[int, int], np.dtype[np.float32]], rng: np.random.Generator
+) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    """A crop turned by any angle, scaled by 0.8 to 1.25, and bent by a smooth random field (Simard et al. 2003)."""
+    h, w = crop.shape
+    angle, scale = rng.uniform(0, 2 * np.pi), float(np.exp(rng.uniform(-0.22, 0.22)))
+    y, x = np.mgrid[:h, :w].astype(np.float32)
+    y, x = y - h / 2, x - w / 2
+    c, s = np.cos(angle) / scale, np.sin(angle) / scale
+    bend = [
+        cv2.resize(rng.normal(0, rng.uniform(0, 4), (6, 6)).astype(np.float32), (w, h), interpolation=cv2.INTER_CUBIC)
+        for _ in range(2)
+    ]
+    from_y, from_x = c * y - s * x + h / 2 + bend[0], s * y + c * x + w / 2 + bend[1]
+    moved = cv2.remap(
+        crop,
+        from_x.astype(np.float32),
+        from_y.astype(np.float32),
+        interpolation=cv2.INTER_CUBIC,
+        borderMode=cv2.BORDER_REFLECT_101,
+    )
+    return np.asarray(moved, np.float32)
+
+
+@dataclass(frozen=True)
+class HHData:
+    """The recipe's data.
+
+    Attributes
+    ----------
+    settings : PatchSettings
+        What the patches are like.
+    """
+
+    settings: PatchSettings
+
+    def batches(self, images: Sequence[Sharp], *, batch: int, seed: int) -> Iterator[HHBatch]:
+        """Endless batches of patches of these images."""
+        margin = (self.settings.tile_px - self.settings.patch_px) // 2
+        inner = slice(margin, margin + self.settings.patch_px)
+        for drawn in AugmentedPatches(images, self.settings, batch=batch, seed=seed):
+            target = hhnet.class_targets(drawn.blur_px, above=drawn.waves > 0)
+            target[~drawn.evidence] = 1 / len(hhnet.DISTANCES)
+            known = np.stack([features(tile) for tile in drawn.image[:, 0].numpy()])
+            patch = drawn.image[:, :, inner, inner].contiguous(memory_format=torch.channels_last)
+            yield HHBatch(patch, torch.from_numpy(known), target, drawn.evidence)
+
+
+def _loss(network: nn.Module, batch: HHBatch, device: torch.device) -> Tensor:
+    """Cross-entropy, which makes it sure, and the ranked probability score, which makes near misses cheap."""
+    logits, target = network(batch.patch.to(device), batch.features.to(device)).float(), batch.target.to(device)
+    return cross_entropy(logits, target) + ranked_probability_score(logits, target)
+
+
+def _metrics(network: nn.Module, batches: list[HHBatch], device: torch.device) -> Mapping[str, float]:
+    """Share of right classes within the bands, of right sides but for class 0, and certainty where nothing is seen."""
+    p = torch.cat([torch.softmax(network(b.patch.to(device), b.features.to(device)), dim=1).cpu() for b in batches])
+    target, evidence = torch.cat([b.target for b in batches]), torch.cat([b.evidence for b in batches])
+    distances = torch.tensor(hhnet.DISTANCES).float()
+    in_band, true = (target.max(dim=1).values == 1) & evidence, target @ distances
+    sided = evidence & (true.abs() >= 1)
+    certainty = 1 + (p * torch.log(p.clamp(min=1e-12))).sum(dim=1) / np.log(len(distances))
+    return {
+        "accuracy": float((p.argmax(dim=1) == target.argmax(dim=1))[in_band].float().mean()),
+        "side_right": float(((p @ distances > 0) == (true > 0))[sided].float().mean()),
+        "index_error": float((p @ distances - true)[evidence].abs().mean()),
+        "certainty": float(certainty[evidence].mean()),
+        "certainty_blank": float(certainty[~evidence].mean()),
+    }
+
+
+def _build(**given: float) -> nn.Module:
+    """For a narrow network, less dropout than the paper's: it has no more nodes than it needs."""
+    network: nn.Module = hhnet.hhnet(**given, dropout=(0.2, 0.1))
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+_PATCHES = PatchSettings(
+    patch_px=TRAINED_PX,
+    tile_px=192,
+    blur_px=(0.0, 1.5, 3.0, 5.0, 7.0, 11.0, 15.0, 27.0, 40.0),
+    sampling=(0.25, 1.25),
+    spherical_waves=(0.2, 0.5),
+    modes=(0.45, 0.35, 0.2, 0.0),
+    inverted=0.0,
+    blank=0.05,
+    dirt=0.05,
+    haze=0.15,
+)
+
+RECIPES = (
+    Recipe(
+        name="hhnet",
+        title="HH-Net distance classes",
+        paper="Ge et al. 2020, HH-Net: image driven microscope fast auto-focus with deep neural network",
+        build=_build,
+        data=HHData(_PATCHES),
+        loss=_loss,
+        metrics=_metrics,
+        fit=FitSettings(epochs=24, steps=100, batch=32, learning_rate=2e-3, valid_steps=12),
+        architecture="hhnet",
+        task="Distance from focus in seven ordered classes, with its side",
+        normalisation="grey; local mean and deviation over 92 px; 18 features of the whole image beside it",
+        outputs="logits of the classes -3 (too near) … 3 (too far); bands of blur, see networks.hhnet.BANDS_PX",
+        input_px=(hhnet.PATCH_PX, hhnet.PATCH_PX),
+        width=0.125,
+    ),
+)
