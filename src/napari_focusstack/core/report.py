@@ -62,6 +62,8 @@ class PlaneScore:
         Energy of detail in each patch, for scorers that weigh their answer by it.
     notes : mapping
         What else to tell, as plain values.
+    distributions : (gy, gx, C) float32 or None
+        Of each patch over ordered classes, for scorers whose patches vote on their image's class.
     """
 
     map: Map
@@ -70,6 +72,7 @@ class PlaneScore:
     layers: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     energy: Map | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
+    distributions: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,8 @@ class FocusReport:
         How much there is to judge a patch by, 0…1; `weights` are multiplied by it.
     notes : mapping
         What else the scorer told of the series.
+    distributions : (Z, gy, gx, C) float32 or None
+        Of each patch over ordered classes, where patches vote on their slice's class.
     """
 
     scorer: str
@@ -167,6 +172,7 @@ class FocusReport:
     curve_maps: Map | None = None
     evidence: Map | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
+    distributions: NDArray[np.float32] | None = None
 
     @property
     def basis(self) -> str:

@@ -111,6 +111,8 @@ class Joined:
         How much there is to judge a patch by, 0…1, in the slice where there is most of it.
     notes : mapping
         What else to tell of the series, as plain values.
+    distributions : (Z, gy, gx, C) float32 or None
+        Of each patch over ordered classes, where patches vote on their slice's class.
     """
 
     maps: Map
@@ -118,6 +120,7 @@ class Joined:
     curve_maps: Map | None = None
     evidence: Map | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
+    distributions: NDArray[np.float32] | None = None
 
 
 @runtime_checkable

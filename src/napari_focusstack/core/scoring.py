@@ -17,7 +17,7 @@ from napari_focusstack.core.progress import Job, Progress
 from napari_focusstack.core.report import Decision, FocusReport, Map, PlaneScore
 from napari_focusstack.core.scorer import Joined, PlaneContext, Scorer, SeriesScorer
 from napari_focusstack.core.scorers import DEFAULT_SCORER, SCORERS
-from napari_focusstack.core.slice_extras import slice_extras
+from napari_focusstack.core.slice_extras import distance_extras, slice_extras
 from napari_focusstack.core.specimen import SpecimenFinder, check_region, region_weights
 from napari_focusstack.core.stack import Stack
 
@@ -125,6 +125,7 @@ def score_series(
         curve_maps=joined.curve_maps,
         evidence=joined.evidence,
         notes=joined.notes,
+        distributions=joined.distributions,
     )
     return reweight(blank, region=region, specimen=specimen)
 
@@ -206,6 +207,8 @@ def reweight(report: FocusReport, *, region: NDArray[np.bool_] | None = None, sp
     evidence = Evidence(maps, weights, report.views)
     decision = decide(values, heights_um=report.heights_um, evidence=evidence)
     extras = {**report.notes, **slice_extras(report.maps, report.layers, weights)}
+    if report.distributions is not None:
+        extras |= distance_extras(report.distributions, weights, heights_um=report.heights_um)
     return dataclasses.replace(report, values=values, weights=weights, region=region, decision=decision, extras=extras)
 
 

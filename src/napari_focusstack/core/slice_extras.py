@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_focusstack.core.report import Map
+from napari_focusstack.core.votes import ImageDistance, zero_crossing
 
 SHARPEST = 9
 """Focus level of the sharpest class, which is class 0."""
@@ -41,6 +42,45 @@ def slice_extras(maps: Map, layers: Mapping[str, NDArray[Any]], weights: Map) ->
     if "certainty" in layers:
         found["certainty"] = _means(layers["certainty"], weights)
     return found
+
+
+def distance_extras(
+    distributions: NDArray[np.float32], weights: Map, *, heights_um: NDArray[np.float64] | None
+) -> dict[str, Any]:
+    """What the patches' votes say of each slice, and of the focus between the slices.
+
+    Parameters
+    ----------
+    distributions : (Z, gy, gx, 7) float32
+        Of each patch over the distance classes.
+    weights : (gy, gx) float32
+        How much each patch counts beside its certainty.
+    heights_um : (Z,) float64 or None
+        Height of each slice where known.
+
+    Returns
+    -------
+    dict
+        ``classes`` (-3 … 3), ``certainty`` and ``distance_index`` of each slice. Of a stack whose index changes its
+        sign, ``crossing``, the position between the slices where it does, ``crossing_um``, and ``direction``: 1 where
+        the index rises with height, as it was taught, -1 where it falls.
+    """
+    images = [ImageDistance.of(p, weights) for p in distributions]
+    found: dict[str, Any] = {
+        "classes": [image.distance for image in images],
+        "certainty": [round(image.certainty, 5) for image in images],
+        "distance_index": [round(image.index, 5) for image in images],
+    }
+    crossing = zero_crossing(np.array([i.index for i in images]), np.array([i.certainty for i in images]))
+    if crossing is None:
+        return found
+    upward = heights_um is None or heights_um[-1] >= heights_um[0]
+    height = None if heights_um is None else float(np.interp(crossing.slice, np.arange(len(heights_um)), heights_um))
+    return found | {
+        "crossing": round(crossing.slice, 4),
+        "crossing_um": height,
+        "direction": 1 if crossing.rising == upward else -1,
+    }
 
 
 def _means(layer: NDArray[Any], weights: Map) -> list[float | int | None]:

@@ -11,6 +11,7 @@ LAYERS = {
     "defocus_um": "signed defocus in µm, positive where the slice lies above what is in focus; NaN where empty",
     "cam": "where the network's score of the slice comes from (Grad-CAM++), 0 to 1",
     "weight": "how much the network weighs each patch, 0 or more",
+    "distance": "distance index of each patch, -3 (objective too near) to 3 (too far), 0 in focus",
     "side": "how sure one image alone makes the sign of the defocus, 0 to 1",
 }
 """What the maps that networks give beside the focus values hold."""

@@ -120,12 +120,6 @@ def class_targets(blur_px: Tensor, *, above: Tensor) -> Tensor:
     return (1 - (distance[:, None] - torch.tensor(DISTANCES)).abs()).clamp(min=0)
 
 
-def index_of(p: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Distance index of distributions (..., 7): the mean of `DISTANCES`, -3 … 3."""
-    mean: NDArray[np.float64] = np.asarray(p, np.float64) @ np.asarray(DISTANCES, np.float64)
-    return mean
-
-
 @dataclass(frozen=True)
 class Patches:
     """Where the patches of a plane lie: one in the middle of each cell of an even grid, none overlapping another.
@@ -175,7 +169,7 @@ def classify_plane(network: HHNet, plane: NDArray[Any], features: NDArray[np.flo
     Returns
     -------
     (gy, gx, 7) float32
-        Distribution of each of `Patches.of(plane.shape[:2])`.
+        Distribution of each of `Patches.of(plane.shape[:2])`; all classes alike where all pixels are.
     """
     image = plane_to_tensor(plane, device=device_of(network))
     with torch.inference_mode():
@@ -186,6 +180,7 @@ def classify_plane(network: HHNet, plane: NDArray[Any], features: NDArray[np.flo
     each = 8 * network.widest * patches[0].numel()
     logits = torch.cat([part.cpu() for part in in_batches(network.judge, patches, known, bytes_each=each)])
     p: NDArray[np.float32] = torch.softmax(logits, dim=1).numpy()
+    p[(patches.abs().amax(dim=(1, 2, 3)) < 1e-3).cpu().numpy()] = 1 / len(DISTANCES)
     return p.reshape(len(places.rows), len(places.columns), len(DISTANCES))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from napari_focusstack.core.learned.classes import ClassScorer
 from napari_focusstack.core.learned.defocus import DefocusScorer
 from napari_focusstack.core.learned.gmanet import GmaScorer, ProtocolScorer
+from napari_focusstack.core.learned.hhnet import DistanceScorer
 from napari_focusstack.core.learned.iqa import QualityScorer
 from napari_focusstack.core.scorer import Scorer
 from napari_focusstack.networks.zoo import CARD, ModelCard, ModelError, find_models, read_card
@@ -23,6 +24,7 @@ SCORERS: dict[str, tuple[Callable[[ModelCard, Path], Scorer], ...]] = {
     "gmanet": (GmaScorer, ProtocolScorer),
     "twostream_iqa": (QualityScorer,),
     "wadiqam": (QualityScorer,),
+    "hhnet": (DistanceScorer,),
 }
 """By the architecture that a model's card names; some models score in more than one way."""
 
