@@ -65,7 +65,7 @@ def features(plane: NDArray[Any]) -> NDArray[np.float32]:
 def to_levels(plane: NDArray[Any]) -> NDArray[np.uint8]:
     """(Y, X) grey levels 0 … 255 over the image's range from the 0.1st to the 99.9th percentile; 0 if it is flat."""
     grey = to_grey(plane)
-    sample = grey[:: max(1, grey.shape[0] // 128), :: max(1, grey.shape[1] // 128)]
+    sample = grey[:: max(1, grey.shape[0] // 100), :: max(1, grey.shape[1] // 100)]
     low, high = (float(v) for v in np.percentile(sample, (0.1, 99.9)))
     if high - low <= 1e-6 * max(abs(high), abs(low)):
         return np.zeros(grey.shape, np.uint8)

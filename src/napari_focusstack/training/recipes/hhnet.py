@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,8 +19,8 @@ from napari_focusstack.training.losses import cross_entropy, ranked_probability_
 from napari_focusstack.training.patches import Patches, PatchSettings
 from napari_focusstack.training.recipes.base import Recipe
 
-TRAINED_PX = 128
-"""HH-Net is convolutions and a mean, so it learns on smaller patches, five times as many in the same time."""
+TRAINED_PX = 112
+"""HH-Net is convolutions and a mean, so it learns on smaller patches, seven times as many in the same time."""
 
 
 @dataclass(frozen=True)
@@ -28,17 +29,17 @@ class HHBatch:
 
     Attributes
     ----------
-    patch : (K, 1, P, P) float32
-        As the camera gave it.
+    image : (K, 1, T, T) float32
+        Tiles as the camera gave them; the patch is the middle of each.
     features : (K, 18) float32
-        Of the whole tile that the patch was cut from.
+        Of the tiles.
     target : (K, 7) float32
         True distribution; all classes alike where there is nothing to judge by.
     evidence : (K,) bool
         False where there is nothing to judge by.
     """
 
-    patch: Tensor
+    image: Tensor
     features: Tensor
     target: Tensor
     evidence: Tensor
@@ -93,25 +94,31 @@ class HHData:
 
     def batches(self, images: Sequence[Sharp], *, batch: int, seed: int) -> Iterator[HHBatch]:
         """Endless batches of patches of these images."""
-        margin = (self.settings.tile_px - self.settings.patch_px) // 2
-        inner = slice(margin, margin + self.settings.patch_px)
         for drawn in AugmentedPatches(images, self.settings, batch=batch, seed=seed):
             target = hhnet.class_targets(drawn.blur_px, above=drawn.waves > 0)
             target[~drawn.evidence] = 1 / len(hhnet.DISTANCES)
             known = np.stack([features(tile) for tile in drawn.image[:, 0].numpy()])
-            patch = drawn.image[:, :, inner, inner].contiguous(memory_format=torch.channels_last)
-            yield HHBatch(patch, torch.from_numpy(known), target, drawn.evidence)
+            yield HHBatch(drawn.image, torch.from_numpy(known), target, drawn.evidence)
 
 
-def _loss(network: nn.Module, batch: HHBatch, device: torch.device) -> Tensor:
+def _judge(network: hhnet.HHNet, batch: HHBatch, device: torch.device) -> Tensor:
+    """Logits of the patches; they are normalised as parts of their tiles, as they are parts of an image later."""
+    normalised = network.norm(batch.image.to(device))
+    margin = (normalised.shape[-1] - TRAINED_PX) // 2
+    inner = slice(margin, margin + TRAINED_PX)
+    patches = normalised[..., inner, inner].contiguous(memory_format=torch.channels_last)
+    return network.judge(patches, batch.features.to(device)).float()
+
+
+def _loss(network: Any, batch: HHBatch, device: torch.device) -> Tensor:
     """Cross-entropy, which makes it sure, and the ranked probability score, which makes near misses cheap."""
-    logits, target = network(batch.patch.to(device), batch.features.to(device)).float(), batch.target.to(device)
+    logits, target = _judge(network, batch, device), batch.target.to(device)
     return cross_entropy(logits, target) + ranked_probability_score(logits, target)
 
 
-def _metrics(network: nn.Module, batches: list[HHBatch], device: torch.device) -> Mapping[str, float]:
+def _metrics(network: Any, batches: list[HHBatch], device: torch.device) -> Mapping[str, float]:
     """Share of right classes within the bands, of right sides but for class 0, and certainty where nothing is seen."""
-    p = torch.cat([torch.softmax(network(b.patch.to(device), b.features.to(device)), dim=1).cpu() for b in batches])
+    p = torch.cat([torch.softmax(_judge(network, b, device), dim=1).cpu() for b in batches])
     target, evidence = torch.cat([b.target for b in batches]), torch.cat([b.evidence for b in batches])
     distances = torch.tensor(hhnet.DISTANCES).float()
     in_band, true = (target.max(dim=1).values == 1) & evidence, target @ distances
@@ -134,7 +141,7 @@ def _build(**given: float) -> nn.Module:
 
 _PATCHES = PatchSettings(
     patch_px=TRAINED_PX,
-    tile_px=192,
+    tile_px=144,
     blur_px=(0.0, 1.5, 3.0, 5.0, 7.0, 11.0, 15.0, 27.0, 40.0),
     sampling=(0.25, 1.25),
     spherical_waves=(0.2, 0.5),
@@ -154,7 +161,7 @@ RECIPES = (
         data=HHData(_PATCHES),
         loss=_loss,
         metrics=_metrics,
-        fit=FitSettings(epochs=24, steps=100, batch=32, learning_rate=2e-3, valid_steps=12),
+        fit=FitSettings(epochs=24, steps=110, batch=32, learning_rate=2e-3, valid_steps=12),
         architecture="hhnet",
         task="Distance from focus in seven ordered classes, with its side",
         normalisation="grey; local mean and deviation over 92 px; 18 features of the whole image beside it",
