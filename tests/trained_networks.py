@@ -12,11 +12,11 @@ from napari_focusstack.networks.zoo import user_folder
 from napari_focusstack.training.recipes import RECIPES, TINY, save_trained, train
 from test_patches import cells
 
-WIDTHS = {"mmdf": 0.1, "ldsenet": 0.4, "gmanet": 0.0625}
+WIDTHS = {"mmdf": 0.1, "ldsenet": 0.4, "gmanet": 0.0625, "hhnet": 0.1}
 
 
 def train_tiny(root: Path, work: Path) -> None:
-    """Train `mmdf`, `ldsenet` and `gmanet` into a folder of models."""
+    """Train `WIDTHS` into a folder of models."""
     sharp = work / "sharp"
     sharp.mkdir()
     for i in range(3):

@@ -61,17 +61,18 @@ def distance_extras(
     Returns
     -------
     dict
-        ``classes`` (-3 … 3), ``certainty`` and ``distance_index`` of each slice. Of a stack whose index changes its
-        sign, ``crossing``, the position between the slices where it does, ``crossing_um``, and ``direction``: 1 where
-        the index rises with height, as it was taught, -1 where it falls.
+        ``certainty`` of each slice, ``classes`` (-3 … 3) and ``distance_index``; None where there is nothing to judge
+        by. Of a stack whose index changes its sign, ``crossing``, the position between the slices where it does,
+        ``crossing_um``, and ``direction``: 1 where the index rises with height, as it was taught, -1 where it falls.
     """
     images = [ImageDistance.of(p, weights) for p in distributions]
     found: dict[str, Any] = {
-        "classes": [image.distance for image in images],
+        "classes": [image.distance if image.evidence else None for image in images],
         "certainty": [round(image.certainty, 5) for image in images],
-        "distance_index": [round(image.index, 5) for image in images],
+        "distance_index": [round(image.index, 5) if image.evidence else None for image in images],
     }
-    crossing = zero_crossing(np.array([i.index for i in images]), np.array([i.certainty for i in images]))
+    judged = np.array([i.certainty * i.evidence for i in images])
+    crossing = zero_crossing(np.array([i.index for i in images]), judged)
     if crossing is None:
         return found
     upward = heights_um is None or heights_um[-1] >= heights_um[0]

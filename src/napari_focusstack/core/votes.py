@@ -18,6 +18,9 @@ Distribution = NDArray[np.float64]
 DISTANCES = (-3, -2, -1, 0, 1, 2, 3)
 """Distance index of each class of HH-Net: below 0 the objective is too near the specimen, above 0 too far."""
 
+EVIDENCE = 0.2
+"""An image of less certainty than this holds nothing to judge by: between two classes it is 0.64, over four 0.29."""
+
 
 def certainty(p: NDArray[np.floating[Any]]) -> Distribution:
     """Eq. 14: ``1 + sum_k p_k log p_k / log C`` of distributions (..., C): 0 (all alike) … 1 (one class).
@@ -62,7 +65,8 @@ VOTES = {"hard": hard_vote, "linear": linear_vote, "certainty": certainty_vote}
 
 
 def _own_class(p: NDArray[np.floating[Any]]) -> Distribution:
-    return np.eye(np.shape(p)[1])[np.argmax(p, axis=1)]
+    own: Distribution = np.eye(np.shape(p)[1])[np.argmax(p, axis=1)]
+    return own
 
 
 def _pooled(
@@ -107,6 +111,11 @@ class ImageDistance:
     def certainty(self) -> float:
         """Certainty of the distribution, 0 … 1."""
         return float(certainty(self.distribution))
+
+    @property
+    def evidence(self) -> bool:
+        """Whether there is anything to judge by: `EVIDENCE` at least."""
+        return self.certainty >= EVIDENCE
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ class HHNet(nn.Module):
 
     def __init__(self, *, width: float = 1.0, dropout: tuple[float, float] = (0.7, 0.5)) -> None:
         super().__init__()
-        self.norm = LocalNorm(92)
+        self.norm = LocalNorm(92, compress=3.0)
         layers: list[nn.Module] = []
         channels = 1
         for i, group in enumerate(_GROUPS):

@@ -22,14 +22,17 @@ class LocalNorm(nn.Module):
     shared : bool
         Divide all channels by the largest deviation of any: where they are several images of one scene, how much
         contrast each has is what tells them apart.
+    compress : float, optional
+        Compress the result to ``asinh(compress · x) / 1.5``, which shows faint halos beside bright points; otherwise it
+        is clipped at ±8.
     """
 
-    def __init__(self, window_px: int = 44, *, shared: bool = False) -> None:
+    def __init__(self, window_px: int = 44, *, shared: bool = False, compress: float | None = None) -> None:
         super().__init__()
         self.shared = shared
         if window_px % (2 * CELL_PX) != CELL_PX:
             raise ValueError(f"a window of {window_px} px is no odd multiple of {CELL_PX}")
-        self.window_px = window_px
+        self.window_px, self.compress = window_px, compress
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, Y, X) → the same shape; sides of any length from 4 pixels on."""
@@ -52,4 +55,4 @@ class LocalNorm(nn.Module):
         fields = functional.interpolate(fields, scale_factor=CELL_PX, mode="bilinear", align_corners=False)
         mean, gain = fields.chunk(2, dim=1)
         out: Tensor = ((even - mean) * gain)[..., :h, :w]
-        return out.clamp(-8.0, 8.0)
+        return out.clamp(-8.0, 8.0) if self.compress is None else torch.asinh(out * self.compress) / 1.5

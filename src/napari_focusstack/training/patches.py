@@ -61,6 +61,10 @@ class PatchSettings(BaseModel):
     inverted: float = Field(
         default=0.2, ge=0, le=1, description="Share of patches whose contrast is the other way round than usual."
     )
+    electrons: tuple[float, float] = Field(
+        default=(2.4, 4.8), description="Range of log10 of the electrons at the camera's full scale."
+    )
+    jpeg: float = Field(default=0.2, ge=0, le=1, description="Share of images that were saved as JPEG.")
     views: int = Field(default=4, ge=1, description="Amounts of defocus that each crop is shown at.")
 
 
@@ -239,7 +243,8 @@ class Patches:
         light = light * camera.uneven(
             k, shape=shape, strength=torch.from_numpy(0.35 * random[0] ** 2).float(), generator=self.generator
         )
-        electrons = torch.from_numpy(10 ** (2.4 + 2.4 * random[1])).float()
+        low, high = self.settings.electrons
+        electrons = torch.from_numpy(10 ** (low + (high - low) * random[1])).float()
         read = torch.from_numpy(1 + 4 * random[2]).float()
         correlated = torch.from_numpy(np.where(random[3] < 0.25, 0.5 + 2 * random[3], 0.0)).float()
         image = camera.expose(
@@ -251,7 +256,7 @@ class Patches:
             generator=self.generator,
         )
         image = camera.digitise(image, bits=torch.from_numpy(np.where(random[4] < 0.6, 8, 14)))
-        for i in np.flatnonzero(random[5] < 0.2):
+        for i in np.flatnonzero(random[5] < self.settings.jpeg):
             image[i] = camera.compress(image[i], quality=int(self.rng.integers(50, 98)))
         noise = torch.sqrt(light.mean(dim=(1, 2)) / electrons + (read / electrons) ** 2)
         return image, noise

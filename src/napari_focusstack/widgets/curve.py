@@ -38,6 +38,10 @@ class CurveView:
         Slices to lay a band over.
     earlier : mapping of str to (Z,) array
         Curves of other scorers by name; drawn thin, each stretched to the height of the main curve.
+    signed : bool
+        Whether the values have a side: a line is drawn at 0.
+    crossing : float or None
+        Position between the slices where signed values go through 0.
     """
 
     n_slices: int = 0
@@ -47,6 +51,8 @@ class CurveView:
     best: int | None = None
     good: tuple[int, int] | None = None
     earlier: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    signed: bool = False
+    crossing: float | None = None
 
 
 class _HeightAxis(pg.AxisItem):
@@ -93,7 +99,10 @@ class CurvePlot(pg.GraphicsView):
         self._ring = pg.ScatterPlotItem(size=15, symbol="o", pen=pg.mkPen(BEST, width=2.5), brush=None)
         self._line = pg.InfiniteLine(angle=90, movable=True, pen=pg.mkPen(SHOWN, width=2))
         self._line.setCursor(Qt.CursorShape.SizeHorCursor)
-        for item, depth in ((self._band, -10), (self._curve, 5), (self._ring, 10), (self._line, 1)):
+        self._zero = pg.InfiniteLine(pos=0, angle=0, pen=pg.mkPen(BEST, style=Qt.PenStyle.DashLine))
+        self._crossing = pg.InfiniteLine(angle=90, pen=pg.mkPen(BEST, style=Qt.PenStyle.DashLine))
+        lines = ((self._line, 1), (self._zero, -5), (self._crossing, -5))
+        for item, depth in ((self._band, -10), (self._curve, 5), (self._ring, 10), *lines):
             item.setZValue(depth)
             self.box.addItem(item, ignoreBounds=True)
             item.setVisible(False)
@@ -169,6 +178,10 @@ class CurvePlot(pg.GraphicsView):
         self._ring.setVisible(view.best is not None and values is not None)
         if view.best is not None and values is not None:
             self._ring.setData([view.best], [values[view.best]])
+        self._zero.setVisible(view.signed)
+        self._crossing.setVisible(view.crossing is not None)
+        if view.crossing is not None:
+            self._crossing.setValue(view.crossing)
         self._band.setVisible(view.good is not None)
         if view.good is not None:
             self._band.setRegion((view.good[0] - 0.4, view.good[1] + 0.4))

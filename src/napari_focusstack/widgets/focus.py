@@ -252,7 +252,9 @@ class FocusWidget(DockedWidget):
         else:
             report = self._scored.report
             best, good = report.decision.best, report.decision.good
-            self._draw(report.scorer, report.values, report.heights_um, known, best=best, good=good)
+            index = state.distance_index(report)
+            values = report.values if index is None else index
+            self._draw(report.scorer, values, report.heights_um, known, best=best, good=good, signed=index is not None)
             self.form.say(*state.verdict(self._scored))
         self._show_overlays()
 
@@ -265,10 +267,14 @@ class FocusWidget(DockedWidget):
         *,
         best: int | None = None,
         good: tuple[int, int] | None = None,
+        signed: bool = False,
     ) -> None:
         earlier = {SCORERS[n].title: other.report.values for n, other in known.items() if n != scorer}
-        label = f"{SCORERS[scorer].title} ({SCORERS[scorer].units})"
-        self.form.plot.set_view(CurveView(len(values), values, label, heights_um, best, good, earlier))
+        label = state.INDEX_LABEL if signed else f"{SCORERS[scorer].title} ({SCORERS[scorer].units})"
+        crossing = known[scorer].report.extras.get("crossing") if signed else None
+        self.form.plot.set_view(
+            CurveView(len(values), values, label, heights_um, best, good, earlier, signed=signed, crossing=crossing)
+        )
 
     def _draw_run(self) -> None:
         run, view = self.scoring.run, self._view

@@ -217,6 +217,15 @@ def _by_place(item: tuple[Target, Any]) -> tuple[int, int, int]:
     return item[0].channel, item[0].position, item[0].time
 
 
+INDEX_LABEL = "distance index (too near < 0 < too far)"
+
+
+def distance_index(report: FocusReport) -> NDArray[np.float64] | None:
+    """(Z,) distance index of the slices, NaN where there is nothing to judge by; None of scorers that have none."""
+    told = report.extras.get("distance_index")
+    return None if told is None else np.array([np.nan if v is None else v for v in told])
+
+
 def height_text(report: FocusReport, z: int) -> str:
     """Height of a slice, ``"1003 µm"``; empty where not known."""
     if report.heights_um is None:

@@ -8,13 +8,14 @@ from qtpy.QtCore import QEvent, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QLinearGradient, QPainter
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
-from napari_focusstack.widgets.map_views import MapView, class_text, signed_um
+from napari_focusstack.core.votes import DISTANCES
+from napari_focusstack.widgets.map_views import DIVERGING_COLOURS, MapView, class_text, distance_text, signed_um
 
 BAR_PX = 12
 
 
 class MapLegend(QWidget):
-    """Ten fields for the classes of focus, or a colour bar in µm or points; hidden for plain focus values."""
+    """Fields for classes of focus or of distance, or a bar in µm or points; hidden for plain focus values."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -37,6 +38,8 @@ class MapLegend(QWidget):
             return ("in focus", "wholly blurred")
         if self.view.kind == "score":
             return ("0, wholly blurred", "100, clearest")
+        if self.view.kind == "distance":
+            return ("too near", "in focus; faint: unsure", "too far")
         low, high = self.view.limits
         return (f"{signed_um(low)} below", "in focus", f"{signed_um(high)} above")
 
@@ -50,14 +53,22 @@ class MapLegend(QWidget):
 
     def field_at(self, x: float) -> int:
         """Which of the fields lies at `x`."""
-        n = len(self.view.colours) if self.view else 1
+        n = len(self._fields) or 1
         return min(max(int(x / max(self.width(), 1) * n), 0), n - 1)
+
+    @property
+    def _fields(self) -> tuple[str, ...]:
+        """Colours of the classes; empty for a colour bar."""
+        if self.view is None or self.view.kind == "defocus":
+            return ()
+        return DIVERGING_COLOURS if self.view.kind == "distance" else self.view.colours
 
     def event(self, event: Any) -> bool:
         """Name the class under the mouse."""
-        if event.type() == QEvent.Type.ToolTip and self.view is not None and self.view.kind == "class":
+        if event.type() == QEvent.Type.ToolTip and self.view is not None and self._fields:
             k = self.field_at(event.pos().x())
-            text = class_text(k)
+            distance = self.view.kind == "distance"
+            text, k = (distance_text(DISTANCES[k]), DISTANCES[k]) if distance else (class_text(k), k)
             QToolTip.showText(event.globalPos(), text if "class" in text else f"{text} (class {k})", self)
             return True
         return bool(super().event(event))
@@ -67,12 +78,12 @@ class MapLegend(QWidget):
         if self.view is None:
             return
         painter = QPainter(self)
-        colours = [QColor(c) for c in self.view.colours]
+        fields = [QColor(c) for c in self._fields]
         width = self.width()
-        if self.view.kind == "class":
-            for k, colour in enumerate(colours):
-                painter.fillRect(QRectF(k * width / len(colours), 0, width / len(colours) - 1, BAR_PX), colour)
-        else:
+        for k, colour in enumerate(fields):
+            painter.fillRect(QRectF(k * width / len(fields), 0, width / len(fields) - 1, BAR_PX), colour)
+        if not fields:
+            colours = [QColor(c) for c in self.view.colours]
             ramp = QLinearGradient(0, 0, width, 0)
             for k, colour in enumerate(colours):
                 ramp.setColorAt(k / (len(colours) - 1), colour)

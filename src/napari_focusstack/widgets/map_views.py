@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from napari_focusstack.core.learned.classes import CLASS_NAMES
 from napari_focusstack.core.report import FocusReport
+from napari_focusstack.core.votes import DISTANCES, EVIDENCE
 
-Kind = Literal["value", "class", "defocus", "score"]
+Kind = Literal["value", "class", "defocus", "score", "distance"]
 
 CLASS_COLOURS = (
     "#fde725", "#b5de2b", "#6ece58", "#35b779", "#1f9e89", "#26828e", "#31688e", "#3e4989", "#482878", "#440154",
@@ -19,6 +20,8 @@ CLASS_COLOURS = (
 """Ten steps of viridis, bright where it is sharp: told apart in every kind of colour vision, and in grey."""
 DIVERGING_COLOURS = ("#08519c", "#4292c6", "#9ecae1", "#f7f7f7", "#fdae6b", "#e6711c", "#8c3a04")
 """From below focus (blue) over focus (white) to above (orange)."""
+OPACITIES = ("26", "59", "8c", "bf", "ff")
+"""Opacity of a patch by its certainty, as hexadecimal: from faint where it guesses to full where it is sure."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,9 @@ class MapView:
 
     Attributes
     ----------
-    kind : {"value", "class", "defocus", "score"}
-        Focus values, focus classes, signed defocus in µm, or scores from 0 to 100.
+    kind : {"value", "class", "defocus", "score", "distance"}
+        Focus values, focus classes, signed defocus in µm, scores from 0 to 100, or distance classes that are the
+        fainter, the less certain.
     title : str
         What the layer is called after its stack.
     data : (Z, gy, gx) float32
@@ -61,8 +65,20 @@ def view_of(report: FocusReport) -> MapView:
         judged = np.ones(report.grid.shape, bool) if report.evidence is None else report.evidence > 0
         data = np.where(judged[None], report.maps, np.nan).astype(np.float32)
         return MapView("score", "scores", data, (0.0, 100.0), CLASS_COLOURS[::-1])
+    if {"distance", "certainty"} <= set(layers):
+        return _distances(layers["distance"], layers["certainty"])
     low, high = np.quantile(report.maps, (0.02, 0.995))
     return MapView("value", "focus map", report.maps, (float(low), float(max(high, np.nextafter(low, np.inf)))))
+
+
+def _distances(distance: NDArray[np.float32], certainty: NDArray[np.float32]) -> MapView:
+    """Distance classes with certainty as opacity: a colour for each class and each of `OPACITIES`."""
+    n = len(OPACITIES)
+    level = np.minimum((certainty * n).astype(np.int32), n - 1)
+    code = (np.rint(distance).astype(np.int32) - DISTANCES[0]) * n + level
+    data = np.where(certainty >= EVIDENCE, code, np.nan).astype(np.float32)
+    colours = tuple(colour + opacity for colour in DIVERGING_COLOURS for opacity in OPACITIES)
+    return MapView("distance", "distance classes", data, (-0.5, len(colours) - 0.5), colours)
 
 
 def patch_text(report: FocusReport, z: int, row: int, column: int) -> str:
@@ -78,6 +94,11 @@ def patch_text(report: FocusReport, z: int, row: int, column: int) -> str:
         if report.evidence is not None and report.evidence[row, column] == 0:
             return told + "nothing to judge by"
         parts = [f"score {report.maps[z, row, column]:.0f} of 100", f"attention {layers['cam']:.2f}"]
+    elif {"distance", "certainty"} <= set(layers):
+        if layers["certainty"] < EVIDENCE:
+            return told + "nothing to judge by"
+        index = float(layers["distance"])
+        parts = [distance_text(round(index)), f"index {index:+.2f}", f"certainty {layers['certainty']:.2f}"]
     elif {"class", "certainty"} <= set(layers):
         if layers["certainty"] == 0:
             return told + "nothing to judge by"
@@ -97,10 +118,34 @@ def slice_text(report: FocusReport, z: int) -> str:
     extras = report.extras
     if "defocus_um" in extras and extras["defocus_um"][z] is not None:
         return f"Slice {z} is {signed_um(extras['defocus_um'][z])} from focus (sign from {extras['sign_from']})."
+    if "distance_index" in extras:
+        return _distance_said(report, z)
     if "classes" in extras and extras["classes"][z] is not None:
         name = class_text(extras["classes"][z])
         return f"Slice {z} is {name}, certainty {extras['certainty'][z]:.2f}."
     return f"Seen as {extras['preset']}." if "preset" in extras else ""
+
+
+def _distance_said(report: FocusReport, z: int) -> str:
+    """What the patches' vote says of a slice, and where the index of the slices goes through zero."""
+    extras = report.extras
+    if extras["classes"][z] is None:
+        said = f"Slice {z} has nothing to judge by."
+    else:
+        index, certainty = extras["distance_index"][z], extras["certainty"][z]
+        said = f"Slice {z} is {distance_text(extras['classes'][z])}, index {index:+.2f}, certainty {certainty:.2f}."
+    if "crossing" not in extras:
+        return said
+    height = "" if extras["crossing_um"] is None else f" (z {extras['crossing_um']:.2f} µm)"
+    said += f" The index goes through zero at slice {extras['crossing']:.1f}{height}"
+    return said + ("." if extras["direction"] == 1 else "; it falls with height: this microscope's sides are reversed.")
+
+
+def distance_text(distance: int) -> str:
+    """A distance class in words."""
+    if distance == 0:
+        return "in focus"
+    return f"{'too far' if distance > 0 else 'too near'} (class {distance:+d})"
 
 
 def class_text(index: int) -> str:

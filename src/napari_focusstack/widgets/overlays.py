@@ -241,9 +241,9 @@ class Overlays(QObject):
 
 def _colours(view: MapView, old: FocusMap | None) -> Any:
     """The view's own colours; for plain values those that the user has chosen, else viridis."""
-    if view.kind == "class":
+    if view.kind in ("class", "distance"):
         steps = np.linspace(0, 1, len(view.colours) + 1)
-        return Colormap(view.colours, name="focus classes", controls=steps, interpolation="zero")
+        return Colormap(view.colours, name=view.title, controls=steps, interpolation="zero")
     if view.colours:
         return Colormap(view.colours, name=view.kind)
     return old.colormap if old is not None and old.kind == view.kind else "viridis"

@@ -1,22 +1,18 @@
-"""HH-Net's distance classes as a scorer, and as a reader of single images for autofocus."""
+"""HH-Net's distance classes as a scorer."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_focusstack.core.defocus import Calibration
 from napari_focusstack.core.learned.base import NetworkScorer, large_enough, stacked
 from napari_focusstack.core.report import Grid, PlaneScore
 from napari_focusstack.core.scorer import Joined, PlaneContext
-from napari_focusstack.core.votes import DISTANCES, ImageDistance, certainty
-
-EVIDENCE = 0.2
-"""An image of less certainty than this holds nothing to judge by: between two classes it is 0.64, over four 0.29."""
+from napari_focusstack.core.votes import DISTANCES, certainty
 
 
 @dataclass(frozen=True)
@@ -51,7 +47,10 @@ class DistanceScorer(NetworkScorer):
 
     def score_plane(self, plane: NDArray[Any], *, context: PlaneContext) -> PlaneScore:
         """Classify the patches of one plane."""
-        p = patch_distributions(self._network(context), plane)
+        from napari_focusstack.core.handcrafted import features
+        from napari_focusstack.networks import hhnet
+
+        p = hhnet.classify_plane(self._network(context), large_enough(plane), features(plane))
         distances = np.asarray(DISTANCES, np.float32)
         (gy, gx), (h, w) = p.shape[:2], plane.shape[:2]
         layers = {"distance": p @ distances, "certainty": certainty(p).astype(np.float32)}
@@ -65,67 +64,3 @@ class DistanceScorer(NetworkScorer):
         told = np.stack([s.distributions for s in scores if s.distributions is not None])
         evidence = np.asarray(layers["certainty"].max(axis=0), np.float32)
         return Joined(np.stack([s.map for s in scores]), layers, evidence=evidence, distributions=told)
-
-
-def patch_distributions(network: Any, plane: NDArray[Any]) -> NDArray[np.float32]:
-    """(gy, gx, 7) distributions of a plane's patches over the distance classes."""
-    from napari_focusstack.core.handcrafted import features
-    from napari_focusstack.networks import hhnet
-
-    return hhnet.classify_plane(network, large_enough(plane), features(plane))
-
-
-@dataclass(frozen=True)
-class HHNetReader:
-    """Image → `ImageDistance`, for autofocus.
-
-    Attributes
-    ----------
-    scorer : DistanceScorer
-        An installed HH-Net.
-    direction : {1, -1}
-        -1 where the microscope's sides are the other way round than those taught: a stack scored with it tells.
-    device : str
-        As `PlaneContext.device`.
-    """
-
-    scorer: DistanceScorer
-    direction: Literal[1, -1] = 1
-    device: str = "auto"
-
-    def get_ready(self) -> None:
-        """Import torch and load the weights."""
-        self.scorer.get_ready(PlaneContext(device=self.device))
-
-    def __call__(self, image: NDArray[Any]) -> ImageDistance:
-        """Judge one image, (Y, X) or (Y, X, 3), of any pixel type."""
-        network = self.scorer._network(PlaneContext(device=self.device))
-        voted = ImageDistance.of(patch_distributions(network, image))
-        return voted if self.direction == 1 else ImageDistance(voted.distribution[::-1])
-
-
-def band_um(distance: int, known: Calibration) -> tuple[float, float]:
-    """Heights above focus, in µm, from and to, that a class stands for on a microscope.
-
-    The blur disc's radius of ``b`` pixels is ``b·sampling/2`` waves at the pupil's edge (fluorescence, and brightfield
-    with the condenser open; a condenser stopped down to a share of the aperture makes distances longer by its inverse).
-
-    Parameters
-    ----------
-    distance : int
-        Class, -3 … 3.
-    known : Calibration
-        The microscope.
-
-    Returns
-    -------
-    (float, float)
-        Lower and higher end; of ±3, the end towards focus and infinity; of 0, both sides of focus.
-    """
-    from napari_focusstack.networks.hhnet import BANDS_PX
-
-    near, far = (b * known.sampling / 2 * known.um_per_wave for b in BANDS_PX[abs(distance)])
-    if distance == 0:
-        return -far, far
-    far = far if abs(distance) < max(DISTANCES) else float("inf")
-    return (near, far) if distance > 0 else (-far, -near)

@@ -19,8 +19,8 @@ from napari_focusstack.training.losses import cross_entropy, ranked_probability_
 from napari_focusstack.training.patches import Patches, PatchSettings
 from napari_focusstack.training.recipes.base import Recipe
 
-TRAINED_PX = 112
-"""HH-Net is convolutions and a mean, so it learns on smaller patches, seven times as many in the same time."""
+TRAINED_PX = 80
+"""HH-Net is convolutions and a mean, so it learns on smaller patches, a dozen times as many in the same time."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,14 @@ class HHBatch:
 class AugmentedPatches(Patches):
     """Patches whose specimens are turned, scaled and bent (paper, 2.2.1), *before* they are blurred: optics are not.
 
-    Reflections and quarter turns, position, brightness and contrast vary in `Patches` already.
+    Reflections and quarter turns, position, brightness and contrast vary in `Patches` already. Each amount of blur is
+    shown on both sides of focus: all that differs in such a pair is what tells the side.
     """
+
+    def _defocus(self, sampling: Tensor, opening: Tensor) -> tuple[Tensor, Tensor]:
+        blur, waves = super()._defocus(sampling, opening)
+        blur[1::2], waves[1::2] = blur[::2], -waves[::2]
+        return blur, waves
 
     def _crop(self, blank: bool) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
         crop = super()._crop(blank)
@@ -141,15 +147,18 @@ def _build(**given: float) -> nn.Module:
 
 _PATCHES = PatchSettings(
     patch_px=TRAINED_PX,
-    tile_px=144,
+    tile_px=112,
     blur_px=(0.0, 1.5, 3.0, 5.0, 7.0, 11.0, 15.0, 27.0, 40.0),
-    sampling=(0.25, 1.25),
-    spherical_waves=(0.2, 0.5),
-    modes=(0.45, 0.35, 0.2, 0.0),
+    sampling=(0.35, 0.7),
+    spherical_waves=(0.15, 0.4),
+    modes=(0.5, 0.35, 0.15, 0.0),
     inverted=0.0,
-    blank=0.05,
-    dirt=0.05,
-    haze=0.15,
+    texture=0.3,
+    blank=0.03,
+    dirt=0.03,
+    haze=0.1,
+    electrons=(3.2, 4.8),
+    jpeg=0.05,
 )
 
 RECIPES = (
@@ -161,7 +170,7 @@ RECIPES = (
         data=HHData(_PATCHES),
         loss=_loss,
         metrics=_metrics,
-        fit=FitSettings(epochs=24, steps=110, batch=32, learning_rate=2e-3, valid_steps=12),
+        fit=FitSettings(epochs=24, steps=180, batch=32, learning_rate=2e-3, valid_steps=12),
         architecture="hhnet",
         task="Distance from focus in seven ordered classes, with its side",
         normalisation="grey; local mean and deviation over 92 px; 18 features of the whole image beside it",

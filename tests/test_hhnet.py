@@ -1,0 +1,264 @@
+"""HH-Net: the network, its recipe, and what it says as a scorer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from napari_focusstack.core import votes  # noqa: E402
+from napari_focusstack.core.pipeline import score  # noqa: E402
+from napari_focusstack.core.scorers import SCORERS  # noqa: E402
+from napari_focusstack.core.stack import Stack  # noqa: E402
+from napari_focusstack.networks import hhnet, infer  # noqa: E402
+from napari_focusstack.training.library import Sharp  # noqa: E402
+from napari_focusstack.training.recipes import RECIPES  # noqa: E402
+from napari_focusstack.training.recipes.hhnet import TRAINED_PX, AugmentedPatches, augmented  # noqa: E402
+from test_patches import cells  # noqa: E402
+
+DISTANCES = np.array(hhnet.DISTANCES)
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return infer.prepare(hhnet.hhnet(width=0.1), device=torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def sharp():
+    return [Sharp("cells", str(i), ((cells(i) / 255).astype(np.float16),)) for i in range(2)]
+
+
+def distance_of(blur_px, *, above=True):
+    p = hhnet.class_targets(torch.tensor(blur_px), above=torch.full((len(blur_px),), above))
+    return (p.numpy() @ DISTANCES), p.numpy()
+
+
+def test_core_and_network_agree_on_the_classes():
+    assert votes.DISTANCES == hhnet.DISTANCES
+
+
+def test_the_paper_sized_network_has_16_layers_with_weights_and_224_and_32_nodes():
+    network = hhnet.hhnet()
+    layers = [m for m in network.modules() if isinstance(m, (torch.nn.Conv2d, torch.nn.Linear))]
+    convolutions = [m for m in layers if isinstance(m, torch.nn.Conv2d)]
+    assert [(c.kernel_size[0], c.out_channels) for c in convolutions] == (
+        [(5, 64)] * 2 + [(3, 128)] * 2 + [(3, 256)] * 3 + [(3, 512)] * 6
+    )
+    joined = (network.seen.out_features, network.known.out_features)
+    assert joined == (224, 32)
+    full = [m.out_features for m in network.decide if isinstance(m, torch.nn.Linear)]
+    assert full == [256, 7]
+    # Both halves of the first fully connected layer are one of the 16.
+    assert len(convolutions) + 1 + len(full) == 16
+    assert network(torch.rand(2, 1, 300, 300), torch.rand(2, 18)).shape == (2, 7)
+
+
+def test_dropout_is_the_papers_unless_another_is_asked_for():
+    rates = [m.p for m in hhnet.hhnet(width=0.1).decide if isinstance(m, torch.nn.Dropout)]
+    assert rates == [0.7, 0.5]
+
+
+def test_brightness_contrast_and_shading_do_not_matter(network):
+    patch, known = torch.rand(1, 1, 120, 120), torch.rand(1, 18)
+    with torch.inference_mode():
+        same = network(1000 * patch + 77, known)
+        torch.testing.assert_close(network(patch, known), same, atol=1e-3, rtol=1e-3)
+
+
+def test_patch_and_features_both_count(network):
+    patch, known = torch.rand(2, 1, 120, 120), 3 * torch.randn(2, 18)
+    with torch.inference_mode():
+        out = network(patch, known)
+        assert not torch.allclose(out, network(patch, known.flip(0)), atol=1e-5)
+        assert not torch.allclose(out, network(patch.flip(0), known), atol=1e-5)
+
+
+def test_a_wild_feature_does_not_drown_the_patch(network):
+    patch, known = torch.rand(1, 1, 120, 120), torch.zeros(1, 18)
+    wild, wilder = known.clone(), known.clone()
+    wild[0, 9], wilder[0, 9] = 1e4, 1e9
+    with torch.inference_mode():
+        torch.testing.assert_close(network(patch, wild), network(patch, wilder))
+
+
+def test_targets_are_one_class_in_its_band_and_divided_between_bands():
+    distance, p = distance_of([0.0, 1.5, 3.0, 4.9, 7.0, 11.0, 15.0, 27.0, 80.0])
+    np.testing.assert_allclose(distance, [0, 0, 1, 1, 2, 2, 3, 3, 3], atol=1e-6)
+    np.testing.assert_allclose(p.max(axis=1), 1, atol=1e-6)
+    between, p = distance_of([2.25, 6.0, 13.0])
+    np.testing.assert_allclose(between, [0.5, 1.5, 2.5], atol=1e-6)
+    np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-6)
+
+
+def test_the_mean_over_the_target_grows_steadily_with_blur_and_the_sides_mirror_each_other():
+    blur = np.linspace(0, 40, 400).tolist()
+    far, _ = distance_of(blur)
+    near, _ = distance_of(blur, above=False)
+    assert (np.diff(far) >= -1e-6).all()
+    np.testing.assert_allclose(far, -near)
+
+
+@pytest.mark.parametrize(("shape", "grid"), [((1536, 2048), (5, 6)), ((300, 300), (1, 1)), ((200, 700), (1, 2))])
+def test_patches_of_300_px_lie_in_the_image_and_never_overlap(shape, grid):
+    found = hhnet.Patches.of(shape)
+    assert (len(found.rows), len(found.columns)) == grid
+    covered = np.zeros(shape, int)
+    for where in found.slices:
+        assert covered[where].shape == found.size
+        covered[where] += 1
+    assert covered.max() == 1
+
+
+def test_a_plane_is_judged_patch_by_patch(network):
+    plane = np.random.default_rng(0).random((330, 650)).astype(np.float32)
+    known = np.zeros(18, np.float32)
+    p = hhnet.classify_plane(network, plane, known)
+    assert p.shape == (1, 2, 7)
+    np.testing.assert_allclose(p.sum(axis=-1), 1, atol=1e-5)
+
+
+def test_an_even_plane_is_every_class_alike(network):
+    p = hhnet.classify_plane(network, np.full((90, 90), 7, np.uint8), np.zeros(18, np.float32))
+    np.testing.assert_allclose(p, 1 / 7, atol=1e-6)
+
+
+def test_the_recipes_sides_differ_in_what_the_network_sees(sharp):
+    """The optics make a difference between the sides; else no training could tell them apart."""
+    recipe = RECIPES["hhnet"]
+    settings = recipe.data.settings.model_copy(
+        update={"blank": 0.0, "dirt": 0.0, "haze": 0.0, "views": 8, "blur_px": (7.0, 11.0), "modes": (1.0, 0, 0, 0)}
+    )
+    drawn = AugmentedPatches(sharp, settings, batch=8, seed=3).draw()
+    seen = hhnet.hhnet(width=0.1).norm(drawn.image)[:, 0]
+    above = drawn.waves > 0
+    assert above.any()
+    assert (~above).any()
+
+    def alike(a, b):
+        return float(np.corrcoef(a.numpy().ravel(), b.numpy().ravel())[0, 1])
+
+    within = [alike(a, b) for side in (seen[above], seen[~above]) for i, a in enumerate(side) for b in side[:i]]
+    across = [alike(a, b) for a in seen[above] for b in seen[~above]]
+    assert np.mean(within) > np.mean(across) + 0.1
+
+
+def test_a_phase_object_is_bright_where_the_plane_in_focus_lies_above_it(sharp):
+    settings = RECIPES["hhnet"].data.settings.model_copy(
+        update={"blank": 0.0, "dirt": 0.0, "haze": 0.0, "modes": (0, 0, 1.0, 0), "blur_px": (5.0, 9.0), "texture": 0.0}
+    )
+    patches = AugmentedPatches(sharp, settings, batch=64, seed=0)
+    spread = {True: [], False: []}
+    for _ in range(2):
+        drawn = patches.draw()
+        for image, waves in zip(drawn.image[:, 0], drawn.waves, strict=True):
+            flat = (image - image.median()).numpy()
+            spread[bool(waves > 0)].append(float((flat**3).mean()) / max(float((flat**2).mean()) ** 1.5, 1e-9))
+    assert np.median(spread[True]) > np.median(spread[False])
+
+
+def test_augmentation_bends_and_turns_but_adds_no_specimen():
+    crop = (cells(0, size=160) / 255).astype(np.float32)
+    rng = np.random.default_rng(0)
+    seen = [augmented(crop, rng) for _ in range(6)]
+    for image in seen:
+        assert image.shape == crop.shape
+        assert image.dtype == np.float32
+        assert np.abs(image - crop).mean() > 0.01
+        assert image.max() < crop.max() + 0.3
+    assert abs(np.mean([i.mean() for i in seen]) - crop.mean()) < 0.25 * crop.mean()
+
+
+def test_batches_are_the_same_for_the_same_seed_and_know_the_truth(sharp):
+    data = RECIPES["hhnet"].data
+    a, b = (next(data.batches(sharp, batch=8, seed=5)) for _ in range(2))
+    torch.testing.assert_close(a.image, b.image)
+    torch.testing.assert_close(a.features, b.features)
+    assert a.image.shape[-1] >= TRAINED_PX
+    torch.testing.assert_close(a.target.sum(dim=1), torch.ones(8))
+    blank = a.target[~a.evidence]
+    torch.testing.assert_close(blank, torch.full_like(blank, 1 / 7))
+
+
+def told(index, certain=0.9):
+    """A distribution whose mean is `index`."""
+    p = np.maximum(0, 1 - np.abs(DISTANCES - index))
+    return (certain * p + (1 - certain) / 7).astype(np.float32)
+
+
+@pytest.fixture
+def knowing(networks, monkeypatch):
+    """A scorer whose network reads the distance from the mean of a patch: (grey - 100) / 20; 0 holds nothing."""
+
+    def classify_plane(_network, plane, _features):
+        halves = np.array_split(np.asarray(plane, float), 2, axis=1)
+        means = [half.mean() for half in halves]
+        return np.array([[told((m - 100) / 20) if m > 0 else np.full(7, 1 / 7) for m in means]], np.float32)
+
+    monkeypatch.setattr(hhnet, "classify_plane", classify_plane)
+    return SCORERS["hhnet"]
+
+
+def stack_of(*indices, **given) -> Stack:
+    data = np.stack([np.full((64, 128), round(100 + 20 * i), np.uint8) for i in indices])
+    return Stack(data, "ZYX", name="told", **given)
+
+
+@pytest.mark.usefixtures("knowing")
+def test_a_slice_has_class_certainty_and_index():
+    report = score(stack_of(-2, -1, 0, 1, 2), scorer="hhnet", specimen=False)
+    assert report.extras["classes"] == [-2, -1, 0, 1, 2]
+    np.testing.assert_allclose(report.extras["distance_index"], [-1.8, -0.9, 0, 0.9, 1.8], atol=0.01)
+    assert all(0.5 < c <= 1 for c in report.extras["certainty"])
+    assert report.layers["distance"].shape == report.maps.shape == report.layers["certainty"].shape
+    assert report.decision.best == 2
+
+
+@pytest.mark.usefixtures("knowing")
+def test_the_index_goes_through_zero_between_the_slices():
+    report = score(stack_of(-1.75, -0.75, 0.25, 1.25, z_um=2.0), scorer="hhnet", specimen=False)
+    assert report.extras["crossing"] == pytest.approx(1.75, abs=0.02)
+    assert report.extras["crossing_um"] == pytest.approx(3.5, abs=0.05)
+    assert report.extras["direction"] == 1
+
+
+@pytest.mark.usefixtures("knowing")
+def test_a_microscope_with_reversed_sides_is_told():
+    report = score(stack_of(1.75, 0.75, -0.25, -1.25, z_um=2.0), scorer="hhnet", specimen=False)
+    assert report.extras["direction"] == -1
+    assert report.extras["crossing"] == pytest.approx(1.75, abs=0.02)
+
+
+@pytest.mark.usefixtures("knowing")
+def test_a_stack_on_one_side_has_no_crossing():
+    assert "crossing" not in score(stack_of(0.4, 1, 2), scorer="hhnet", specimen=False).extras
+
+
+@pytest.mark.usefixtures("knowing")
+def test_what_holds_nothing_is_no_evidence():
+    report = score(stack_of(-1, -5, 1), scorer="hhnet", specimen=False)
+    assert report.extras["classes"][1] is None
+    assert report.extras["distance_index"][1] is None
+    assert report.extras["certainty"][1] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.usefixtures("knowing")
+def test_a_region_votes_for_itself():
+    from napari_focusstack.core.scoring import reweight
+
+    data = stack_of(-1, 0, 1).data.copy()
+    data[:, :, 64:] += 20  # the right half is one class farther
+    report = score(Stack(data, "ZYX", name="halves"), scorer="hhnet", specimen=False)
+    right = np.zeros((64, 128), bool)
+    right[:, 64:] = True
+    assert reweight(report, region=right).extras["classes"] == [0, 1, 2]
+    assert reweight(report, region=~right).extras["classes"] == [-1, 0, 1]
+
+
+def test_the_trained_network_scores_a_single_plane(networks):
+    report = score(Stack(cells(0, size=320), "YX", name="one"), scorer="hhnet")
+    assert report.layers["distance"].shape == (1, 1, 1)
+    assert len(report.extras["certainty"]) == 1
+    assert -3 <= float(report.layers["distance"].min()) <= float(report.layers["distance"].max()) <= 3
