@@ -70,6 +70,7 @@ def test_brightness_contrast_and_shading_do_not_matter(network):
 
 def test_patch_and_features_both_count(network):
     patch, known = torch.rand(2, 1, 120, 120), 3 * torch.randn(2, 18)
+    patch[1] = torch.nn.functional.avg_pool2d(patch[1], 9, 1, 4)
     with torch.inference_mode():
         out = network(patch, known)
         assert not torch.allclose(out, network(patch, known.flip(0)), atol=1e-5)
@@ -125,38 +126,37 @@ def test_an_even_plane_is_every_class_alike(network):
     np.testing.assert_allclose(p, 1 / 7, atol=1e-6)
 
 
-def test_the_recipes_sides_differ_in_what_the_network_sees(sharp):
-    """The optics make a difference between the sides; else no training could tell them apart."""
-    recipe = RECIPES["hhnet"]
-    settings = recipe.data.settings.model_copy(
-        update={"blank": 0.0, "dirt": 0.0, "haze": 0.0, "views": 8, "blur_px": (7.0, 11.0), "modes": (1.0, 0, 0, 0)}
-    )
-    drawn = AugmentedPatches(sharp, settings, batch=8, seed=3).draw()
-    seen = hhnet.hhnet(width=0.1).norm(drawn.image)[:, 0]
-    above = drawn.waves > 0
-    assert above.any()
-    assert (~above).any()
-
-    def alike(a, b):
-        return float(np.corrcoef(a.numpy().ravel(), b.numpy().ravel())[0, 1])
-
-    within = [alike(a, b) for side in (seen[above], seen[~above]) for i, a in enumerate(side) for b in side[:i]]
-    across = [alike(a, b) for a in seen[above] for b in seen[~above]]
-    assert np.mean(within) > np.mean(across) + 0.1
+def likeness_of_pairs(sharp, **given):
+    """Mean correlation between the two sides of focus, as the network sees them."""
+    plain = {"blank": 0.0, "dirt": 0.0, "haze": 0.0, "jpeg": 0.0, "electrons": (4.8, 4.8), "blur_px": (5.0, 11.0)}
+    settings = RECIPES["hhnet"].data.settings.model_copy(update=plain | given)
+    drawn = AugmentedPatches(sharp, settings, batch=24, seed=3).draw()
+    torch.testing.assert_close(drawn.waves[1::2], -drawn.waves[::2])
+    seen = hhnet.hhnet(width=0.1).norm(drawn.image).flatten(1).numpy()
+    return np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(seen[::2], seen[1::2], strict=True)])
 
 
-def test_a_phase_object_is_bright_where_the_plane_in_focus_lies_above_it(sharp):
-    settings = RECIPES["hhnet"].data.settings.model_copy(
-        update={"blank": 0.0, "dirt": 0.0, "haze": 0.0, "modes": (0, 0, 1.0, 0), "blur_px": (5.0, 9.0), "texture": 0.0}
-    )
-    patches = AugmentedPatches(sharp, settings, batch=64, seed=0)
-    spread = {True: [], False: []}
-    for _ in range(2):
-        drawn = patches.draw()
-        for image, waves in zip(drawn.image[:, 0], drawn.waves, strict=True):
-            flat = (image - image.median()).numpy()
-            spread[bool(waves > 0)].append(float((flat**3).mean()) / max(float((flat**2).mean()) ** 1.5, 1e-9))
-    assert np.median(spread[True]) > np.median(spread[False])
+def test_the_recipes_aberration_makes_the_sides_differ_in_what_the_network_sees(sharp):
+    """Without it they are alike but for the noise, and no training could tell them apart."""
+    fluorescence = (1.0, 0.0, 0.0, 0.0)
+    without = likeness_of_pairs(sharp, modes=fluorescence, spherical_waves=(0.0, 0.0))
+    assert likeness_of_pairs(sharp, modes=fluorescence) < without - 0.1
+
+
+def test_contrast_of_a_phase_object_inverts_through_focus(sharp):
+    absorbing = likeness_of_pairs(sharp, modes=(0.0, 1.0, 0.0, 0.0))
+    assert likeness_of_pairs(sharp, modes=(0.0, 0.0, 1.0, 0.0)) < absorbing - 0.3
+
+
+def test_a_phase_object_is_bright_where_the_plane_in_focus_lies_above_it():
+    """It is a lens that gathers the light above itself; images are bright ground minus the transfer's answer."""
+    from napari_focusstack.training.optics import TransferTable
+
+    transfer = TransferTable(coherence=0.7)(torch.tensor([1.0, -1.0]), torch.zeros(2)).imag
+    nu = 2 * (torch.arange(192) / 191) ** 2
+    middle = (nu > 0.05) & (nu < 0.5)
+    assert (transfer[0, middle] < 0).all()
+    torch.testing.assert_close(transfer[0], -transfer[1], atol=1e-4, rtol=1e-3)
 
 
 def test_augmentation_bends_and_turns_but_adds_no_specimen():

@@ -64,6 +64,9 @@ class PatchSettings(BaseModel):
     electrons: tuple[float, float] = Field(
         default=(2.4, 4.8), description="Range of log10 of the electrons at the camera's full scale."
     )
+    shading: float = Field(
+        default=0.35, ge=0, description="Most uneven light over a tile (standard deviation of its logarithm)."
+    )
     jpeg: float = Field(default=0.2, ge=0, le=1, description="Share of images that were saved as JPEG.")
     views: int = Field(default=4, ge=1, description="Amounts of defocus that each crop is shown at.")
 
@@ -241,7 +244,10 @@ class Patches:
         k, shape = len(light), (light.shape[1], light.shape[2])
         random = self.rng.random((6, k))
         light = light * camera.uneven(
-            k, shape=shape, strength=torch.from_numpy(0.35 * random[0] ** 2).float(), generator=self.generator
+            k,
+            shape=shape,
+            strength=torch.from_numpy(self.settings.shading * random[0] ** 2).float(),
+            generator=self.generator,
         )
         low, high = self.settings.electrons
         electrons = torch.from_numpy(10 ** (low + (high - low) * random[1])).float()
