@@ -178,7 +178,7 @@ RECIPES = (
         data=HHData(_PATCHES),
         loss=_loss,
         metrics=_metrics,
-        fit=FitSettings(epochs=24, steps=180, batch=32, learning_rate=2e-3, valid_steps=12),
+        fit=FitSettings(epochs=20, steps=180, batch=32, learning_rate=2e-3, valid_steps=12),
         architecture="hhnet",
         task="Distance from focus in seven ordered classes, with its side",
         normalisation="grey; local mean and deviation over 92 px; 18 features of the whole image beside it",
