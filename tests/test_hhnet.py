@@ -68,13 +68,13 @@ def test_brightness_contrast_and_shading_do_not_matter(network):
         torch.testing.assert_close(network(patch, known), same, atol=1e-3, rtol=1e-3)
 
 
-def test_patch_and_features_both_count(network):
-    patch, known = torch.rand(2, 1, 120, 120), 3 * torch.randn(2, 18)
-    patch[1] = torch.nn.functional.avg_pool2d(patch[1], 9, 1, 4)
-    with torch.inference_mode():
-        out = network(patch, known)
-        assert not torch.allclose(out, network(patch, known.flip(0)), atol=1e-5)
-        assert not torch.allclose(out, network(patch.flip(0), known), atol=1e-5)
+def test_patch_and_features_both_reach_the_answer():
+    torch.manual_seed(0)
+    network = hhnet.hhnet(width=0.1)
+    patch, known = torch.rand(4, 1, 96, 96, requires_grad=True), torch.randn(4, 18, requires_grad=True)
+    network(patch, known).square().sum().backward()
+    assert float(patch.grad.abs().max()) > 0
+    assert (known.grad.abs().sum(dim=0) > 0).all()
 
 
 def test_a_wild_feature_does_not_drown_the_patch(network):
@@ -140,7 +140,7 @@ def test_the_recipes_aberration_makes_the_sides_differ_in_what_the_network_sees(
     """Without it they are alike but for the noise, and no training could tell them apart."""
     fluorescence = (1.0, 0.0, 0.0, 0.0)
     without = likeness_of_pairs(sharp, modes=fluorescence, spherical_waves=(0.0, 0.0))
-    assert likeness_of_pairs(sharp, modes=fluorescence) < without - 0.1
+    assert 1 - likeness_of_pairs(sharp, modes=fluorescence) > 5 * (1 - without)
 
 
 def test_contrast_of_a_phase_object_inverts_through_focus(sharp):

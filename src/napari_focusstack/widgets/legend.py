@@ -58,8 +58,8 @@ class MapLegend(QWidget):
 
     @property
     def _fields(self) -> tuple[str, ...]:
-        """Colours of the classes; empty for a colour bar."""
-        if self.view is None or self.view.kind == "defocus":
+        """Colours of the classes; none for a colour bar."""
+        if self.view is None or self.view.kind not in ("class", "distance"):
             return ()
         return DIVERGING_COLOURS if self.view.kind == "distance" else self.view.colours
 

@@ -8,11 +8,11 @@ from napari_focusstack.training.recipes import (
     end_to_end,
     fusion,
     gmanet,
+    hhnet,
     iqa,
     ldsenet,
     mmdf,
 )
-from napari_focusstack.training.recipes import gmanet, hhnet, ldsenet, mmdf
 from napari_focusstack.training.recipes.base import TINY, Recipe, Trained, save_trained, train
 
 __all__ = ["RECIPES", "TINY", "Recipe", "Trained", "save_trained", "train"]
@@ -22,11 +22,11 @@ for _family in (
     mmdf,
     ldsenet,
     gmanet,
+    hhnet,
     iqa,
     deblur,
     end_to_end,
     fusion,
 ):
-for _family in (mmdf, ldsenet, gmanet, hhnet):
     for _recipe in _family.RECIPES:
         RECIPES.add(_recipe)
