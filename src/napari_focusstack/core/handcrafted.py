@@ -17,7 +17,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from skimage.feature import graycomatrix
-from skimage.filters import threshold_otsu
 
 from napari_focusstack.core.filters import to_grey
 
@@ -85,11 +84,9 @@ def specimen_mask(levels: NDArray[np.uint8]) -> Mask:
     scale = min(1.0, _SMALL_PX / max(levels.shape))
     size = max(1, round(levels.shape[1] * scale)), max(1, round(levels.shape[0] * scale))
     small = cv2.resize(levels, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-    departure = np.abs(cv2.GaussianBlur(small - np.median(small), (0, 0), 1.5))
-    if not departure.max() > 0:
-        return np.zeros(departure.shape, bool)
-    mask: Mask = departure > threshold_otsu(departure)
-    return mask
+    departure = cv2.convertScaleAbs(cv2.GaussianBlur(small - np.float32(np.median(small)), (0, 0), 1.5))
+    mask: Mask = cv2.threshold(departure, 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)[1].astype(bool)
+    return mask if departure.any() else np.zeros(mask.shape, bool)
 
 
 def histogram(levels: NDArray[np.uint8], mask: Mask) -> Probabilities:

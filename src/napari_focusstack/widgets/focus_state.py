@@ -84,7 +84,7 @@ class Scored:
     def nbytes(self) -> int:
         """Memory that maps, views and masks take."""
         report = self.report
-        maps = (report.maps, report.curve_maps, self.view.data, *report.layers.values())
+        maps = (report.maps, report.curve_maps, report.distributions, self.view.data, *report.layers.values())
         arrays = (*maps, report.views, report.specimen, report.region, self.outline)
         # What is shown may be one of the maps: it counts once.
         return sum(a.nbytes for a in {id(a): a for a in arrays if a is not None}.values())
@@ -93,7 +93,14 @@ class Scored:
         """The curve and the decision without maps and views."""
         none = np.empty((0, 0, 0), np.float32)
         report = dataclasses.replace(
-            self.report, maps=none, curve_maps=None, views=None, layers={}, specimen=None, region=None
+            self.report,
+            maps=none,
+            curve_maps=None,
+            views=None,
+            layers={},
+            specimen=None,
+            region=None,
+            distributions=None,
         )
         view = dataclasses.replace(self.view, data=none)
         return dataclasses.replace(self, report=report, outline=None, view=view, whole=False)

@@ -65,17 +65,17 @@ def view_of(report: FocusReport) -> MapView:
         judged = np.ones(report.grid.shape, bool) if report.evidence is None else report.evidence > 0
         data = np.where(judged[None], report.maps, np.nan).astype(np.float32)
         return MapView("score", "scores", data, (0.0, 100.0), CLASS_COLOURS[::-1])
-    if {"distance", "certainty"} <= set(layers):
-        return _distances(layers["distance"], layers["certainty"])
+    if report.distributions is not None:
+        return _distances(report.distributions, layers["certainty"])
     low, high = np.quantile(report.maps, (0.02, 0.995))
     return MapView("value", "focus map", report.maps, (float(low), float(max(high, np.nextafter(low, np.inf)))))
 
 
-def _distances(distance: NDArray[np.float32], certainty: NDArray[np.float32]) -> MapView:
+def _distances(distributions: NDArray[np.float32], certainty: NDArray[np.float32]) -> MapView:
     """Distance classes with certainty as opacity: a colour for each class and each of `OPACITIES`."""
     n = len(OPACITIES)
     level = np.minimum((certainty * n).astype(np.int32), n - 1)
-    code = (np.rint(distance).astype(np.int32) - DISTANCES[0]) * n + level
+    code = distributions.argmax(axis=-1) * n + level
     data = np.where(certainty >= EVIDENCE, code, np.nan).astype(np.float32)
     colours = tuple(colour + opacity for colour in DIVERGING_COLOURS for opacity in OPACITIES)
     return MapView("distance", "distance classes", data, (-0.5, len(colours) - 0.5), colours)
@@ -94,11 +94,11 @@ def patch_text(report: FocusReport, z: int, row: int, column: int) -> str:
         if report.evidence is not None and report.evidence[row, column] == 0:
             return told + "nothing to judge by"
         parts = [f"score {report.maps[z, row, column]:.0f} of 100", f"attention {layers['cam']:.2f}"]
-    elif {"distance", "certainty"} <= set(layers):
+    elif report.distributions is not None:
         if layers["certainty"] < EVIDENCE:
             return told + "nothing to judge by"
-        index = float(layers["distance"])
-        parts = [distance_text(round(index)), f"index {index:+.2f}", f"certainty {layers['certainty']:.2f}"]
+        likeliest = DISTANCES[int(report.distributions[z, row, column].argmax())]
+        parts = [distance_text(likeliest), f"index {layers['distance']:+.2f}", f"certainty {layers['certainty']:.2f}"]
     elif {"class", "certainty"} <= set(layers):
         if layers["certainty"] == 0:
             return told + "nothing to judge by"
