@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 from napari_focusstack.core.fusion import METHODS, Series
-from napari_focusstack.core.fusion.learned import add_networks, fuse_by_pairs, installed_methods, without_specks
+from napari_focusstack.core.fusion.learned import (
+    PairMethod,
+    add_networks,
+    fuse_by_pairs,
+    installed_methods,
+    without_specks,
+)
 from napari_focusstack.core.progress import drain
 from napari_focusstack.core.quality import psnr, qabf
 from napari_focusstack.networks.zoo import find_models
@@ -154,3 +160,26 @@ def test_a_trained_network_becomes_a_method(monkeypatch, tmp_path):
     finally:
         for name in ("tiny-cnn", "tiny-unet"):
             METHODS._entries.pop(name, None)
+
+
+BUNDLED_METHODS = [m.name for m in METHODS if isinstance(m, PairMethod)]
+
+
+@pytest.mark.parametrize("name", BUNDLED_METHODS)
+def test_bundled_networks_find_the_sharper_slice(name):
+    pytest.importorskip("torch")
+    truth, slices = scene(2, colours=3)
+    merged = drain(METHODS[name].merge(series(slices)))
+    bands = np.arange(160) * 2 // 160
+    assert (merged.index == bands).mean() > 0.9
+    assert psnr(merged.image.astype(np.float32), truth.astype(np.float32)) > max(psnr(s, truth) for s in slices) + 5
+
+
+@pytest.mark.parametrize("name", BUNDLED_METHODS)
+def test_bundled_networks_leave_equal_slices_as_they_are(name):
+    pytest.importorskip("torch")
+    flat = np.full((3, 64, 64), 117, np.uint8)
+    merged = drain(METHODS[name].merge(series(flat)))
+    assert (np.rint(merged.image) == 117).all()
+    assert (merged.index == 0).all()
+    assert (merged.confidence == 0).all()

@@ -60,8 +60,11 @@ class DecisionUNet(nn.Module):
         return cast(Tensor, self.answer(x))
 
     def decide(self, pair: Tensor) -> Tensor:
-        """Probability at each pixel that the first slice is the sharper one; see `forward`."""
-        return torch.sigmoid(self(pair))
+        """Probability at each pixel that the first slice is the sharper one: the slices are shown in either order.
+
+        One order alone is not impartial; see `forward` for the shapes.
+        """
+        return torch.sigmoid((self(pair) - self(pair.flip(1))) / 2)
 
 
 def _block(inputs: int, outputs: int) -> nn.Sequential:

@@ -13,7 +13,17 @@ from napari_focusstack.core.fusion.pyramid import fuse_pyramid
 from napari_focusstack.core.fusion.select import fuse_select
 from napari_focusstack.core.fusion.series import DEFAULT_METHOD, fuse_series
 
-__all__ = ["DEFAULT_METHOD", "METHODS", "Fused", "FusionMethod", "Merged", "Series", "add_networks", "fuse_series"]
+__all__ = [
+    "DEFAULT_METHOD",
+    "METHODS",
+    "ClassicalMethod",
+    "Fused",
+    "FusionMethod",
+    "Merged",
+    "Series",
+    "add_networks",
+    "fuse_series",
+]
 
 METHODS.add(
     ClassicalMethod(

@@ -102,7 +102,8 @@ def _challenge(
         try:
             tile, n_tiles = next(tiles)
         except StopIteration as end:
-            wins: Mask = end.value[0, 0].numpy() < 0.5
+            # Where both are the same there is nothing to win.
+            wins: Mask = (end.value[0, 0].numpy() < 0.5) & (champion != challenger)
             return wins
         yield Progress(1000 * done + 1000 * tile // n_tiles, 1000 * total, message)
 
