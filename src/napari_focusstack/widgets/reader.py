@@ -19,17 +19,13 @@ from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.stack import Stack
 from napari_focusstack.io.files import EXTENSIONS, resolve
 from napari_focusstack.io.read import read_stacks, to_dask
+from napari_focusstack.widgets.channel_colours import channel_colours
 from napari_focusstack.widgets.layers import METADATA, layer_of
 
 LayerData = tuple[Any, dict[str, Any], str]
 
 EAGER_BYTES = 128 * 2**20
 """Smaller stacks are read into memory at once; larger ones plane by plane as they are shown."""
-
-COLORMAPS = {2: ("green", "magenta"), 3: ("cyan", "magenta", "yellow")}
-"""Colours by the number of channels that colour-blind eyes tell apart too; more channels take `MANY` in turn."""
-
-MANY = ("cyan", "magenta", "yellow", "gray", "green", "red", "blue")
 
 LIMIT_QUANTILES = (0.001, 0.9995)
 """Quantiles of a few planes that become the contrast limits: a hot pixel must not darken the image."""
@@ -67,7 +63,7 @@ def layers_of(stack: Stack) -> list[LayerData]:
     names = stack.channels or tuple(f"channel {i}" for i in range(stack.n_channels))
     # What a recipe calls a channel: names that the file has, and tells apart.
     named = len(set(stack.channels)) == stack.n_channels
-    colours = COLORMAPS.get(stack.n_channels, MANY)
+    colours = channel_colours(names, stack.metadata.get("wavelengths_um") or ())
     for c in range(stack.n_channels):
         single = stack.only_channel(c)
         placed = layer_of(single)
@@ -85,7 +81,7 @@ def layers_of(stack: Stack) -> list[LayerData]:
                 "channel_key": names[c] if named else c,
                 "stack": stack.name,
             }
-            kwargs |= {"colormap": colours[c % len(colours)], "blending": "additive"}
+            kwargs |= {"colormap": colours[c], "blending": "additive"}
         if not stack.is_rgb:
             kwargs["contrast_limits"] = contrast_limits(single)
         layers.append((pixels(single), kwargs, "image"))
