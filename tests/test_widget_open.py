@@ -18,7 +18,7 @@ from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.stack import Optics, from_array
 from napari_focusstack.io.heights import csv_columns, parse_heights
 from napari_focusstack.widgets import reader
-from napari_focusstack.widgets.layers import METADATA, place, stack_of
+from napari_focusstack.widgets.layers import METADATA, place, shown_at, stack_of
 from napari_focusstack.widgets.layers import frame_of as frame
 from napari_focusstack.widgets.open_form import StackForm
 from napari_focusstack.widgets.open_hint import missing_lengths
@@ -208,6 +208,18 @@ def test_a_layer_takes_the_lengths_and_tells_them(bare):
     set_calibration(bare, layer, stack_of(layer), Calibration("ZYX", 0.5, 0.5, 2.0))
     assert (stack_of(layer).z_um, stack_of(layer).x_um) == (2.0, 0.5)
     assert not missing_lengths(stack_of(layer))
+
+
+@pytest.mark.parametrize("axes", ["ZYX", "TYX"])
+def test_the_slice_that_is_shown_stays_and_the_view_is_fitted(bare, axes):
+    layer = bare.layers[0]
+    layer.axis_labels = tuple(axes.lower())
+    bare.dims.set_point(0, 3)
+    camera = getattr(bare, "scene", bare).camera
+    before = camera.zoom
+    set_calibration(bare, layer, stack_of(layer), Calibration("ZYX", 0.1, 0.1, 7.0))
+    assert shown_at(layer, bare.dims)["Z"] == 3
+    assert camera.zoom == pytest.approx(10 * before, rel=0.05)
 
 
 def test_uneven_heights_stay_with_the_layer(bare):

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QDialog, QDialogButtonBox, QLabel, QLayout, QVBoxLayo
 
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.stack import Stack
-from napari_focusstack.widgets.layers import METADATA, identity, name_axes, source_id, stack_of
+from napari_focusstack.widgets.layers import METADATA, identity, name_axes, show, shown_at, source_id, stack_of
 from napari_focusstack.widgets.open_form import StackForm, without_icons
 from napari_focusstack.widgets.open_stack import open_stacks
 from napari_focusstack.widgets.open_values import Calibration, guess_missing
@@ -91,6 +91,7 @@ def set_calibration(viewer: Any, layer: Any, stack: Stack, calibration: Calibrat
         The new names and lengths.
     """
     new_name = dict(zip(stack.axes, calibration.axes, strict=True))
+    shown = {new_name[a]: i for a, i in shown_at(layer, viewer.dims).items() if new_name.get(a, a) not in "YX"}
     heights = calibration.z_positions_um
     z_um = calibration.z_um
     if heights is not None and len(heights) > 1:
@@ -124,6 +125,9 @@ def set_calibration(viewer: Any, layer: Any, stack: Stack, calibration: Calibrat
         other.metadata[METADATA] = known
     if layer.ndim == viewer.dims.ndim:
         viewer.dims.axis_labels = tuple(layer.axis_labels)
+    # The sliders and the camera are in world coordinates, which are others now.
+    show(layer, viewer.dims, **shown)
+    viewer.reset_view()
 
 
 def _stored_heights(layer: Any) -> bool:
