@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from html import escape
+from typing import Any
 
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import QEvent, QSize, Qt
 from qtpy.QtWidgets import (
     QButtonGroup,
     QCheckBox,
@@ -26,6 +27,7 @@ from qtpy.QtWidgets import (
 from napari_focusstack.widgets.curve import CurvePlot
 from napari_focusstack.widgets.extract_panel import ExtractPanel
 from napari_focusstack.widgets.job import JobBar
+from napari_focusstack.widgets.layer_combo import LayerCombo
 from napari_focusstack.widgets.legend import MapLegend
 from napari_focusstack.widgets.picks_table import PicksPanel
 from napari_focusstack.widgets.scorer_combo import ScorerCombo
@@ -41,7 +43,7 @@ class FocusForm(QScrollArea):
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.layer_box = _combo("The image layer to score")
+        self.layer_box = LayerCombo("The image layer to score")
         self.z_box = _combo("The layer does not say which of its axes is z: choose it here")
         self.channel_box = _combo("The channel to score")
         self.scorer_box = ScorerCombo()
@@ -88,6 +90,12 @@ class FocusForm(QScrollArea):
         """As wide as the content: it scrolls up and down, never sideways."""
         bar = self.style().pixelMetric(QStyle.PixelMetric.PM_ScrollBarExtent)
         return QSize(self.widget().minimumSizeHint().width() + bar, 240)
+
+    def eventFilter(self, watched: Any, event: Any) -> bool:  # noqa: N802 (Qt's name)
+        """Where the content becomes wider, so does the dock: a scroll area does not tell by itself."""
+        if watched is self.widget() and event.type() == QEvent.Type.LayoutRequest:
+            self.updateGeometry()
+        return bool(super().eventFilter(watched, event))
 
     def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
         """Room for the content where the window has it."""

@@ -7,13 +7,11 @@ from typing import Any
 from napari.utils.notifications import show_info, show_warning
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
-    QComboBox,
     QFrame,
     QHBoxLayout,
     QLabel,
     QPushButton,
     QScrollArea,
-    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -27,6 +25,7 @@ from napari_focusstack.widgets.fuse_preview import PreviewJob, visible_region
 from napari_focusstack.widgets.fuse_results import ResultPanel
 from napari_focusstack.widgets.fuse_run import FuseJob, FuseResult
 from napari_focusstack.widgets.job import JobBar, JobRunner
+from napari_focusstack.widgets.layer_combo import LayerCombo
 from napari_focusstack.widgets.layers import METADATA, Placed, shown_at, stack_of
 from napari_focusstack.widgets.open_hint import CalibrationHint
 from napari_focusstack.widgets.overlays import FocusMap
@@ -47,11 +46,7 @@ class FuseWidget(DockedWidget):
         self._viewer = viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self._watched: Any = None
         self._previewed: Any = None
-        self.layer_box = QComboBox()
-        self.layer_box.setToolTip("The z-stack to fuse")
-        self.layer_box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.layer_box.setMinimumContentsLength(12)
-        self.layer_box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.layer_box = LayerCombo("The z-stack to fuse")
         self.hint = CalibrationHint(viewer)
         self.problem = QLabel()
         self.problem.setWordWrap(True)

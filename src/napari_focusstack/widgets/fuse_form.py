@@ -13,6 +13,7 @@ from superqt import QLabeledRangeSlider
 from napari_focusstack.core.fusion import DEFAULT_METHOD, METHODS
 from napari_focusstack.core.settings import FuseSettings
 from napari_focusstack.core.stack import Stack
+from napari_focusstack.widgets.note_label import NoteLabel
 
 ALONE = "alone"
 """Data of the entry that fuses the chosen layer without its other channels."""
@@ -52,9 +53,7 @@ class FuseForm(QWidget):
             self.method_box.addItem(method.title, method.name)
             self.method_box.setItemData(i, method.description, Qt.ItemDataRole.ToolTipRole)
         self.method_box.setCurrentIndex(self.method_box.findData(DEFAULT_METHOD))
-        self.method_note = QLabel()
-        self.method_note.setWordWrap(True)
-        self.method_note.setEnabled(False)
+        self.method_note = NoteLabel()
         self.channel_box = QComboBox()
         self.channel_box.setToolTip("Which channel's sharpness chooses the slices")
         self.extent_box = QComboBox()

@@ -1,0 +1,53 @@
+"""Docks of ours on a small screen: everything within reach, nothing clipped, no gaps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_focusstack.widgets.layers import stack_of
+from napari_focusstack.widgets.open_layer import set_calibration
+from napari_focusstack.widgets.open_values import Calibration
+
+pytest.importorskip("pytestqt")
+PLUGIN = "napari-focusstack"
+
+
+@pytest.fixture
+def viewer(make_napari_viewer, qtbot):
+    viewer = make_napari_viewer(show=True)
+    viewer.window.resize(1280, 800)
+    rng = np.random.default_rng(0)
+    viewer.add_image(rng.integers(0, 255, (5, 64, 64), dtype=np.uint8), name="A01")
+    return viewer
+
+
+def test_the_picks_are_above_the_fold_beside_another_dock(viewer, qtbot):
+    _, focus = viewer.window.add_plugin_dock_widget(PLUGIN, "Focus")
+    qtbot.wait(100)
+    viewer.window.add_plugin_dock_widget(PLUGIN, "Fuse")
+    focus.parent().raise_()
+    focus.form.picks.pick_button.click()
+    qtbot.waitUntil(lambda: focus.form.viewport().width() >= focus.form.widget().width())
+    assert not focus.form.verticalScrollBar().isVisible()
+    button = focus.form.picks.save_button
+    assert focus.form.viewport().rect().contains(button.mapTo(focus.form.viewport(), button.rect().bottomRight()))
+
+
+def test_the_method_note_fits_with_and_without_the_hint_above(viewer, qtbot):
+    _, fuse = viewer.window.add_plugin_dock_widget(PLUGIN, "Fuse")
+    layer = viewer.layers[0]
+    note = fuse.form.method_note
+    heights = []
+    for step in range(2):
+        qtbot.wait(200)
+        assert fuse.hint.isVisible() == (step == 0)
+        assert note.height() >= note.fontMetrics().boundingRect(note.contentsRect(), 0x1000, note.text()).height()
+        heights.append(fuse.form.height())
+        gap = (
+            fuse.bar.mapTo(fuse, fuse.bar.rect().topLeft()).y()
+            - fuse.form.align_box.mapTo(fuse, fuse.form.align_box.rect().bottomLeft()).y()
+        )
+        assert gap < 20
+        set_calibration(viewer, layer, stack_of(layer), Calibration("ZYX", 0.5, 0.5, 2.0))
+    assert heights[1] < heights[0]
