@@ -95,6 +95,12 @@ def test_score_finds_the_best_slice(run_json: Callable[..., dict[str, Any]]) -> 
     assert found["peak_um"] == pytest.approx(5 * found["peak"])
 
 
+def test_score_says_where_its_bars_begin(run: Run) -> None:
+    lines = run("score", BEADS)[1].splitlines()
+    assert sum("#" in line for line in lines) > 1
+    assert any(line.startswith("bars from the lowest value") for line in lines)
+
+
 def test_score_writes_its_table(run: Run, tmp_path: Path) -> None:
     code, out, _ = run("score", BEADS, "--scorer", "brenner", "-o", tmp_path / "Übersicht.csv")
     assert code == 0

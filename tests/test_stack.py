@@ -78,6 +78,11 @@ def test_a_channel_is_found_by_name_or_index_and_an_unknown_one_lists_the_known(
         stack.find_channel("RFP")
 
 
+def test_where_there_is_one_channel_none_needs_to_be_chosen() -> None:
+    with pytest.raises(InputError, match="leave the choice out"):
+        from_array(np.zeros((3, 8, 8), np.uint8)).find_channel(1)
+
+
 def test_a_time_series_without_z_is_named_as_such() -> None:
     with pytest.raises(InputError, match="a time series without a z axis"):
         from_array(np.zeros((5, 8, 8), np.uint8), axes="TYX").require_slices("fuse it")

@@ -62,6 +62,8 @@ def print_curve(report: FocusReport) -> None:
         bar = "#" * round(40 * (value - low) / (high - low)) if high > low else ""
         mark = "  <- best" if z == found.best else ""
         print(f"{z:4d}{height}  {value:11.5g}  {bar}{mark}")
+    if high > low:
+        print(f"bars from the lowest value, {low:.5g}, to the highest")
     if "preset" in report.extras:
         print(f"seen as {report.extras['preset']}")
     certain = "" if found.best is None else f" (confidence {found.confidence:.2f})"

@@ -240,6 +240,9 @@ class Stack:
         except ValueError:
             index = -1
         if not 0 <= index < self.n_channels:
+            if self.n_channels == 1:
+                name = f" ('{self.channels[0]}')" if self.channels else ""
+                raise InputError(f"'{self.name}' has no channel '{channel}' but one{name}: leave the choice out.")
             known = ", ".join(f"{i} ({n})" for i, n in enumerate(self.channels)) or f"0 to {self.n_channels - 1}"
             raise InputError(f"'{self.name}' has no channel '{channel}': choose one of {known}.")
         return index

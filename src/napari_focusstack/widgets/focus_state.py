@@ -268,7 +268,7 @@ def verdict(scored: Scored) -> tuple[str, str]:
     if basis.region:
         more.append("Decided by the drawn region.")
     elif basis.specimen and report.specimen is None and scored.decided_by == "whole image":
-        more.append("Nothing stands out as a specimen: the whole image decides.")
+        more.append("No specimen stands out in it, so Specimen looks at the whole image.")
     if not scored.whole:
         more.append("Its maps made room for those of other stacks: score it again to see them, or to look elsewhere.")
     return said, " ".join(more)
