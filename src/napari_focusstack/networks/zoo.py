@@ -38,6 +38,9 @@ ARCHITECTURES = {
     "fusion_cnn": "fusion_cnn:FusionCnn",
     "decision_unet": "decision_unet:DecisionUNet",
     "hhnet": "hhnet:hhnet",
+    "msegnet": "msegnet:msegnet",
+    "segnet": "msegnet:segnet",
+    "unet_mask": "msegnet:unet_mask",
 }
 """Module of this folder and builder, by the name that cards use; imported late, since listing models loads no torch."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -23,6 +23,9 @@ from torch import Tensor, nn
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.progress import Job, Progress
 
+PLATEAU = 3
+"""Epochs without a better validation loss after which "plateau" takes a tenth of the learning rate."""
+
 
 class FitSettings(BaseModel):
     """How long and how fast to train."""
@@ -33,8 +36,11 @@ class FitSettings(BaseModel):
     steps: int = Field(default=400, ge=1, description="Batches in an epoch.")
     batch: int = Field(default=64, ge=1, description="Patches in a batch.")
     learning_rate: float = Field(default=1e-3, gt=0)
-    schedule: Literal["cosine", "step"] = Field(
-        default="cosine", description="Down to 0, or a tenth at 60 % and at 85 %."
+    optimiser: Literal["adam", "sgd"] = Field(default="adam", description="SGD has Nesterov's momentum, 0.9.")
+    schedule: Literal["cosine", "step", "plateau"] = Field(
+        default="cosine",
+        description="Down to 0; a tenth at 60 % and at 85 %; or a tenth whenever the validation loss has not fallen "
+        "for 3 epochs.",
     )
     weight_decay: float = Field(default=1e-4, ge=0)
     valid_steps: int = Field(default=24, ge=1, description="Batches of the validation, the same in every epoch.")
@@ -153,11 +159,13 @@ def fit(network: nn.Module, task: Task, settings: FitSettings, *, folder: Path, 
     folder.mkdir(parents=True, exist_ok=True)
     network.to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    groups = network.parameter_groups(settings.learning_rate) if isinstance(network, Grouped) else network.parameters()
-    optimiser = torch.optim.Adam(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    optimiser = _optimiser(network, settings)
     total = settings.epochs * settings.steps
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(settings.schedule, step / total))
-    state = _Run(network, optimiser, schedule, settings, task.rank)
+    history: list[EpochRecord] = []
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: _rate(settings.schedule, step / total, [task.rank(r) for r in history])
+    )
+    state = _Run(network, optimiser, schedule, settings, task.rank, history)
     state.restore(folder / "checkpoint.pt", device)
     stream = task.valid_batches(settings.seed + 1_000_003)
     valid = [next(stream) for _ in range(settings.valid_steps)]
@@ -182,18 +190,38 @@ def fit(network: nn.Module, task: Task, settings: FitSettings, *, folder: Path, 
         yield Progress(epoch * settings.steps, total, message, record)
     network.load_state_dict(state.best)
     network.eval()
-    history = tuple(state.history)
     best = min(history, key=task.rank).epoch
     samples = len(history) * settings.steps * settings.batch
-    return Fitted(history, best, sum(r.seconds for r in history), samples)
+    return Fitted(tuple(history), best, sum(r.seconds for r in history), samples)
 
 
-def _rate(schedule: str, share: float) -> float:
+def _optimiser(network: nn.Module, settings: FitSettings) -> torch.optim.Optimizer:
+    rate, decay = settings.learning_rate, settings.weight_decay
+    groups = network.parameter_groups(rate) if isinstance(network, Grouped) else network.parameters()
+    if settings.optimiser == "sgd":
+        return torch.optim.SGD(groups, lr=rate, momentum=0.9, nesterov=True, weight_decay=decay)
+    return torch.optim.Adam(groups, lr=rate, weight_decay=decay)
+
+
+def _rate(schedule: str, share: float, ranks: Sequence[float]) -> float:
     """Learning rate relative to its start after a share of the training, with a short warm-up."""
     warm = min(1.0, share / 0.02 + 0.05)
+    if schedule == "plateau":
+        return float(warm * 0.1 ** _stalls(ranks))
     if schedule == "step":
         return warm * (1.0 if share < 0.6 else 0.1 if share < 0.85 else 0.01)
     return warm * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
+
+
+def _stalls(ranks: Sequence[float]) -> int:
+    """How often the ranks of the epochs did not fall for `PLATEAU` epochs; the count starts anew after each time."""
+    best, waited, stalls = math.inf, 0, 0
+    for rank in ranks:
+        waited = 0 if rank < best else waited + 1
+        best = min(best, rank)
+        if waited == PLATEAU:
+            stalls, waited = stalls + 1, 0
+    return stalls
 
 
 def _step(network: nn.Module, task: Task, batch: Any, optimiser: torch.optim.Optimizer, device: torch.device) -> float:
@@ -220,10 +248,11 @@ class _Run:
         schedule: torch.optim.lr_scheduler.LambdaLR,
         settings: FitSettings,
         rank: Callable[[EpochRecord], float],
+        history: list[EpochRecord],
     ) -> None:
         self.rank = rank
         self.network, self.optimiser, self.schedule, self.settings = network, optimiser, schedule, settings
-        self.history: list[EpochRecord] = []
+        self.history = history
         self.best: dict[str, Tensor] = _copy(network)
 
     def is_stale(self) -> bool:
@@ -263,7 +292,11 @@ class _Run:
         if not path.exists():
             return
         content = torch.load(path, map_location=device, weights_only=True)
-        same = content["settings"] == self.settings.model_dump()
+        # A checkpoint may be older than some settings: their defaults are what it was made with.
+        known = FitSettings(**content["settings"])
+        if known.schedule == "plateau":  # its rate does not hang on the number of epochs: more or fewer may follow
+            known = known.model_copy(update={"epochs": self.settings.epochs})
+        same = known == self.settings
         names = {k: v.shape for k, v in content["network"].items()}
         if not same or names != {k: v.shape for k, v in self.network.state_dict().items()}:
             raise InputError(
@@ -273,7 +306,7 @@ class _Run:
         self.network.load_state_dict(content["network"])
         self.optimiser.load_state_dict(content["optimiser"])
         self.schedule.load_state_dict(content["schedule"])
-        self.history = [EpochRecord(**r) for r in content["history"]]
+        self.history.extend(EpochRecord(**r) for r in content["history"])
         self.best = content["best"]
 
 

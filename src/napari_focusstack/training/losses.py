@@ -103,3 +103,34 @@ def dissimilarity(a: Tensor, b: Tensor, *, window_px: int = 7) -> Tensor:
     va, vb, cov = mean(a * a) - ma * ma, mean(b * b) - mb * mb, mean(a * b) - ma * mb
     ssim = (2 * ma * mb + c1) * (2 * cov + c2) / ((ma * ma + mb * mb + c1) * (va + vb + c2))
     return 1 - ssim.mean()
+
+
+def focal(logits: Tensor, clear: Tensor, *, weight: Tensor, alpha: float = 0.5, gamma: float = 2.0) -> Tensor:
+    """Focal loss of a map of two classes (Lin et al. 2017; Pei et al. 2021, eq. 2): pixels that are easy count little.
+
+    With ŷ the probability of "fuzzy", ``-α·(1 - ŷ)^γ·log ŷ`` where a pixel is fuzzy and ``-(1 - α)·ŷ^γ·log(1 - ŷ)``
+    where it is clear (eq. 4 drops a γ). The paper gives neither α nor γ; with α = ½ a probability of ½ is the border.
+
+    Parameters
+    ----------
+    logits : (N, 2, Y, X) tensor
+        Of clear and fuzzy.
+    clear : (N, 1, Y, X) tensor
+        1 where clear, 0 where fuzzy.
+    weight : (N, 1, Y, X) tensor
+        How much each pixel counts.
+    alpha : float
+        Share of the class "fuzzy", 0 … 1.
+    gamma : float
+        How much easy pixels are held back; 0 gives cross-entropy.
+
+    Returns
+    -------
+    () tensor
+        The weighted mean.
+    """
+    x = logits[:, 1:] - logits[:, :1]
+    fuzzy = -alpha * torch.sigmoid(-x) ** gamma * functional.logsigmoid(x)
+    is_clear = -(1 - alpha) * torch.sigmoid(x) ** gamma * functional.logsigmoid(-x)
+    loss = torch.where(clear > 0.5, is_clear, fuzzy)
+    return (loss * weight).sum() / weight.sum().clamp(min=1)

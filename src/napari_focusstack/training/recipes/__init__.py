@@ -13,6 +13,7 @@ from napari_focusstack.training.recipes import (
     ldsenet,
     mmdf,
 )
+from napari_focusstack.training.recipes import ldsenet, mmdf, msegnet
 from napari_focusstack.training.recipes.base import TINY, Recipe, Trained, save_trained, train
 
 __all__ = ["RECIPES", "TINY", "Recipe", "Trained", "save_trained", "train"]
@@ -28,5 +29,6 @@ for _family in (
     end_to_end,
     fusion,
 ):
+for _family in (mmdf, ldsenet, msegnet):
     for _recipe in _family.RECIPES:
         RECIPES.add(_recipe)
