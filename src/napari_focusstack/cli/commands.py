@@ -295,7 +295,7 @@ def scorers(device: opt.Device = opt.DeviceName.AUTO, as_json: opt.Json = False,
     from napari_focusstack.core.scorers import DEFAULT_SCORER, SCORERS
 
     fields = ("name", "title", "family", "units", "description", "reference")
-    _list("scorers", [{f: getattr(s, f) for f in fields} for s in SCORERS], DEFAULT_SCORER, as_json, verbose)
+    list_choices("scorers", [{f: getattr(s, f) for f in fields} for s in SCORERS], DEFAULT_SCORER, as_json, verbose)
 
 
 @app.command()
@@ -304,7 +304,7 @@ def methods(device: opt.Device = opt.DeviceName.AUTO, as_json: opt.Json = False,
     from napari_focusstack.core.fusion import DEFAULT_METHOD, METHODS
 
     fields = ("name", "title", "description", "reference")
-    _list("methods", [{f: getattr(m, f) for f in fields} for m in METHODS], DEFAULT_METHOD, as_json, verbose)
+    list_choices("methods", [{f: getattr(m, f) for f in fields} for m in METHODS], DEFAULT_METHOD, as_json, verbose)
 
 
 @app.command()
@@ -411,7 +411,8 @@ def _planes_of(paths: list[Path], *, channel: str | None, time: int | None, alon
     return planes
 
 
-def _list(kind: str, entries: list[dict[str, Any]], default: str, as_json: bool, verbose: bool) -> None:
+def list_choices(kind: str, entries: list[dict[str, Any]], default: str, as_json: bool, verbose: bool) -> None:
+    """Print the entries of a registry."""
     if as_json:
         print_json({kind: entries, "default": default})
         return

@@ -12,7 +12,7 @@ from types import FrameType
 
 import typer
 
-from napari_focusstack.cli import batch, deblur, evaluate, learn, microscope  # noqa: F401  (add their commands)
+from napari_focusstack.cli import batch, deblur, evaluate, learn, masks, microscope  # noqa: F401  (add their commands)
 from napari_focusstack.cli.commands import app
 from napari_focusstack.core.errors import InputError
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import cv2
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -56,3 +59,41 @@ class LocalNorm(nn.Module):
         mean, gain = fields.chunk(2, dim=1)
         out: Tensor = ((even - mean) * gain)[..., :h, :w]
         return out.clamp(-8.0, 8.0) if self.compress is None else torch.asinh(out * self.compress) / 1.5
+
+
+def normalise_plane(plane: NDArray[np.float32], *, window_px: int) -> NDArray[np.float32]:
+    """What `LocalNorm` makes of one plane (scaled to 0 … 1 first), by OpenCV: a third of its time.
+
+    Parameters
+    ----------
+    plane : (Y, X) float32
+        In any grey levels.
+    window_px : int
+        As for `LocalNorm`.
+
+    Returns
+    -------
+    (Y, X) float32
+        Within ±8.
+    """
+    h, w = plane.shape
+    low, high, _, _ = cv2.minMaxLoc(plane)
+    even = cv2.copyMakeBorder(plane, 0, -h % CELL_PX, 0, -w % CELL_PX, cv2.BORDER_REPLICATE)
+    cv2.subtract(even, (low, 0, 0, 0), even)
+    cv2.multiply(even, (1 / max(high - low, 1e-12), 0, 0, 0), even)
+    size, cells = (even.shape[1], even.shape[0]), (window_px // CELL_PX, window_px // CELL_PX)
+    small = (size[0] // CELL_PX, size[1] // CELL_PX)
+    count = _window_sum(np.ones(small[::-1], np.float32), cells)
+    mean = _window_sum(cv2.resize(even, small, interpolation=cv2.INTER_AREA), cells) / count
+    square = _window_sum(cv2.resize(cv2.multiply(even, even), small, interpolation=cv2.INTER_AREA), cells) / count
+    variance = np.maximum(square - mean * mean, 0) + 1e-6 * square + 1e-12
+    cv2.subtract(even, cv2.resize(mean, size, interpolation=cv2.INTER_LINEAR), even)
+    cv2.multiply(even, cv2.resize(1 / np.sqrt(variance), size, interpolation=cv2.INTER_LINEAR), even)
+    cv2.max(even, -8.0, even)
+    cv2.min(even, 8.0, even)
+    return even[:h, :w]
+
+
+def _window_sum(plane: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    total: NDArray[np.float32] = cv2.boxFilter(plane, -1, size, normalize=False, borderType=cv2.BORDER_CONSTANT)
+    return total

@@ -12,14 +12,18 @@ contrast taken away: focus lies in the detail, and neither stain nor shading cha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from napari_focusstack.networks.layers import LocalNorm
+from napari_focusstack.networks.infer import device_of, in_tiles
+from napari_focusstack.networks.layers import LocalNorm, normalise_plane
 
+Plane32 = NDArray[np.float32]
 NORM_PX = 60
 """Window of the local mean and contrast."""
 STAGES = ((64,), (128, 128), (256, 256), (512, 512))
@@ -67,20 +71,31 @@ class FocusSegmenter(nn.Module):
         self.norm = LocalNorm(NORM_PX)
 
     def decode(self, normalised: Tensor) -> list[Tensor]:
-        """(N, 1, Y, X) normalised → logits (N, 2, y, x) of every level of the decoder, the coarsest first."""
+        """(N, 1, Y, X) normalised → logits (N, 2, y, x) of every level of the decoder, the coarsest first.
+
+        The finest, of half the image's sides, may have (N, 8, Y/2, X/2): four of clear, four of fuzzy, for the four
+        pixels of each.
+        """
         raise NotImplementedError
 
     def levels(self, image: Tensor) -> list[Tensor]:
         """(N, 1, Y, X) of any scale, sides multiples of `multiple` → logits of every level, the finest last."""
-        return self.decode(self.norm(image))
+        *coarse, finest = self.decode(self.norm(image))
+        return [*coarse, functional.pixel_shuffle(finest, 2) if finest.shape[1] == 8 else finest]
 
     def segment(self, normalised: Tensor) -> Tensor:
         """(N, 1, Y, X) normalised → (N, 1, Y, X) probability that the pixel is clear; sides of any length."""
         h, w = normalised.shape[-2:]
         pad = (0, -w % self.multiple, 0, -h % self.multiple)
         even = functional.pad(normalised, pad, mode="replicate") if any(pad) else normalised
-        logits = self.decode(even)[-1][..., :h, :w]
-        return torch.sigmoid(logits[:, :1] - logits[:, 1:])
+        clear, fuzzy = self.decode(even)[-1].chunk(2, dim=1)
+        p = torch.sigmoid(clear - fuzzy)
+        if p.shape[1] == 1:
+            return p[..., :h, :w]
+        whole = p.new_empty((len(p), 1, *even.shape[-2:]))
+        for k in range(4):  # four times as fast as pixel_shuffle
+            whole[:, 0, k // 2 :: 2, k % 2 :: 2] = p[:, k]
+        return whole[..., :h, :w]
 
     def forward(self, image: Tensor) -> Tensor:
         """(N, 1, Y, X) of any scale → (N, 1, Y, X) probability that the pixel is clear."""
@@ -142,8 +157,6 @@ class SegNet(FocusSegmenter):
             x = stage(x)
             if self.training or i + 1 == len(self.decoder):
                 outputs.append(head(x))
-        if len(self.stem):
-            outputs[-1] = functional.pixel_shuffle(outputs[-1], 2)
         return outputs
 
 
@@ -184,15 +197,12 @@ def _chain(channels: int, widths: Sequence[int], unit: Unit) -> nn.Sequential:
 
 
 def _reach(stages: Sequence[Sequence[int]], *, stem: bool) -> int:
-    """Pixels that an answer of a `SegNet` looks to each side: a pixel of its level for each 3×3 convolution.
+    """Pixels that an answer of a `SegNet` looks to each side: a pixel of its level for each 3×3 convolution and pooling.
 
-    Pooling and unpooling shift by less than a pixel of the coarser level each.
+    Both on the way down and on the way up.
     """
-    scale = 2 if stem else 1
-    reach = scale
-    for i, widths in enumerate(stages):
-        reach += 2 * len(widths) * scale * 2**i + scale * 2 ** (i + 1)
-    return reach
+    scales = [(2 if stem else 1) * 2**i for i in range(len(stages))]
+    return 1 + sum(2 * len(widths) * scale + scale for widths, scale in zip(stages, scales, strict=True))
 
 
 def _scaled(stages: Sequence[Sequence[int]], width: float) -> tuple[tuple[int, ...], ...]:
@@ -213,3 +223,36 @@ def segnet(*, width: float = 1.0) -> SegNet:
 def unet_mask(*, width: float = 1.0) -> UNet:
     """U-Net; 31 million weights at width 1."""
     return UNet(_scaled(((64, 128, 256, 512, 1024),), width)[0])
+
+
+def mask_plane(network: FocusSegmenter, grey: NDArray[np.float32]) -> Generator[tuple[int, int], None, Plane32]:
+    """Say of each pixel of a plane how likely it is in focus; no seams between tiles.
+
+    Parameters
+    ----------
+    network : FocusSegmenter
+        Ready for inference.
+    grey : (Y, X) float32
+        In any grey levels.
+
+    Yields
+    ------
+    tuple of int
+        Tiles done, tiles in all.
+
+    Returns
+    -------
+    (Y, X) float32
+        0 … 1.
+    """
+    normalised = torch.from_numpy(normalise_plane(grey, window_px=NORM_PX))[None, None]
+    p = yield from in_tiles(
+        network.segment,
+        normalised,
+        margin_px=network.margin_px,
+        bytes_per_px=network.bytes_per_px,
+        multiple_px=network.multiple,
+        device=device_of(network),
+    )
+    found: Plane32 = p[0, 0].numpy()
+    return found

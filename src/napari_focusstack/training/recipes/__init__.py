@@ -12,8 +12,8 @@ from napari_focusstack.training.recipes import (
     iqa,
     ldsenet,
     mmdf,
+    msegnet,
 )
-from napari_focusstack.training.recipes import ldsenet, mmdf, msegnet
 from napari_focusstack.training.recipes.base import TINY, Recipe, Trained, save_trained, train
 
 __all__ = ["RECIPES", "TINY", "Recipe", "Trained", "save_trained", "train"]
@@ -28,7 +28,7 @@ for _family in (
     deblur,
     end_to_end,
     fusion,
+    msegnet,
 ):
-for _family in (mmdf, ldsenet, msegnet):
     for _recipe in _family.RECIPES:
         RECIPES.add(_recipe)

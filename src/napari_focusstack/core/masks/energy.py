@@ -1,0 +1,58 @@
+"""Focus masks without training: where a slice has most of the detail that the stack has at that place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+
+from napari_focusstack.core.filters import Plane32, noise_sigma, to_grey
+from napari_focusstack.core.masks.base import SliceMask
+from napari_focusstack.core.progress import Job, Progress
+from napari_focusstack.core.stack import Stack
+
+LOG_GAIN = 1.301
+"""Variance of the Laplacian (kernel size 3) of a Gaussian (σ 1) of white noise of variance 1."""
+ROUNDING = 0.29
+"""Standard deviation of rounding to whole grey levels."""
+
+
+class EnergyMask:
+    """Local energy, as per-pixel fusion weighs slices by it: probability = share · evidence.
+
+    With E the mean square of a Laplacian of Gaussian (σ 1 px) over about 11 px, ``share = E / max over z of E`` and
+    ``evidence = E / (E + c·N)``, N what noise alone gives. So ½ is where a slice has half of the highest energy, and
+    that stands well out of noise. A single plane has a share of 1: there only noise decides.
+    """
+
+    name = "energy"
+    title = "Local energy"
+    description = (
+        "Marks where a slice has at least half of the detail that any slice has there; needs no training, but takes "
+        "sharp dirt for specimen and spreads some pixels beyond objects."
+    )
+    reference = "Forster et al. 2004, Microsc. Res. Tech. 65:33"
+    parameters: Mapping[str, Any] = {"noise_constant": 16.0}
+
+    def slices(self, stack: Stack, *, device: str) -> Job[None]:
+        """Two passes: the highest energy of each pixel first."""
+        n = stack.n_slices
+        least = min(noise_sigma(stack.plane(z)) for z in {0, n // 2, n - 1})
+        noise = max(least, ROUNDING if stack.dtype.kind in "ui" else 0.0)
+        highest = np.full(stack.plane_shape, 1e-30, np.float32)
+        for z in range(n):
+            cv2.max(highest, _energy(stack, z), highest)
+            yield Progress(z + 1, 2 * n, f"slice {z + 1} of {n}: how much detail")
+        constant = max(self.parameters["noise_constant"] * LOG_GAIN * noise**2, 1e-6 * float(highest.max()))
+        for z in range(n):
+            energy = _energy(stack, z)
+            p = energy / highest * (energy / (energy + np.float32(constant)))
+            yield Progress(n + z + 1, 2 * n, f"slice {z + 1} of {n}", SliceMask(z, p))
+
+
+def _energy(stack: Stack, z: int) -> Plane32:
+    detail = cv2.Laplacian(cv2.GaussianBlur(to_grey(stack.plane(z)), (7, 7), 1.0), cv2.CV_32F, ksize=3)
+    energy: Plane32 = cv2.blur(cv2.blur(cv2.multiply(detail, detail), (7, 7)), (5, 5))
+    return energy

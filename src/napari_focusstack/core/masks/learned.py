@@ -1,0 +1,161 @@
+"""Focus masks by networks. One is offered only where its weights are installed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from napari_focusstack.core.filters import Plane32, noise_sigma, to_grey
+from napari_focusstack.core.learned.base import large_enough, load_network
+from napari_focusstack.core.learned.classes import ClassScorer
+from napari_focusstack.core.masks.base import MaskMethod, SliceMask
+from napari_focusstack.core.progress import Job, Progress
+from napari_focusstack.core.scorer import PlaneContext
+from napari_focusstack.core.slice_extras import SHARPEST
+from napari_focusstack.core.stack import Stack
+from napari_focusstack.networks.zoo import ModelCard, ModelError, find_models, read_card
+
+SEGMENTERS = ("msegnet", "segnet", "unet_mask")
+"""Architectures that say of every pixel whether it is in focus."""
+
+
+@dataclass(frozen=True)
+class SegmenterMask:
+    """A network that judges pixels: m-SegNet and its baselines.
+
+    Attributes
+    ----------
+    card : ModelCard
+        What is told of the model.
+    folder : Path
+        Where it lies.
+    """
+
+    card: ModelCard
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return self.card.name
+
+    @property
+    def title(self) -> str:
+        """Title of the model."""
+        return self.card.title
+
+    @property
+    def description(self) -> str:
+        """What it is good for."""
+        return (
+            "A network that has learned what focus looks like: follows objects, leaves out empty background and most "
+            "dirt, and can judge a single slice."
+        )
+
+    @property
+    def reference(self) -> str:
+        """The network's paper."""
+        return self.card.paper
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """Which weights."""
+        return {"model_sha256": self.card.sha256}
+
+    def network(self, device: str) -> Any:
+        """The network, ready for inference; loaded once."""
+        return load_network(str(self.folder), self.card.sha256, device)
+
+    def plane(self, grey: Plane32, *, device: str) -> Job[Plane32]:
+        """Probability of each pixel of a grey plane; a step for each tile."""
+        network = self.network(device)
+        from napari_focusstack.networks.msegnet import mask_plane
+
+        tiles = mask_plane(network, grey)
+        while True:
+            try:
+                done, total = next(tiles)
+            except StopIteration as end:
+                found: Plane32 = end.value
+                return found
+            yield Progress(done, total, "")
+
+    def slices(self, stack: Stack, *, device: str) -> Job[None]:
+        """Judge slice by slice, tile by tile."""
+        n = stack.n_slices
+        yield Progress(0, n, "loading the network")
+        for z in range(n):
+            tiles = self.plane(to_grey(large_enough(stack.plane(z))), device=device)
+            while True:
+                try:
+                    next(tiles)
+                except StopIteration as end:
+                    yield Progress(z + 1, n, f"slice {z + 1} of {n}", SliceMask(z, end.value))
+                    break
+                yield Progress(z, n, f"slice {z + 1} of {n}")
+
+
+@dataclass(frozen=True)
+class ClassifierMask:
+    """The map of a patch classifier (MMDF), drawn out to pixels: coarse, but the same answer as its score.
+
+    The probability is a logistic curve of the expected class, ½ halfway between "in focus" (0 and 1) and the classes
+    beyond; 0 where a patch has no evidence.
+
+    Attributes
+    ----------
+    scorer : ClassScorer
+        The classifier.
+    """
+
+    scorer: ClassScorer
+
+    name = "classifier"
+    title = "Patch classifier (MMDF)"
+    description = (
+        "The focus classes of 84 px patches, drawn out to pixels: coarse borders, the same answer as its score."
+    )
+    step_px = 12
+
+    @property
+    def reference(self) -> str:
+        """The network's paper."""
+        return self.scorer.reference
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """Which weights, and how finely they are asked."""
+        return {"model": self.scorer.name, "model_sha256": self.scorer.card.sha256, "step_px": self.step_px}
+
+    def slices(self, stack: Stack, *, device: str) -> Job[None]:
+        """Classify slice by slice."""
+        n = stack.n_slices
+        yield Progress(0, n, "loading the network")
+        noise = min(noise_sigma(stack.plane(z)) for z in {0, n // 2, n - 1})
+        context = PlaneContext(patch_px=self.step_px, noise=noise, device=device)
+        h, w = stack.plane_shape
+        for z in range(n):
+            score = self.scorer.score_plane(stack.plane(z), context=context)
+            p = 1 / (1 + np.exp(2 * (SHARPEST - 1.5 - score.map)))
+            p[score.layers["certainty"] == 0] = 0
+            rows, columns = (g * self.step_px for g in p.shape)
+            fine = cv2.resize(p.astype(np.float32), (columns, rows), interpolation=cv2.INTER_LINEAR)[:h, :w]
+            yield Progress(z + 1, n, f"slice {z + 1} of {n}", SliceMask(z, np.ascontiguousarray(fine)))
+
+
+def installed_masks() -> Iterator[MaskMethod]:
+    """Methods for the models that are installed. Reads cards, no weights."""
+    for name, folder in find_models().items():
+        try:
+            card = read_card(folder)
+        except ModelError:
+            continue  # the list of scorers has told of it
+        if card.name == name and card.architecture in SEGMENTERS:
+            yield SegmenterMask(card, folder)
+        elif name == card.architecture == "mmdf":
+            yield ClassifierMask(ClassScorer(card, folder))

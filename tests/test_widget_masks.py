@@ -1,0 +1,151 @@
+"""The Focus masks widget in a window: labels that follow the threshold, areas, files."""
+
+from __future__ import annotations
+
+import csv
+import threading
+
+import numpy as np
+import pytest
+import tifffile
+from qtpy.QtWidgets import QFileDialog
+
+from fuse_scenes import SLICES, channels_of_two, click, named, open_in, scene
+from napari_focusstack.core.masks import MASKS
+from napari_focusstack.core.progress import Progress
+from napari_focusstack.widgets.layers import METADATA
+from napari_focusstack.widgets.masks import MasksWidget
+
+
+@pytest.fixture
+def viewer(make_napari_viewer):
+    return make_napari_viewer()
+
+
+@pytest.fixture
+def widget(viewer, qtbot) -> MasksWidget:
+    _, widget = viewer.window.add_plugin_dock_widget("napari-focusstack", "Focus masks")
+    widget.show()
+    widget.method_box.setCurrentIndex(widget.method_box.findData("energy"))
+    return widget
+
+
+def run(widget: MasksWidget, qtbot) -> None:
+    click(qtbot, widget.bar.run_button)
+    qtbot.waitUntil(lambda: not widget.bar.runner.busy, timeout=20_000)
+
+
+def test_one_click_lays_labels_exactly_on_the_stack(viewer, widget, qtbot):
+    assert not widget.bar.run_button.isEnabled()
+    (layer,) = open_in(viewer, named(scene()))
+    layer.translate = (1, 7, 3)
+    run(widget, qtbot)
+    labels = viewer.layers["A01 in focus (energy)"]
+    assert labels.data.shape == layer.data.shape
+    assert np.allclose(labels.scale, layer.scale)
+    assert np.allclose(labels.translate, layer.translate)
+    assert [str(u) for u in labels.units] == [str(u) for u in layer.units]
+    stripes = [labels.data[z].mean(axis=0) > 0.5 for z in range(SLICES)]
+    middles = [int(np.mean(np.flatnonzero(s))) // (96 // SLICES) for s in stripes]
+    assert middles == list(range(SLICES))
+    said = labels.metadata[METADATA]
+    assert (said["method"], said["role"], said["parameters"]["threshold"]) == ("energy", "focus masks", 0.5)
+    assert widget.layer is layer  # its own results are nothing to mask
+
+
+def test_the_threshold_answers_without_a_new_computation(viewer, widget, qtbot):
+    open_in(viewer, named(scene()))
+    run(widget, qtbot)
+    labels = viewer.layers[-1]
+    before = int(labels.data.sum())
+    widget.slider.setValue(0.9)
+    assert not widget.bar.runner.busy
+    assert 0 < int(labels.data.sum()) < before
+    assert np.array_equal(labels.data, widget.result.masks.mask(0.9))
+    shares = widget.plot.view.values
+    assert np.allclose(shares, 100 * labels.data.mean(axis=(1, 2)))
+    assert len(viewer.layers) == 2
+
+
+def test_what_was_painted_stays_when_the_threshold_moves(viewer, widget, qtbot):
+    open_in(viewer, named(scene()))
+    run(widget, qtbot)
+    painted = viewer.layers[-1]
+    painted.paint((0, 10, 60), 1)
+    kept = painted.data.copy()
+    widget.slider.setValue(0.9)
+    assert np.array_equal(painted.data, kept)
+    assert len(viewer.layers) == 3
+    assert np.array_equal(viewer.layers[-1].data, widget.result.masks.mask(0.9))
+
+
+def test_the_curve_tells_the_shown_slice_and_goes_to_a_clicked_one(viewer, widget, qtbot):
+    open_in(viewer, named(scene()))
+    run(widget, qtbot)
+    widget.plot.slice_asked.emit(3)
+    assert viewer.dims.current_step[0] == 3
+    assert widget.plot.shown_slice == 3
+    assert widget.said.text().startswith("Slice 3: ")
+    assert "µm²" in widget.said.text()
+
+
+def test_the_probability_comes_and_goes_as_a_layer(viewer, widget, qtbot):
+    open_in(viewer, named(scene()))
+    run(widget, qtbot)
+    widget.probability_box.setChecked(True)
+    layer = viewer.layers[-1]
+    assert layer.data.shape == (SLICES, 64, 96)
+    assert 0 <= layer.data.min() < layer.data.max() <= 1
+    viewer.layers.remove(layer)
+    qtbot.wait(1)
+    assert not widget.probability_box.isChecked()
+
+
+def test_a_channel_of_a_time_series_is_masked_where_it_is_shown(viewer, widget, qtbot):
+    stack = np.stack([np.zeros_like(scene()), scene()])
+    (layer,) = open_in(viewer, named(stack, axes="TZYX"))
+    viewer.dims.set_current_step(0, 1)
+    run(widget, qtbot)
+    labels = viewer.layers["A01 in focus (energy)"]
+    assert labels.data.shape == (1, SLICES, 64, 96)
+    assert labels.data.any()
+    assert labels.extent.world[0][0] == layer.data_to_world((1, 0, 0, 0))[0]
+    open_in(viewer, channels_of_two())
+
+
+def test_cancel_answers_at_once_and_adds_nothing(viewer, widget, qtbot, monkeypatch):
+    held = threading.Event()
+
+    def slices(self, stack, *, device):
+        yield Progress(0, 2)
+        held.wait(10)
+        yield Progress(1, 2)
+
+    monkeypatch.setattr(type(MASKS["energy"]), "slices", slices)
+    open_in(viewer, named(scene()))
+    click(qtbot, widget.bar.run_button)
+    qtbot.waitUntil(lambda: widget.bar.runner.busy)
+    widget.bar.runner.cancel()
+    assert not widget.bar.runner.busy
+    held.set()
+    assert len(viewer.layers) == 1
+
+
+def test_masks_as_painted_and_areas_are_written_with_the_scale(viewer, widget, qtbot, tmp_path, monkeypatch):
+    open_in(viewer, named(scene()))
+    run(widget, qtbot)
+    labels = viewer.layers[-1]
+    labels.paint((0, 10, 60), 1)
+    path, table = tmp_path / "masks.ome.tif", tmp_path / "areas.csv"
+    answers = iter([str(path), str(table)])
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *args, **kwargs: (next(answers), ""))
+    click(qtbot, widget.export_button)
+    qtbot.waitUntil(lambda: not widget.exporter.busy, timeout=10_000)
+    assert np.array_equal(tifffile.imread(path), labels.data * 255)
+    with tifffile.TiffFile(path) as file:
+        assert 'PhysicalSizeY="0.5"' in file.ome_metadata
+        assert "energy" in file.ome_metadata
+    click(qtbot, widget.areas_button)
+    rows = list(csv.DictReader(table.read_text("utf-8-sig").splitlines()))
+    assert [int(r["slice"]) for r in rows] == list(range(SLICES))
+    assert float(rows[0]["area_um2"]) == pytest.approx(float(rows[0]["share"]) * 64 * 0.5 * 96 * 0.25, rel=1e-4)
