@@ -82,7 +82,7 @@ def write_masks_job(
 
 
 def areas_table(masks: FocusMasks, stack: Stack, *, threshold: float = THRESHOLD) -> str:
-    """CSV of the part of each slice that is in focus: its share of the pixels, and µm² where the pixel size is known."""
+    """CSV of how much of each slice is in focus: its share of the pixels, and µm² where the pixel size is known."""
     heights = stack.heights_um
     y, x = stack.plane_shape
     area = None if stack.y_um is None or stack.x_um is None else y * stack.y_um * x * stack.x_um

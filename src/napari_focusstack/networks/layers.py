@@ -91,7 +91,8 @@ def normalise_plane(plane: NDArray[np.float32], *, window_px: int) -> NDArray[np
     cv2.multiply(even, cv2.resize(1 / np.sqrt(variance), size, interpolation=cv2.INTER_LINEAR), even)
     cv2.max(even, -8.0, even)
     cv2.min(even, 8.0, even)
-    return even[:h, :w]
+    normalised: NDArray[np.float32] = even[:h, :w]
+    return normalised
 
 
 def _window_sum(plane: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:

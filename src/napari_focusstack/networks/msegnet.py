@@ -197,11 +197,11 @@ def _chain(channels: int, widths: Sequence[int], unit: Unit) -> nn.Sequential:
 
 
 def _reach(stages: Sequence[Sequence[int]], *, stem: bool) -> int:
-    """Pixels that an answer of a `SegNet` looks to each side: a pixel of its level for each 3×3 convolution and pooling.
+    """Pixels that an answer of a `SegNet` looks to each side.
 
-    Both on the way down and on the way up.
+    A pixel of its level for each 3×3 convolution, on the way down and on the way up, and for each pooling.
     """
-    scales = [(2 if stem else 1) * 2**i for i in range(len(stages))]
+    scales = [(2 if stem else 1) << i for i in range(len(stages))]
     return 1 + sum(2 * len(widths) * scale + scale for widths, scale in zip(stages, scales, strict=True))
 
 

@@ -117,9 +117,7 @@ class ClassifierMask:
 
     name = "classifier"
     title = "Patch classifier (MMDF)"
-    description = (
-        "The focus classes of 84 px patches, drawn out to pixels: coarse borders, the same answer as its score."
-    )
+    description = "The focus classes of 84 px patches, drawn out to pixels: coarse, the same answer as its score."
     step_px = 12
 
     @property
