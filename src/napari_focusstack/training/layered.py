@@ -207,7 +207,8 @@ class Scenes(Patches):
 
     def _specimens(self, n: int) -> Tensor:
         blank = self.rng.random() < self.settings.blank
-        return self._grained(torch.from_numpy(np.stack([self._crop(blank) for _ in range(n)])))
+        crops = torch.from_numpy(np.stack([self._crop(blank) for _ in range(n)]))
+        return grained(crops, share=self.settings.texture, rng=self.rng, generator=self.generator)
 
     def _focus(self, heights: Sequence[float], optics: _Optics) -> list[float]:
         """Height of the focus in each view, in pixels of blur: at something in most, anywhere in the others."""
