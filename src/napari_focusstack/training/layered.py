@@ -29,6 +29,7 @@ from napari_focusstack.training.patches import (
     PHASE,
     Patches,
     PatchSettings,
+    grained,
     transfer_tables,
 )
 from napari_focusstack.training.scene import depth_map
