@@ -1,4 +1,4 @@
-"""Fusion by networks that compare two slices. Offered only where a model of the kind is installed, by its name."""
+"""Fusion by networks: those that compare two slices. Each is offered only where a model of its kind is installed."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from napari_focusstack.core.fusion.end_to_end import EndToEndMethod, fuse_by_gro
 from napari_focusstack.core.fusion.gmanet import ScoreMethod
 from napari_focusstack.core.fusion.guided import LAPLACIAN_GAIN, WeightedMean, guided_filter
 from napari_focusstack.core.fusion.method import METHODS, FusionMethod, Merged, Plane32, Series
+from napari_focusstack.core.fusion.msegnet import MaskFusion
 from napari_focusstack.core.fusion.noise import measure_noise
 from napari_focusstack.core.fusion.sharpness import NOISE_CONSTANT, SharpnessTrack, summarise
 from napari_focusstack.core.learned.base import load_network
+from napari_focusstack.core.masks.learned import SegmenterMask
 from napari_focusstack.core.progress import Job, Progress
 from napari_focusstack.networks.zoo import CARD, ModelCard, ModelError, find_models, read_card
 
@@ -186,12 +188,19 @@ def _fusegan(card: ModelCard, folder: Path) -> FusionMethod:
     return EndToEndMethod(card, folder, words, fuse_by_groups)
 
 
+def _masks(card: ModelCard, folder: Path) -> FusionMethod:
+    return MaskFusion(SegmenterMask(card, folder))
+
+
 KINDS: Mapping[str, Callable[[ModelCard, Path], FusionMethod]] = {
     "fusion_cnn": _cnn,
     "decision_unet": _unet,
     "ifcnn": _ifcnn,
     "fusegan": _fusegan,
     "gmanet": ScoreMethod,
+    "msegnet": _masks,
+    "segnet": _masks,
+    "unet_mask": _masks,
 }
 """By the architecture that a model's card names."""
 
