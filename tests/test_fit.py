@@ -129,3 +129,31 @@ def test_a_device_that_is_not_there_is_named():
 def test_settings_refuse_what_they_do_not_know():
     with pytest.raises(ValueError, match="extra"):
         FitSettings(epoch=3)
+
+
+def test_a_plateau_takes_a_tenth_of_the_rate_after_three_epochs_that_did_not_help(tmp_path):
+    network, held = torch.nn.Linear(1, 1), iter([5.0, 4.0, 4.5, 4.5, 4.5, 3.0, 2.0])
+    nothing = torch.zeros(1, 1)
+    task = Task(
+        lambda seed: iter(lambda: nothing, None),
+        lambda seed: iter(lambda: nothing, None),
+        lambda n, batch, device: n(batch).sum() * 0 + (1.0 if n.training else next(held)),
+        lambda n, batches, device: {},
+    )
+    settings = FitSettings(
+        epochs=7, steps=1, batch=1, valid_steps=1, optimiser="sgd", schedule="plateau", learning_rate=0.1, patience=9
+    )
+    records = []
+    drain(
+        fit(network, task, settings, folder=tmp_path, device=torch.device("cpu")),
+        lambda p: records.append(p.partial) if p.partial else None,
+    )
+    assert [round(r.learning_rate, 6) for r in records] == [0.1] * 5 + [0.01] * 2
+
+
+def test_a_training_by_plateau_may_be_made_longer(sharp_folder, tmp_path):
+    changes = {"steps": 2, "schedule": "plateau", "optimiser": "sgd"}
+    run(sharp_folder, tmp_path, epochs=1, **changes)
+    longer, records = run(sharp_folder, tmp_path, epochs=2, **changes)
+    assert [r.epoch for r in records] == [2]
+    assert len(longer.fitted.history) == 2

@@ -19,6 +19,9 @@ from napari_focusstack.core.progress import Job, Progress
 
 ENOUGH_PX = 32
 """Smaller slices are continued by mirroring before a network judges them."""
+REDUCED_PX = 512
+"""From this shorter side on, slices are judged at half their size: a quarter of the time, and the sharpest of what is in
+focus is found by its energy, at full size, anyway."""
 
 
 @dataclass(frozen=True)
@@ -103,15 +106,19 @@ class MaskFusion:
         """Probability of focus of one slice; a step for each tile."""
         h, w = guide.shape
         below, right = max(0, ENOUGH_PX - h), max(0, ENOUGH_PX - w)
-        if below or right:
+        if min(h, w) >= REDUCED_PX:
+            guide = cv2.resize(guide, (w // 2, h // 2), interpolation=cv2.INTER_AREA)
+        elif below or right:
             guide = cv2.copyMakeBorder(guide, 0, below, 0, right, cv2.BORDER_REFLECT)
         tiles = self.segmenter.plane(guide, device="auto")
         while True:
             try:
                 next(tiles)
             except StopIteration as end:
-                p: Plane32 = np.ascontiguousarray(end.value[:h, :w])
-                return p
+                p: Plane32 = end.value
+                if min(h, w) >= REDUCED_PX:
+                    return np.asarray(cv2.resize(p, (w, h), interpolation=cv2.INTER_LINEAR))
+                return np.ascontiguousarray(p[:h, :w])
             yield Progress(i, n, f"slice {i + 1} of {n}: where it is in focus")
 
 

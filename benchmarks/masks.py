@@ -1,0 +1,272 @@
+"""How well masks tell pixels in focus from others, on scenes with truth from sources that no training has seen.
+
+    python benchmarks/masks.py ../shared/data [--limit 20] [--methods msegnet energy] [--pictures FOLDER]
+
+Two kinds of scenes are made of each sharp image of the held-out sources (`neubias`, `qupath_he`):
+
+- *regions*, as m-SegNet's paper trains and tests: parts of a sharp plane are blurred by a Gaussian of σ 2, 4, 8, 16 or
+  32 px; each image is a plane by itself;
+- *stacks*, by the simulator: five slices through a hilly or layered, partly opaque specimen, in fluorescence or
+  brightfield as the image suggests, at four objectives, with dirt on the camera.
+
+Noise, uneven light and rounding come after the blur. In focus is what lies within half a depth of field, out of focus
+what lies a whole one off or more; between the two there is no truth. Pixels without texture and those within 5 px of a
+border between the two are left out of the accuracy; how much of the empty background and of the dirt is let in is told
+by itself. Each figure is the mean over the source images, with the middle 95 % of resamples of these. Methods that
+compare slices see the whole stack, as they would at work; of a plane by itself they know less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import imageio.v3 as iio
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent / "accuracy"))
+from intervals import _resampled
+
+from napari_focusstack.core.filters import to_grey
+from napari_focusstack.core.masks import MASKS, focus_masks
+from napari_focusstack.core.progress import drain
+from napari_focusstack.core.stack import Stack, from_array
+from napari_focusstack.io.read import read_stack
+from napari_focusstack.training import camera
+from napari_focusstack.training.library import CRISP_PX, SCALES, edge_width, image_files
+from napari_focusstack.training.scene import smooth_field
+from napari_focusstack.training.settings import SimulationSettings
+from napari_focusstack.training.simulate import simulate
+
+SOURCES = ("neubias", "qupath_he")
+SIDE = 320
+SIGMAS = (2.0, 4.0, 8.0, 16.0, 32.0)
+OBJECTIVES = ((0.3, 0.65), (0.45, 0.65), (0.5, 0.325), (0.75, 0.325))
+BORDER_PX = 5
+FIGURES = ("accuracy", "balanced", "IoU", "empty let in", "dirt let in")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A stack, or a plane by itself, and its truth: (Z, Y, X) each."""
+
+    image: str
+    kind: str
+    stack: Stack
+    clear: np.ndarray
+    fuzzy: np.ndarray
+    textured: np.ndarray
+    empty: np.ndarray
+    dirt: np.ndarray
+
+
+def crops(folder: Path, limit: int | None) -> Iterator[tuple[str, np.ndarray]]:
+    """Name and (SIDE, SIDE[, 3]) part of each image, three of each large field; what is sharp at no scale is left out."""
+    for source in SOURCES:
+        files = image_files(folder / "sharp" / source)[source]
+        step = 1 if limit is None else max(1, len(files) // limit)
+        for path in files[::step]:
+            image = np.asarray(iio.imread(path), np.float32)
+            if image.ndim == 3:
+                image = image[..., :3] if image.shape[-1] in (3, 4) else image[0]
+            for scale in SCALES:
+                small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+                if min(small.shape[:2]) < SIDE // 2 or edge_width(unit(to_grey(small))) <= CRISP_PX:
+                    break
+            if min(small.shape[:2]) < SIDE // 2 or edge_width(unit(to_grey(small))) > CRISP_PX:
+                continue
+            large = min(small.shape[:2]) > 4 * SIDE
+            for k, part in enumerate(busiest(small, 3 if large else 1)):
+                yield f"{source}/{path.stem}{f'#{k}' if large else ''}", part
+
+
+def unit(grey: np.ndarray) -> np.ndarray:
+    """Grey levels as 0 … 1."""
+    low, high = np.percentile(grey, [0.5, 99.8])
+    return np.clip((grey - low) / max(high - low, 1e-9), 0, 1).astype(np.float32)
+
+
+def busiest(image: np.ndarray, n: int) -> list[np.ndarray]:
+    """The `n` parts of the image, on a grid of half a side, with the most detail."""
+    detail = np.abs(cv2.Laplacian(to_grey(image), cv2.CV_32F))
+    h, w = detail.shape
+    side = min(SIDE, h, w)
+    places = [(y, x) for y in range(0, h - side + 1, SIDE // 2) for x in range(0, w - side + 1, SIDE // 2)]
+    places.sort(key=lambda at: -float(detail[at[0] : at[0] + side, at[1] : at[1] + side].mean()))
+    return [image[y : y + side, x : x + side] for y, x in places[::4][:n]]
+
+
+def contrast(plane: np.ndarray, size: int = 9) -> np.ndarray:
+    """Local standard deviation."""
+    mean = cv2.blur(plane, (size, size))
+    return np.sqrt(np.maximum(cv2.blur(plane * plane, (size, size)) - mean * mean, 0))
+
+
+def scaled(image: np.ndarray) -> np.ndarray:
+    """Light 0.02 … 0.9."""
+    low, high = np.percentile(image, [0.1, 99.9])
+    return (0.02 + 0.88 * np.clip((image - low) / max(high - low, 1e-9), 0, 1)).astype(np.float32)
+
+
+def region_scene(name: str, image: np.ndarray, rng: np.random.Generator) -> Scene:
+    """Parts of a plane blurred as in the paper, each σ once: five planes that are judged one by one."""
+    light = scaled(to_grey(image))
+    planes, clear = [], []
+    for sigma in SIGMAS:
+        field = smooth_field(rng, light.shape)
+        inside = (field > np.quantile(field, rng.uniform(0.35, 0.65))).astype(np.float32)
+        blurred = cv2.GaussianBlur(light, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
+        soft = cv2.blur(inside, (3, 3))
+        planes.append(photographed(light * (1 - soft) + blurred * soft, rng))
+        clear.append(inside < 0.5)
+    textured = np.broadcast_to(contrast(light) > 0.02, (len(SIGMAS), *light.shape))
+    empty = np.broadcast_to(contrast(cv2.GaussianBlur(light, (0, 0), 1.5), 33) < 0.004, textured.shape)
+    nothing = np.zeros(textured.shape, bool)
+    c = np.stack(clear)
+    return Scene(name, "regions", from_array(np.stack(planes), axes="ZYX", name=name), c, ~c, textured, empty, nothing)
+
+
+def photographed(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Uneven light, noise of 2,000 to 20,000 electrons, 8 bit."""
+    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    lit = torch.from_numpy(light)[None]
+    lit = lit * camera.uneven(1, shape=light.shape, strength=rng.uniform(0, 0.2), generator=generator)
+    electrons = 10 ** rng.uniform(3.3, 4.3)
+    taken = camera.expose(lit.clamp(0, 1), electrons=electrons, read_noise=3.0, generator=generator)
+    return np.rint(taken[0].numpy() * 255).astype(np.uint8)
+
+
+def stack_scene(name: str, image: np.ndarray, rng: np.random.Generator) -> Scene:
+    """Five slices through a specimen with relief."""
+    light = scaled(image)
+    grey = to_grey(light)
+    bright = float(np.median(grey)) > 0.45
+    na, pixel = OBJECTIVES[int(rng.integers(len(OBJECTIVES)))]
+    dof = 0.55 / na**2 + pixel / na
+    s = SimulationSettings(
+        slices=5,
+        z_um=1.5 * dof,
+        blur="brightfield" if bright else "fluorescence",
+        na=na,
+        pixel_um=pixel,
+        relief="layers" if rng.random() < 0.5 else "smooth",
+        relief_um=6 * dof,
+        occlusion=bool(bright and rng.random() < 0.5),
+        electrons=10 ** rng.uniform(3.3, 4.3),
+        bits=8 if rng.random() < 0.6 else 16,
+        shading=float(rng.uniform(0, 0.15)),
+        dirt=int(rng.integers(0, 4)),
+        seed=int(rng.integers(2**31)),
+    )
+    made = simulate(light, s)
+    sharp = to_grey(made.all_in_focus)
+    half = made.microscope.depth_of_field_um / 2
+    off = np.abs(made.defocus_um)
+    shape = off.shape
+    dirt = np.broadcast_to(made.dirt, shape)
+    textured = np.broadcast_to(contrast(sharp) > 0.02, shape) & ~dirt
+    empty = np.broadcast_to(contrast(cv2.GaussianBlur(sharp, (0, 0), 1.5), 33) < 0.004, shape) & ~dirt
+    return Scene(name, "stacks", made.stack, off <= half, off >= 2 * half, textured, empty, dirt)
+
+
+def single_planes(scene: Scene) -> list[Stack]:
+    """What a method is given: the whole stack, or each plane by itself."""
+    if scene.kind == "stacks":
+        return [scene.stack]
+    return [from_array(scene.stack.plane(z)[None], axes="ZYX") for z in range(scene.stack.n_slices)]
+
+
+def judged(scene: Scene, found: np.ndarray) -> dict[str, float]:
+    """Figures of one scene."""
+    square = np.ones((2 * BORDER_PX + 1,) * 2, np.uint8)
+    near = np.stack(
+        [
+            cv2.dilate(c.astype(np.uint8), square) & cv2.dilate(f.astype(np.uint8), square)
+            for c, f in zip(scene.clear, scene.fuzzy, strict=True)
+        ]
+    ).astype(bool)
+    known = scene.textured & ~near & ~scene.empty
+    clear, fuzzy = scene.clear & known, scene.fuzzy & known
+    right, rejected = float(found[clear].sum()), float((~found[fuzzy]).sum())
+    n_clear, n_fuzzy = max(int(clear.sum()), 1), max(int(fuzzy.sum()), 1)
+    dirty = scene.dirt & scene.fuzzy
+    return {
+        "accuracy": (right + rejected) / (n_clear + n_fuzzy),
+        "balanced": (right / n_clear + rejected / n_fuzzy) / 2 if clear.any() and fuzzy.any() else np.nan,
+        "IoU": right / max(n_clear + n_fuzzy - rejected, 1) if clear.any() else np.nan,
+        "empty let in": float(found[scene.empty].mean()) if scene.empty.any() else np.nan,
+        "dirt let in": float(found[dirty].mean()) if dirty.any() else np.nan,
+    }
+
+
+def table(data: Path, methods: list[str], limit: int | None) -> None:
+    """Print the figures of each method."""
+    results: dict[tuple[str, str], list[tuple[str, dict[str, float]]]] = {}
+    n = 0
+    for name, image in crops(data, limit):
+        rng = np.random.default_rng(n)
+        n += 1
+        for scene in (region_scene(name, image, rng), stack_scene(name, image, rng)):
+            for method in methods:
+                masks = [drain(focus_masks(s, MASKS[method], device="cpu")).mask() for s in single_planes(scene)]
+                figures = judged(scene, np.concatenate(masks) > 0)
+                results.setdefault((scene.kind, method), []).append((name.split("#")[0], figures))
+        print(f"{n} {name}", file=sys.stderr, flush=True)
+    print(
+        f"| scenes ({n} crops of {len({g for g, _ in next(iter(results.values()))})} images) | method | "
+        + " | ".join(FIGURES)
+        + " |"
+    )
+    print("| --- " * (len(FIGURES) + 2) + "|")
+    for (kind, method), rows in results.items():
+        cells = []
+        for figure in FIGURES:
+            values = np.array([r[figure] for _, r in rows])
+            kept = np.isfinite(values)
+            groups = np.array([g for g, _ in rows])[kept]
+            cells.append(_resampled(lambda chosen, v=values[kept]: float(np.mean(v[chosen])), groups).percent())
+        print(f"| {kind} | {method} | " + " | ".join(cells) + " |")
+
+
+def pictures(data: Path, methods: list[str], folder: Path) -> None:
+    """Masks over slices of real organoids, a row for each method."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("organoid_A01", "organoid_A02"):
+        stack = read_stack(data / "stacks" / f"{name}.ome.tif")
+        rows = []
+        for method in methods:
+            masks = drain(focus_masks(stack, MASKS[method], device="cpu")).mask()
+            tiles = [overlay(stack.plane(z), masks[z]) for z in (0, 2, 4, 5, 6, 8)]
+            rows.append(np.hstack(tiles))
+        cv2.imwrite(str(folder / f"{name}.png"), np.vstack(rows))
+
+
+def overlay(plane: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Half size, what is in focus tinted green and outlined."""
+    grey = (255 * unit(to_grey(plane))).astype(np.uint8)
+    picture = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
+    picture[mask > 0] = (0.65 * picture[mask > 0] + np.array([0, 90, 0])).astype(np.uint8)
+    return cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="folder with sharp/ and stacks/")
+    parser.add_argument("--methods", nargs="+", default=list(MASKS.names()))
+    parser.add_argument("--limit", type=int, help="about so many images of each source")
+    parser.add_argument("--pictures", type=Path, help="write masks of real organoids there, instead of the table")
+    arguments = parser.parse_args()
+    cv2.setNumThreads(1)
+    if arguments.pictures:
+        pictures(arguments.data, arguments.methods, arguments.pictures)
+    else:
+        table(arguments.data, arguments.methods, arguments.limit)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,228 @@
+"""Focus masks: methods, thresholds, the command line, files; and fusion by masks."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+import torch
+
+from fuse_scenes import SLICES, named, scene
+from napari_focusstack.cli.main import main
+from napari_focusstack.core.errors import InputError
+from napari_focusstack.core.fusion.msegnet import MaskFusion
+from napari_focusstack.core.masks import MASKS, SliceMask, focus_masks
+from napari_focusstack.core.masks.base import FocusMasks
+from napari_focusstack.core.masks.learned import SegmenterMask, installed_masks
+from napari_focusstack.core.progress import Progress, drain
+from napari_focusstack.core.stack import from_array
+from napari_focusstack.io.samples import sample_stack
+from napari_focusstack.networks.msegnet import msegnet
+from napari_focusstack.networks.zoo import read_card, save_model
+from napari_focusstack.training.recipes import RECIPES
+
+STRIPE = 96 // SLICES
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> SegmenterMask:
+    """A segmenter with weights of chance."""
+    torch.manual_seed(0)
+    recipe = RECIPES["msegnet"]
+    fields = ("name", "title", "task", "paper", "architecture", "normalisation", "outputs", "input_px")
+    card = {f: getattr(recipe, f) for f in fields} | {"arguments": {"width": 0.125}}
+    folder = tmp_path_factory.mktemp("models") / "msegnet"
+    save_model(msegnet(width=0.125).eval(), card, folder)
+    return SegmenterMask(read_card(folder), folder)
+
+
+class Known(SegmenterMask):
+    """Says what is so: the stripe of the slice is in focus."""
+
+    def plane(self, grey, *, device):
+        yield Progress(1, 1)
+        return (cv2.blur(np.square(grey - cv2.blur(grey, (9, 9))), (9, 9)) > 50).astype(np.float32)
+
+
+def masked(stack, method="energy") -> FocusMasks:
+    return drain(focus_masks(stack, MASKS[method] if isinstance(method, str) else method))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_energy_marks_what_is_sharp_in_each_slice(dtype):
+    mask = masked(from_array(scene(dtype=dtype), axes="ZYX")).mask()
+    for z in range(SLICES):
+        inside = mask[z][:, z * STRIPE + 6 : (z + 1) * STRIPE - 6]
+        assert inside.mean() > 0.9
+        assert mask[z].mean() < 2.2 / SLICES
+
+
+def test_energy_lets_no_noise_in():
+    noise = np.random.default_rng(0).normal(1000, 20, (4, 96, 96)).astype(np.uint16)
+    assert masked(from_array(noise, axes="ZYX")).mask().mean() < 0.01
+
+
+def test_brightness_changes_no_mask():
+    plain = masked(from_array(scene(), axes="ZYX")).levels.astype(int)
+    other = masked(from_array(scene() * 7 + 500, axes="ZYX")).levels.astype(int)
+    assert np.abs(plain - other).mean() < 3
+
+
+def test_the_mask_of_a_threshold_and_its_areas_need_no_pixels_again():
+    masks = masked(named(scene()))
+    for threshold in (0.0, 0.3, 0.5, 1.0):
+        mask = masks.mask(threshold)
+        assert set(np.unique(mask)) <= {0, 1}
+        assert np.allclose(masks.shares(threshold), mask.mean(axis=(1, 2)))
+    p = masks.probability()
+    assert np.array_equal(masks.mask(0.5), p >= 0.5)
+    areas = [masks.shares(t).sum() for t in (0.1, 0.5, 0.9)]
+    assert areas == sorted(areas, reverse=True)
+    held = np.zeros_like(masks.levels)
+    assert masks.mask(0.3, out=held) is held
+    assert held.any()
+
+
+def test_progress_tells_each_slice_and_its_share():
+    steps = []
+    found = drain(focus_masks(named(scene()), MASKS["energy"]), steps.append)
+    told = [step.partial for step in steps if step.partial is not None]
+    assert [z for z, _ in told] == list(range(SLICES))
+    assert np.allclose([share for _, share in told], found.shares())
+
+
+def test_a_stack_with_channels_is_refused_in_a_sentence():
+    with pytest.raises(InputError, match="choose one channel"):
+        focus_masks(from_array(np.zeros((2, 3, 8, 8)), axes="CZYX"), MASKS["energy"])
+
+
+def test_a_network_is_offered_only_where_its_weights_are(model, monkeypatch, tmp_path):
+    monkeypatch.setenv("FOCUSSTACK_MODELS", str(tmp_path))
+    before = {m.name for m in installed_masks()}
+    monkeypatch.setenv("FOCUSSTACK_MODELS", str(model.folder.parent))
+    assert {m.name for m in installed_masks()} == before | {"msegnet"}
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_a_network_masks_grey_and_colour_of_any_depth_at_full_size(model, dtype):
+    grey = scene(dtype=dtype, height=70, width=90, slices=2)
+    colour = np.stack([grey] * 3, axis=-1)
+    a, b = masked(from_array(grey, axes="ZYX"), model), masked(from_array(colour, axes="ZYXS"), model)
+    assert a.levels.shape == b.levels.shape == grey.shape
+    assert np.abs(a.levels.astype(int) - b.levels).max() <= 2
+    assert a.parameters["model_sha256"] == model.card.sha256
+
+
+def test_a_tiny_plane_is_refused_by_a_network_in_a_sentence(model):
+    with pytest.raises(InputError, match="too small"):
+        masked(from_array(np.zeros((2, 8, 8), np.uint8), axes="ZYX"), model)
+
+
+def test_the_command_line_writes_masks_probability_and_areas(tmp_path, capsys):
+    source = tmp_path / "stack.ome.tif"
+    tifffile.imwrite(source, scene(), ome=True, metadata={"axes": "ZYX", "PhysicalSizeX": 0.25, "PhysicalSizeY": 0.5})
+    out, probability, areas = (tmp_path / n for n in ("m.tif", "p.tif", "a.csv"))
+    command = ["mask", str(source), "-o", str(out), "--method", "energy", "--probability", str(probability)]
+    with pytest.raises(SystemExit) as end:
+        main([*command, "--areas", str(areas), "--threshold", "0.4", "--json"])
+    assert end.value.code == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["method"], told["threshold"]) == ("energy", 0.4)
+    mask, p = tifffile.imread(out), tifffile.imread(probability)
+    assert set(np.unique(mask)) == {0, 255}
+    assert np.array_equal(mask > 0, p >= 0.4 - 1e-6)
+    assert np.allclose(told["in_focus"], (mask > 0).mean(axis=(1, 2)))
+    rows = list(csv.DictReader(areas.read_text("utf-8-sig").splitlines()))
+    assert float(rows[2]["share"]) == pytest.approx(told["in_focus"][2], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--method", "enrgy"], "did you mean energy"),
+        (["--threshold", "7"], "less than or equal to 1"),
+        (["-o", "masks.png"], "TIFF"),
+    ],
+)
+def test_bad_input_is_told_in_a_line(tmp_path, capsys, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    tifffile.imwrite("stack.tif", scene(), metadata={"axes": "ZYX"})
+    with pytest.raises(SystemExit) as end:
+        main(["mask", "stack.tif", "-o", "m.tif", *arguments])
+    assert end.value.code == 2
+    assert said in capsys.readouterr().err
+    assert not Path("m.tif").exists()
+
+
+def test_fusion_by_masks_takes_each_place_from_where_it_is_in_focus(model):
+    fused = fuse(named(scene()), model)
+    index = fused.index[:, 4:-4]
+    columns = np.arange(4, 92) // STRIPE
+    inner = (np.arange(4, 92) % STRIPE > 5) & (np.arange(4, 92) % STRIPE < STRIPE - 5)
+    assert (index[:, inner] == np.minimum(columns, SLICES - 1)[inner]).mean() > 0.95
+    stack = scene().astype(int)
+    texture = np.take_along_axis(stack, np.minimum(np.arange(96) // STRIPE, SLICES - 1)[None, None], axis=0)[0]
+    assert np.abs(fused.image.astype(int) - texture)[:, 4:-4][:, inner].mean() < 8
+
+
+def test_the_base_image_fills_where_nothing_is_in_focus(model):
+    stack = np.full((3, 64, 96), 100, np.uint8)
+    stack[1, :, :48] = np.random.default_rng(0).integers(60, 140, (64, 48))
+    stack[0], stack[2] = 104, 96
+    stack[1, :, 48:] = 90
+    fused = fuse(named(stack), model)
+    assert np.abs(fused.image[:, 70:].astype(int) - 90).max() <= 2
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_fusion_keeps_type_range_and_size(model, colour):
+    data = scene(height=61, width=90) * 256
+    stack = from_array(np.stack([data] * 3, axis=-1) if colour else data, z_um=2.0)
+    fused = fuse(stack, model)
+    assert fused.image.dtype == np.uint16
+    assert fused.image.shape == ((61, 90, 3) if colour else (61, 90))
+    assert data.min() <= fused.image.min() <= fused.image.max() <= data.max()
+    assert fused.depth_um.max() <= 2.0 * (SLICES - 1)
+    assert fused.parameters["model_sha256"] == model.card.sha256
+
+
+def fuse(stack, model):
+    from napari_focusstack.core.fusion import METHODS, fuse_series
+
+    method = MaskFusion(Known(model.card, model.folder))
+    before = dict(METHODS._entries)
+    METHODS._entries["msegnet"] = method
+    try:
+        return drain(fuse_series(stack, method="msegnet"))
+    finally:
+        METHODS._entries.clear()
+        METHODS._entries.update(before)
+
+
+def test_masks_of_a_real_stack_lie_on_the_organoids():
+    stack = sample_stack("organoids")
+    masks = masked(stack)
+    assert masks.levels.shape == (stack.n_slices, *stack.plane_shape)
+    assert 0.001 < masks.shares().max() < 0.5
+
+
+def test_slices_stream(model):
+    read = []
+
+    class Watched:
+        shape, dtype, ndim = (4, 64, 64), np.dtype(np.uint8), 3
+
+        def __getitem__(self, key):
+            read.append(key)
+            return np.zeros((64, 64), np.uint8)
+
+    job = model.slices(from_array(Watched(), axes="ZYX"), device="cpu")
+    while not isinstance(next(job).partial, SliceMask):
+        pass
+    job.close()
+    assert len(read) == 1
