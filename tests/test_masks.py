@@ -115,7 +115,7 @@ def test_a_network_masks_grey_and_colour_of_any_depth_at_full_size(model, dtype)
     a, b = masked(from_array(grey, axes="ZYX"), model), masked(from_array(colour, axes="ZYXS"), model)
     assert a.levels.shape == b.levels.shape == grey.shape
     assert np.abs(a.levels.astype(int) - b.levels).max() <= 2
-    assert a.parameters["model_sha256"] == model.card.sha256
+    assert a.parameters["weights_sha256"] == model.card.sha256
 
 
 def test_a_tiny_plane_is_refused_by_a_network_in_a_sentence(model):
@@ -188,7 +188,7 @@ def test_fusion_keeps_type_range_and_size(model, colour):
     assert fused.image.shape == ((61, 90, 3) if colour else (61, 90))
     assert data.min() <= fused.image.min() <= fused.image.max() <= data.max()
     assert fused.depth_um.max() <= 2.0 * (SLICES - 1)
-    assert fused.parameters["model_sha256"] == model.card.sha256
+    assert fused.parameters["weights_sha256"] == model.card.sha256
 
 
 def fuse(stack, model):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from napari_focusstack.core.fusion.noise import measure_noise
 from napari_focusstack.core.fusion.pyramid import Z_LIMIT, Z_SCALE
 from napari_focusstack.core.fusion.select import LOG_GAIN
 from napari_focusstack.core.fusion.sharpness import SharpnessTrack, summarise
-from napari_focusstack.core.masks.learned import SegmenterMask, installed_masks
+from napari_focusstack.core.masks.learned import SegmenterMask
 from napari_focusstack.core.progress import Job, Progress
 
 ENOUGH_PX = 32
@@ -133,10 +133,3 @@ def _energy(guide: Plane32) -> Plane32:
 
 def _accumulate(plane: Plane32, weight: Plane32, into: Plane32) -> None:
     cv2.accumulateProduct(plane, weight if plane.ndim == 2 else cv2.merge([weight] * plane.shape[2]), into)
-
-
-def installed_fusions() -> Iterator[MaskFusion]:
-    """A method for each segmenting network that is installed. Reads cards, no weights."""
-    for method in installed_masks():
-        if isinstance(method, SegmenterMask):
-            yield MaskFusion(method)

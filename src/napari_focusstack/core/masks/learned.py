@@ -65,7 +65,7 @@ class SegmenterMask:
     @property
     def parameters(self) -> Mapping[str, Any]:
         """Which weights."""
-        return {"model_sha256": self.card.sha256}
+        return {"weights_sha256": self.card.sha256}
 
     def network(self, device: str) -> Any:
         """The network, ready for inference; loaded once."""
@@ -128,7 +128,7 @@ class ClassifierMask:
     @property
     def parameters(self) -> Mapping[str, Any]:
         """Which weights, and how finely they are asked."""
-        return {"model": self.scorer.name, "model_sha256": self.scorer.card.sha256, "step_px": self.step_px}
+        return {"model": self.scorer.name, "weights_sha256": self.scorer.card.sha256, "step_px": self.step_px}
 
     def slices(self, stack: Stack, *, device: str) -> Job[None]:
         """Classify slice by slice."""
