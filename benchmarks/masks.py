@@ -66,7 +66,7 @@ class Scene:
 
 
 def crops(folder: Path, limit: int | None) -> Iterator[tuple[str, np.ndarray]]:
-    """Name and (SIDE, SIDE[, 3]) part of each image, three of each large field; what is sharp at no scale is left out."""
+    """Name and (SIDE, SIDE[, 3]) part of each image, three of a large field; what is sharp at no scale is left out."""
     for source in SOURCES:
         files = image_files(folder / "sharp" / source)[source]
         step = 1 if limit is None else max(1, len(files) // limit)

@@ -20,8 +20,8 @@ from napari_focusstack.core.progress import Job, Progress
 ENOUGH_PX = 32
 """Smaller slices are continued by mirroring before a network judges them."""
 REDUCED_PX = 512
-"""From this shorter side on, slices are judged at half their size: a quarter of the time, and the sharpest of what is in
-focus is found by its energy, at full size, anyway."""
+"""From this shorter side on, slices are judged at half their size: a quarter of the time, and of what is in focus the
+sharpest is found by its energy, at full size, anyway."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,8 @@ class MaskFusion:
                 p: Plane32 = end.value
                 if min(h, w) >= REDUCED_PX:
                     return np.asarray(cv2.resize(p, (w, h), interpolation=cv2.INTER_LINEAR))
-                return np.ascontiguousarray(p[:h, :w])
+                inner: Plane32 = np.ascontiguousarray(p[:h, :w])
+                return inner
             yield Progress(i, n, f"slice {i + 1} of {n}: where it is in focus")
 
 
