@@ -19,6 +19,7 @@ compare slices see the whole stack, as they would at work; of a plane by itself 
 from __future__ import annotations
 
 import argparse
+import csv
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ SIDE = 320
 SIGMAS = (2.0, 4.0, 8.0, 16.0, 32.0)
 OBJECTIVES = ((0.3, 0.65), (0.45, 0.65), (0.5, 0.325), (0.75, 0.325))
 BORDER_PX = 5
+ORGANOIDS = ("organoid_A01", "organoid_A02")
 FIGURES = ("accuracy", "balanced", "IoU", "empty let in", "dirt let in")
 
 
@@ -233,10 +235,36 @@ def table(data: Path, methods: list[str], limit: int | None) -> None:
         print(f"| {kind} | {method} | " + " | ".join(cells) + " |")
 
 
+def real(data: Path, methods: list[str]) -> None:
+    """Print how much of labelled spots of real organoids (development stacks) the masks cover."""
+    with (data / "spots.csv").open(encoding="utf-8") as file:
+        spots = [row for row in csv.DictReader(file) if row["stack"].startswith("organoid")]
+    shares: dict[tuple[str, str], list[float]] = {}
+    for name in ORGANOIDS:
+        stack = read_stack(data / "stacks" / f"{name}.ome.tif")
+        for method in methods:
+            masks = drain(focus_masks(stack, MASKS[method], device="cpu")).mask()
+            for s in (s for s in spots if s["stack"] == name):
+                disc = np.zeros(masks.shape[1:], np.uint8)
+                cv2.circle(disc, (int(float(s["x"])), int(float(s["y"]))), max(3, int(0.8 * float(s["radius"]))), 1, -1)
+                covered = masks[:, disc > 0].mean(axis=1)
+                z = np.arange(len(masks))
+                if s["kind"] == "object":
+                    lo, hi = int(s["lo"]), int(s["hi"])
+                    shares.setdefault((method, "object in focus"), []).extend(covered[lo : hi + 1])
+                    shares.setdefault((method, "object far off"), []).extend(covered[(z < lo - 2) | (z > hi + 2)])
+                else:
+                    shares.setdefault((method, s["kind"]), []).extend(covered)
+    kinds = ("object in focus", "object far off", "background", "dirt")
+    print("| share of the pixels that is masked | " + " | ".join(kinds) + " |\n" + "| --- " * 5 + "|")
+    for method in methods:
+        print(f"| {method} | " + " | ".join(f"{100 * np.mean(shares[method, k]):.1f} %" for k in kinds) + " |")
+
+
 def pictures(data: Path, methods: list[str], folder: Path) -> None:
     """Masks over slices of real organoids, a row for each method."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("organoid_A01", "organoid_A02"):
+    for name in ORGANOIDS:
         stack = read_stack(data / "stacks" / f"{name}.ome.tif")
         rows = []
         for method in methods:
@@ -265,6 +293,8 @@ def main() -> None:
     if arguments.pictures:
         pictures(arguments.data, arguments.methods, arguments.pictures)
     else:
+        real(arguments.data, arguments.methods)
+        print()
         table(arguments.data, arguments.methods, arguments.limit)
 
 
