@@ -73,7 +73,7 @@ def test_every_level_of_the_decoder_is_supervised(name):
 
 @pytest.mark.parametrize("name", BUILDERS)
 def test_tiles_leave_no_seams(name, monkeypatch):
-    network = infer.prepare(lively(name), device=torch.device("cpu"))
+    network = infer.hasten(infer.prepare(lively(name), device=torch.device("cpu")))
     plane = np.random.default_rng(1).normal(100, 20, (400, 330)).astype(np.float32)
 
     def mask() -> tuple[np.ndarray, int]:
@@ -97,7 +97,7 @@ def test_inference_gives_what_training_gave():
     network = lively()
     image = torch.rand(1, 1, 96, 128)
     with torch.inference_mode():
-        slow, fast = network(image), infer.prepare(network, device=torch.device("cpu"))(image)
+        slow, fast = network(image), infer.hasten(infer.prepare(network, device=torch.device("cpu")))(image)
     assert torch.allclose(slow, fast, atol=1e-4)
     assert float(slow.std()) > 1e-4
 

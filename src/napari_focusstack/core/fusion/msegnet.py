@@ -117,15 +117,14 @@ class MaskFusion:
             except StopIteration as end:
                 p: Plane32 = end.value
                 if min(h, w) >= REDUCED_PX:
-                    return np.asarray(cv2.resize(p, (w, h), interpolation=cv2.INTER_LINEAR))
-                inner: Plane32 = np.ascontiguousarray(p[:h, :w])
-                return inner
+                    p = cv2.resize(p, (w, h), interpolation=cv2.INTER_LINEAR)
+                return np.ascontiguousarray(p[:h, :w])
             yield Progress(i, n, f"slice {i + 1} of {n}: where it is in focus")
 
 
 def _energy(guide: Plane32) -> Plane32:
     """Local energy of a Laplacian of Gaussian (σ 1), over about 11 px."""
-    energy = cv2.Laplacian(cv2.GaussianBlur(guide, (7, 7), 1.0), cv2.CV_32F, ksize=3)
+    energy: Plane32 = cv2.Laplacian(cv2.GaussianBlur(guide, (7, 7), 1.0), cv2.CV_32F, ksize=3)
     cv2.multiply(energy, energy, energy)
     cv2.blur(energy, (7, 7), energy)
     cv2.blur(energy, (5, 5), energy)

@@ -69,7 +69,10 @@ class SegmenterMask:
 
     def network(self, device: str) -> Any:
         """The network, ready for inference; loaded once."""
-        return load_network(str(self.folder), self.card.sha256, device)
+        network = load_network(str(self.folder), self.card.sha256, device)
+        from napari_focusstack.networks.infer import hasten
+
+        return hasten(network)
 
     def plane(self, grey: Plane32, *, device: str) -> Job[Plane32]:
         """Probability of each pixel of a grey plane; a step for each tile."""
