@@ -180,13 +180,13 @@ def test_jumps_lead_into_focus_though_signs_and_distances_are_wrong(start, focus
 
     verdict, heights, _ = drive(JumpPolicy(), travel(start), read)
     assert verdict.found, verdict.reason
-    assert abs(heights[-1] - focus) <= DOF / 2
+    assert abs(heights[-1] - focus) <= 0.6 * DOF
 
 
 def test_a_right_jump_needs_two_images():
     verdict, heights, phases = drive(JumpPolicy(), travel(3.2), lambda z: Reading(defocus_um=z))
     assert verdict.found
-    assert heights == [3.2, 0.0]
+    assert heights == pytest.approx([3.2, 0.0], abs=0.1 * DOF)
     assert phases == ["look", "jump"]
 
 
