@@ -250,9 +250,12 @@ def test_impossible_travels_are_refused(wrong, says):
 
 
 def test_two_possible_sides_are_no_focus():
-    distances = np.arange(-3.0, 4)
-    reading = reading_of(np.array([0, 0.52, 0, 0, 0, 0.48, 0]), distances)
+    reading = reading_of(np.array([0, 0.52, 0, 0, 0, 0.48, 0]))
     assert abs(reading.index) == pytest.approx(2)
     assert reading.side < 0.1
     assert reading.certainty == pytest.approx(1)
-    assert reading_of(np.full(7, 1 / 7), distances).certainty < 0.1
+    assert reading.evidence
+
+
+def test_all_classes_alike_are_no_evidence():
+    assert not reading_of(np.full(7, 1 / 7)).evidence

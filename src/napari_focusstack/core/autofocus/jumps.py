@@ -1,9 +1,10 @@
 """LDSE-NET's jumps: the image says how many µm to move, and the next image whether that was right.
 
-One image may not tell on which side of focus it is, and distances are wrong by some share. So every reading is kept: each
-says that focus lies at its distance from where it was taken, rather on the side that it names. The stage goes where all of
-them together put focus, and ends where they put it within the tolerance of where it stands. A wrong side shows in the
-second image and is made good by the third. Images without evidence are passed by sweeping from limit to limit.
+One image may not tell on which side of focus it is, and distances are wrong by some share. So every reading is kept:
+each says that focus lies at its distance from where it was taken, rather on the side that it names. The stage goes
+where all of them together put focus, and ends where they put it within the tolerance of where it stands. A wrong side
+shows in the second image and is made good by the third. Images without evidence are passed by sweeping from limit to
+limit.
 """
 
 from __future__ import annotations

@@ -17,12 +17,15 @@ from napari_focusstack.core.registry import Registry
 from napari_focusstack.core.report import PlaneScore
 from napari_focusstack.core.scorer import PlaneContext
 from napari_focusstack.core.scorers import DEFAULT_SCORER, SCORERS
+from napari_focusstack.core.votes import DISTANCES, certainty, certainty_vote
 
 Kind = Literal["search", "index", "jumps"]
 STEERS: dict[str, Kind] = {"hhnet": "index", "ldsenet": "jumps", "resnet50": "jumps", "botnet": "jumps"}
 """How a network steers, by its architecture."""
 LEAST_TILES = 0.02
-"""Share of the tiles that a network must be able to judge, …"""
+"""Share of the tiles that a network must be able to judge."""
+LEAST_CERTAINTY = 0.08
+"""An image whose vote is less certain than this is blank: it was taught to be all classes alike."""
 
 
 @dataclass(frozen=True)
@@ -95,35 +98,33 @@ def _value(score: PlaneScore) -> Reading:
     return Reading(value=float(score.map.mean()) if score.value is None else score.value)
 
 
-def reading_of(distribution: NDArray[np.floating[Any]], distances: NDArray[np.floating[Any]]) -> Reading:
-    """What a distribution over ordered classes says.
+def reading_of(distribution: NDArray[np.floating[Any]]) -> Reading:
+    """What a distribution over HH-Net's classes says.
 
-    The distance is the mean of its amount over the classes, with the sign of the likelier side: where both sides are
-    possible, the mean of the signed classes would be "in focus".
+    The index is the mean of its amount over the classes, with the sign of the likelier side: where both sides are
+    possible, the mean of the signed classes would be "in focus". Its certainty is that of the amount.
 
     Parameters
     ----------
-    distribution : (C,) array
-        Sums to 1.
-    distances : (C,) array
-        Distance index of each class.
+    distribution : (7,) array
+        Of `votes.DISTANCES`; sums to 1.
     """
-    p, k = np.asarray(distribution, np.float64), np.asarray(distances, np.float64)
+    p, k = np.asarray(distribution, np.float64), np.asarray(DISTANCES)
     far, near = float(p[k > 0].sum()), float(p[k < 0].sum())
-    amounts = np.unique(np.abs(k))
-    folded = np.array([p[np.abs(k) == a].sum() for a in amounts])
-    entropy = -float((folded * np.log(np.maximum(folded, 1e-12))).sum())
+    folded = np.array([p[np.abs(k) == amount].sum() for amount in range(max(DISTANCES) + 1)])
     index = float(p @ np.abs(k))
     return Reading(
         index=index if far >= near else -index,
-        certainty=float(np.clip(1 - entropy / np.log(len(amounts)), 0, 1)),
+        certainty=float(certainty(folded)),
         side=abs(far - near) / max(far + near, 1e-9),
+        evidence=float(certainty(p)) >= LEAST_CERTAINTY,
     )
 
 
 def _index(score: PlaneScore) -> Reading:
-    """The vote of the patches."""
-    return Reading(index=float(-score.map.mean()), certainty=float(score.layers["certainty"].mean()), side=0.0)
+    """The certainty-weighted vote of the patches."""
+    assert score.distributions is not None
+    return reading_of(certainty_vote(score.distributions.reshape(-1, len(DISTANCES))))
 
 
 def _defocus(score: PlaneScore) -> Reading:
