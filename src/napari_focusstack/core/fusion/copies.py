@@ -20,6 +20,8 @@ within which decisions have to agree, twice."""
 DISAGREEMENT = (0.02, 0.19)
 """Variance of the decision (0 or 1) around a pixel up to which it is copied, and from which on it is mixed."""
 
+STRIP_ROWS = 128
+
 
 class Copies:
     """Two slices, and which one each pixel is copied from."""
@@ -52,12 +54,14 @@ class Copies:
         low, high = DISAGREEMENT
         gate = cv2.resize(np.clip((high - around * (1 - around)) / (high - low), 0, 1), (w, h)) * np.float32(share)
         chosen: NDArray[np.uint8] = (cv2.resize(votes, (w, h)) > 0).view(np.uint8)
-        copied = self.planes[0].copy()
-        cv2.copyTo(self.planes[1], chosen, copied)
-        difference = copied.astype(np.float32)
-        difference -= merged.image
-        difference *= gate if merged.image.ndim == 2 else cv2.merge([gate] * merged.image.shape[2])
-        np.add(merged.image, difference, out=merged.image)
+        # In strips, which stay in the processor's cache.
+        for a in range(0, h, STRIP_ROWS):
+            rows = slice(a, a + STRIP_ROWS)
+            copied = self.planes[0][rows].astype(np.float32)
+            cv2.copyTo(self.planes[1][rows].astype(np.float32), chosen[rows], copied)
+            image, part = merged.image[rows], gate[rows]
+            cv2.subtract(copied, image, copied)
+            cv2.accumulateProduct(copied, part if image.ndim == 2 else cv2.merge([part] * image.shape[2]), image)
         np.copyto(merged.index, chosen, where=gate > 0.5)
         peak = np.clip(merged.peak, merged.index - np.float32(0.5), merged.index + np.float32(0.5))
         return Merged(merged.image, merged.index, np.clip(peak, 0, 1), merged.confidence)
