@@ -739,8 +739,11 @@ def test_the_viewer_can_be_closed_while_slices_are_scored(make_napari_viewer: Ma
     viewer.add_image(stack(n=60, size=512))
     focus = viewer.window.add_plugin_dock_widget("napari-focusstack", "Focus")[1]
     focus.form.job_bar.run_button.click()
-    qtbot.wait(100)
+    qtbot.waitUntil(lambda: focus.scoring.run is not None and bool(np.isfinite(focus.scoring.run.values).any()))
+    runner = focus.form.job_bar.runner
     viewer.close()
+    qtbot.waitUntil(lambda: not runner.busy)
+    assert focus.scored is None
 
 
 def test_the_curve_follows_the_theme(make_napari_viewer: Make) -> None:

@@ -18,7 +18,7 @@ from napari_focusstack.core.report import Decision, FocusReport, Map, PlaneScore
 from napari_focusstack.core.scorer import Joined, PlaneContext, Scorer, SeriesScorer
 from napari_focusstack.core.scorers import DEFAULT_SCORER, SCORERS
 from napari_focusstack.core.slice_extras import distance_extras, slice_extras
-from napari_focusstack.core.specimen import SpecimenFinder, check_region, region_weights
+from napari_focusstack.core.specimen import Specimen, SpecimenFinder, check_region, region_weights
 from napari_focusstack.core.stack import Stack
 
 LEAST_FLICKER = 0.003
@@ -67,7 +67,7 @@ def score_series(
     region : (Y, X) bool, optional
         Region drawn by hand; decides in the specimen's stead.
     device : str
-        Where a network computes: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+        Where a network computes, see `DeviceChoice`.
 
     Yields
     ------
@@ -103,12 +103,16 @@ def score_series(
             drawn = region_weights(region, score.grid)
         value = float(np.average(score.map, weights=drawn))
         yield Progress(z + 1, n, f"Scored slice {z} of '{stack.name}'", SliceScored(z, value))
-    found = finder.find()
+    return reweight(_undecided(stack, chosen, scores, finder.find()), region=region, specimen=specimen)
+
+
+def _undecided(stack: Stack, chosen: Scorer, scores: list[PlaneScore], found: Specimen) -> FocusReport:
+    """What the planes' scores say together; nothing weighs them and nothing is decided yet."""
     joined = _joined(chosen, scores, found.exposure, stack.heights_um)
     grid = scores[0].grid
     curves = joined.maps if joined.curve_maps is None else joined.curve_maps
-    blank = FocusReport(
-        scorer=scorer,
+    return FocusReport(
+        scorer=chosen.name,
         units=chosen.units,
         values=np.empty(0),
         maps=joined.maps,
@@ -127,7 +131,6 @@ def score_series(
         notes=joined.notes,
         distributions=joined.distributions,
     )
-    return reweight(blank, region=region, specimen=specimen)
 
 
 def _context(stack: Stack, scorer: Scorer, patch_px: int, device: str) -> Job[PlaneContext]:
