@@ -15,12 +15,16 @@ import tifffile
 
 from napari_focusstack.cli import main
 from napari_focusstack.cli.batch import output_names
+from napari_focusstack.core.devices import placed
+from napari_focusstack.core.scorers import SCORERS
 from napari_focusstack.core.settings import FuseSettings
 from napari_focusstack.core.stack import from_array
 from napari_focusstack.io.provenance import read_provenance
 from napari_focusstack.io.read import read_stack
 from napari_focusstack.io.samples import SAMPLES
 from napari_focusstack.io.write import write_stack
+from test_zoo import save
+from trained_networks import offer
 
 Run = Callable[..., tuple[int, dict[str, Any], str]]
 
@@ -178,3 +182,24 @@ def test_a_failure_of_ours_is_told_in_the_row(run: Run, plate: Path, monkeypatch
     code, found, _ = run("plate/A1.ome.tif", "-o", "out")
     assert code == 1
     assert found["stacks"][0]["error"] == "failed: ZeroDivisionError: oops"
+
+
+def test_a_batch_is_scored_by_a_network_where_it_is_told_to(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def watched(network: Any, card: Any, device: str) -> Any:
+        asked.append(device)
+        return placed(network, card, device)
+
+    monkeypatch.setattr("napari_focusstack.core.learned.base.placed", watched)
+    monkeypatch.setattr(SCORERS, "_entries", dict(SCORERS._entries))
+    monkeypatch.setenv("FOCUSSTACK_MODELS", str(tmp_path / "models"))
+    save(tmp_path / "models", "mmdf")
+    offer()
+    (tmp_path / "in").mkdir()
+    shutil.copy(SAMPLES["beads"].path, tmp_path / "in" / "A1.ome.tif")
+    code, said, _ = run("in/*.tif", "-o", "out", "--scorer", "mmdf", "--device", "cpu")
+    assert (code, said["done"], asked) == (0, 1, ["cpu"])
+    assert said["stacks"][0]["best_slice"] in range(10)

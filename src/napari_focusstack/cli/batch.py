@@ -120,13 +120,13 @@ def batch(
     """Score and fuse many stacks; finished ones are passed over, so that a stopped batch can be gone on with."""
     from napari_focusstack.core.settings import ScoreSettings, settings_from
 
-    first, last = opt.slice_range(slices)
-    given = {"method": method, "drive": drive, "channel": channel, "first": first, "last": last, "align": align or None}
-    scoring = {"patch_px": patch, "specimen": not whole_field} | ({} if scorer is None else {"scorer": scorer})
+    scoring = {"patch_px": patch, "specimen": not whole_field, "device": device.value} | (
+        {} if scorer is None else {"scorer": scorer}
+    )
     plan = Plan(
         output,
         settings_from(ScoreSettings, scoring),
-        opt.fuse_settings(given, recipe),
+        opt.fuse_settings(recipe, slices=slices, align=align, method=method, drive=drive, channel=channel),
         channel,
         time,
         position,

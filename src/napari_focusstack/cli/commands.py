@@ -219,9 +219,7 @@ def fuse(
         time=time,
         position=position,
     )
-    first, last = opt.slice_range(slices)
-    given = {"method": method, "drive": drive, "channel": channel, "first": first, "last": last, "align": align or None}
-    settings = opt.fuse_settings(given, recipe)
+    settings = opt.fuse_settings(recipe, slices=slices, align=align, method=method, drive=drive, channel=channel)
     series = chosen.stack
     if settings.channel is not None:
         series = series.only_channel(series.find_channel(settings.channel))

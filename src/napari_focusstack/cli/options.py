@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -183,7 +182,7 @@ def slice_range(text: str | None) -> tuple[int | None, int | None]:
     return (int(match[1]) if match[1] else None), (int(match[2]) if match[2] else None)
 
 
-def fuse_settings(given: Mapping[str, Any], recipe: Path | None) -> FuseSettings:
+def fuse_settings(recipe: Path | None, *, slices: str | None, align: bool, **given: Any) -> FuseSettings:
     """Settings from options, which go before those of a recipe; None where an option is not given.
 
     Raises
@@ -193,6 +192,8 @@ def fuse_settings(given: Mapping[str, Any], recipe: Path | None) -> FuseSettings
     """
     from napari_focusstack.core.settings import FuseSettings, settings_from
 
+    first, last = slice_range(slices)
+    given |= {"first": first, "last": last, "align": align or None}
     chosen = {key: value for key, value in given.items() if value is not None}
     if "channel" in chosen and "drive" in chosen:
         raise InputError("--channel and --drive were both given: fuse one channel, or all with one that drives.")
