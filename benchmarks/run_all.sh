@@ -16,6 +16,7 @@ run benchmarks/measures_speed.py
 run benchmarks/scoring_speed.py
 run benchmarks/fusion_speed.py
 run benchmarks/fusion_quality.py
+run benchmarks/fusion
 if [ -d "$data" ]; then
   run benchmarks/measures_accuracy.py "$data"
   run benchmarks/best_slice.py
