@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from napari_focusstack.networks import infer, ldsenet, mmdf
 from napari_focusstack.networks.layers import LocalNorm
@@ -104,13 +105,14 @@ def test_defocus_networks_give_magnitude_and_side(build):
     assert bool((out[:, 0] >= 0).all())
 
 
-def test_defocus_depends_on_the_sampling():
+def test_a_camera_coarser_than_the_grid_is_told_of():
     torch.manual_seed(0)
     network = ldsenet.ldsenet().eval()
     tile = torch.rand(1, 1, 224, 224)
     with torch.inference_mode():
-        a, b = (network(tile, torch.tensor([q])) for q in (0.3, 1.0))
-    assert float((a - b).abs().max()) > 1e-4
+        a, b, c = (network(tile, torch.tensor([q])) for q in (0.3, 0.7, 2.0))
+    assert float((a - c).abs().max()) > 1e-4
+    torch.testing.assert_close(a, b)
 
 
 def test_folding_batch_norm_changes_nothing():
@@ -133,15 +135,26 @@ def test_blank_tiles_are_told_from_specimen():
     plane[:, 448:] += 30 * np.sin(x / 15) * np.sin(y / 11)
     plane[:, 224:448] = 80
     network = infer.prepare(ldsenet.ldsenet(width=0.4), device=torch.device("cpu"))
-    found = ldsenet.measure_plane(network, plane, sampling=0.4)
+    found = ldsenet.measure_plane(network, plane, sampling=ldsenet.SAMPLING)
     assert found.blank.tolist() == [[True, True, False]]
     assert np.isfinite(found.waves).all()
 
 
 @pytest.mark.parametrize(("shape", "grid"), [((100, 90), (1, 1)), ((224, 448), (1, 2)), ((500, 700), (3, 4))])
-def test_tiles_cover_the_plane(shape, grid):
+@pytest.mark.parametrize("sampling", [0.4, 0.6])
+def test_tiles_of_224_camera_pixels_cover_the_plane(shape, grid, sampling):
     network = infer.prepare(ldsenet.ldsenet(width=0.4), device=torch.device("cpu"))
-    assert ldsenet.measure_plane(network, np.random.default_rng(0).random(shape), sampling=0.4).waves.shape == grid
+    assert ldsenet.measure_plane(network, np.random.default_rng(0).random(shape), sampling=sampling).waves.shape == grid
+
+
+def test_equal_defocus_looks_equal_at_another_pixel_size():
+    """A finer camera's image, resampled, is the coarser one's: the same tiles reach the network."""
+    torch.manual_seed(0)
+    network = infer.prepare(ldsenet.ldsenet(width=0.4), device=torch.device("cpu"))
+    coarse = ndimage.gaussian_filter(np.random.default_rng(0).random((90, 80)), 2)
+    fine = np.kron(coarse, np.ones((2, 2)))
+    a, b = (ldsenet.measure_plane(network, p, sampling=q) for p, q in ((coarse, 0.75), (fine, 0.375)))
+    np.testing.assert_allclose(a.waves, b.waves, rtol=0.02)
 
 
 def test_the_ranked_score_prefers_near_misses_and_cross_entropy_does_not():
@@ -169,6 +182,6 @@ def test_symmetric_optics_teach_no_side():
 
 
 def test_magnitudes_are_decoded_as_they_were_coded():
-    waves, sampling = torch.tensor([-7.0, 0.2, 3.0]), torch.tensor([0.25, 0.5, 2.0])
-    output = torch.stack([ldsenet.blur_code(waves, sampling), 5 * waves.sign()], dim=1)
-    torch.testing.assert_close(ldsenet.signed_waves(output, sampling)[0], waves)
+    waves = torch.tensor([-7.0, 0.2, 3.0])
+    output = torch.stack([ldsenet.magnitude_code(waves), 5 * waves.sign()], dim=1)
+    torch.testing.assert_close(ldsenet.signed_waves(output)[0], waves)

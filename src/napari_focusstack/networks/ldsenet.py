@@ -6,10 +6,17 @@ that ends in Tanh, global average pooling. The paper prints neither layer counts
 blocks are Tanh: 2, 3, 4 and 4 layers of 12 channels hold it at the "KB level", and the last layer of the two coarse
 blocks takes Tanh, where that costs little time.
 
-Two things differ from the paper, for reasons of physics. It predicts defocus in *waves at the pupil's edge*, not µm,
-and is told ``pixel · NA/λ`` (the channels after its first convolution are scaled and shifted by it), so one set of
-weights serves every objective. And it gives magnitude and side apart: the side can only be known where the optics are
-asymmetric, and a single number would be pulled to zero where it can't.
+Three things differ from the paper, for reasons of physics.
+
+- Images are resampled to one grid, `SAMPLING` = pixel·NA/λ, and defocus is predicted in *waves at the pupil's edge*,
+  not µm: equal defocus then looks equal under every objective, and one set of weights serves all. Cameras coarser than
+  the grid have seen less than it could show; the network is told by how much (the channels after its first convolution
+  are scaled and shifted by it).
+- Magnitude and side are given apart: the side can only be known where the optics are asymmetric, and a single number
+  would be pulled to zero where it can't. Spherical aberration makes them asymmetric: rings lie on one side of focus, a
+  bright core in a faint halo on the other. *Negative here means the rings' side*; which side of focus that is in space
+  is a matter of the instrument.
+- The locally normalised image is compressed (asinh): a halo's few per cent are what tells the side.
 """
 
 from __future__ import annotations
@@ -19,6 +26,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -28,8 +36,13 @@ from napari_focusstack.networks.infer import device_of, in_batches, plane_to_ten
 from napari_focusstack.networks.layers import LocalNorm
 
 TILE_PX = 224
-BEND_PX = 1.5
-"""Blur at which the magnitude output turns from linear to logarithmic."""
+"""Side of a tile in the camera's pixels, and the most on the network's grid."""
+LEAST_PX = 96
+"""The least side of a tile on the network's grid: it learned on tiles of about that."""
+SAMPLING = 0.75
+"""Pixel size · NA/λ that every image is resampled to."""
+BEND_WAVES = 0.4
+"""Defocus at which the magnitude output turns from linear to logarithmic."""
 
 
 class DenseLayer(nn.Module):
@@ -78,11 +91,16 @@ class Conditioned(nn.Module):
         → (N, channels, y, x).
     channels : int
         Features that it gives.
+    tile_px : int, optional
+        The one side that its tiles may have; any where not given.
     """
 
-    def __init__(self, stem: nn.Module, stem_channels: int, body: nn.Module, channels: int) -> None:
+    def __init__(
+        self, stem: nn.Module, stem_channels: int, body: nn.Module, channels: int, *, tile_px: int | None = None
+    ) -> None:
         super().__init__()
-        self.norm = LocalNorm(92)
+        self.tile_px = tile_px
+        self.norm = LocalNorm(92, compress=3.0)
         self.stem, self.body, self.stem_channels = stem, body, stem_channels
         self.condition = nn.Sequential(nn.Linear(1, 16), nn.Tanh(), nn.Linear(16, 2 * stem_channels))
         self.head = nn.Linear(channels, 2)
@@ -93,39 +111,50 @@ class Conditioned(nn.Module):
         Parameters
         ----------
         tile : (N, 1, 224, 224) tensor
-            Raw grey values of any scale.
+            Raw grey values of any scale, on the grid of `SAMPLING`.
         sampling : (N,) tensor
-            Pixel size · NA/λ.
+            Pixel size · NA/λ that the camera had; below `SAMPLING` all are alike.
 
         Returns
         -------
         (N, 2) tensor
-            ``asinh(blur / BEND_PX)``, where blur = 2·|waves|/sampling is the radius of the blur disc in pixels: what
-            the image shows, as finely as it shows it; and the logit of "above" (positive defocus).
+            ``asinh(|waves| / BEND_WAVES)``, and the logit of the side without rings (positive defocus).
         """
         return self.judge(self.norm(tile), sampling)
 
     def judge(self, normalised: Tensor, sampling: Tensor) -> Tensor:
         """The same for tiles that `norm` has seen already."""
-        scale, shift = self.condition(torch.log2(sampling / 0.5)[:, None])[:, :, None, None].chunk(2, dim=1)
+        scale, shift = self.condition(torch.log2((sampling / SAMPLING).clamp(1, 4))[:, None])[:, :, None, None].chunk(
+            2, dim=1
+        )
         features = self.body(self.stem(normalised) * (1 + scale) + shift).mean(dim=(2, 3))
         out: Tensor = self.head(features)
         return torch.stack([nn.functional.softplus(out[:, 0]), out[:, 1]], dim=1)
 
 
-def blur_code(waves: Tensor, sampling: Tensor) -> Tensor:
-    """The magnitude that a network should give: (N,) waves and (N,) sampling → (N,)."""
-    return torch.asinh(2 * waves.abs() / sampling / BEND_PX)
+def magnitude_code(waves: Tensor) -> Tensor:
+    """The magnitude that a network should give for (N,) waves."""
+    return torch.asinh(waves.abs() / BEND_WAVES)
 
 
-def signed_waves(output: Tensor, sampling: Tensor) -> tuple[Tensor, Tensor]:
+def signed_waves(output: Tensor) -> tuple[Tensor, Tensor]:
     """Turn a network's output into signed defocus in waves and how sure the side is (0 … 1).
 
-    (N, 2) outputs and (N,) samplings → (N,), (N,): the inverse of `blur_code`.
+    (N, 2) outputs → (N,), (N,): the inverse of `magnitude_code`.
     """
     side = torch.tanh(output[:, 1] / 2)
-    waves = torch.sinh(output[:, 0]) * BEND_PX * sampling / 2
+    waves = torch.sinh(output[:, 0].clamp(max=5)) * BEND_WAVES
     return waves * torch.where(side >= 0, 1.0, -1.0), side.abs()
+
+
+def resampled(plane: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """A plane on another grid: means over areas where that is coarser, cubic interpolation where it is finer."""
+    if plane.shape == shape:
+        return plane
+    shrinks = shape[0] * shape[1] < plane.shape[0] * plane.shape[1]
+    size = shape[1], shape[0]
+    out = cv2.resize(plane, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    return np.asarray(out, np.float32)
 
 
 def ldsenet(*, width: float = 1.0, layers: Sequence[int] = (2, 3, 4, 4)) -> Conditioned:
@@ -226,7 +255,7 @@ def _residual(*, attention: bool, width: float) -> Conditioned:
             side = (14 if i == 0 else 7) if attention and stage == 3 else None
             parts.append(Bottleneck(channels, middle, stride=stride, attention_side=side))
             channels = 4 * middle
-    return Conditioned(stem, base, nn.Sequential(*parts), channels)
+    return Conditioned(stem, base, nn.Sequential(*parts), channels, tile_px=TILE_PX if attention else None)
 
 
 def resnet50(*, width: float = 1.0) -> Conditioned:
@@ -261,7 +290,8 @@ class DefocusMap:
 def measure_plane(network: Conditioned, plane: NDArray[Any], *, sampling: float) -> DefocusMap:
     """Defocus of a plane's tiles (paper, eq. 6 and section 4.3).
 
-    Tiles of 224 px are spread evenly over the plane, overlapping by as much as it takes to cover it; a smaller plane is
+    The plane is resampled to `SAMPLING` and covered evenly with overlapping tiles: of the paper's 224 camera pixels
+    where that makes `LEAST_PX` to `TILE_PX` on the grid, of the nearest of these sizes elsewhere. A smaller plane is
     one smaller tile.
 
     Parameters
@@ -273,36 +303,52 @@ def measure_plane(network: Conditioned, plane: NDArray[Any], *, sampling: float)
     sampling : float
         Pixel size · NA/λ.
     """
-    image = plane_to_tensor(plane, device=device_of(network))
-    normalised = network.norm(image)
-    places = [_spread_tiles(size) for size in image.shape[-2:]]
-    size = [min(TILE_PX, n) for n in image.shape[-2:]]
-    where = [(slice(y, y + size[0]), slice(x, x + size[1])) for y in places[0] for x in places[1]]
-    tiles = torch.cat([normalised[:, :, ys, xs] for ys, xs in where])
-    given = torch.full((len(tiles),), float(np.clip(sampling, 0.2, 3.0)), device=tiles.device)
+    grey = _grey(plane)
+    factor = sampling / SAMPLING
+    shape = max(1, round(grey.shape[0] * factor)), max(1, round(grey.shape[1] * factor))
+    on_grid = resampled(grey, shape)
+    side = network.tile_px or int(np.clip(math.ceil(TILE_PX * factor), LEAST_PX, TILE_PX))
+    places = [(y, x) for y in _spread_tiles(shape[0], side) for x in _spread_tiles(shape[1], side)]
+    high, wide = min(side, shape[0]), min(side, shape[1])
+    normalised = network.norm(plane_to_tensor(on_grid, device=device_of(network)))
+    tiles = torch.cat([normalised[:, :, y : y + high, x : x + wide] for y, x in places])
+    given = torch.full((len(tiles),), sampling, device=tiles.device)
     widest = 4 * network.stem_channels * tiles[0].numel()
     output = torch.cat([part.cpu() for part in in_batches(network.judge, tiles, given, bytes_each=widest)])
-    waves, side = signed_waves(output, given.cpu())
-    blank = np.array([_is_blank(image[0, 0, ys, xs]) for ys, xs in where])
-    shape = len(places[0]), len(places[1])
-    return DefocusMap(waves.numpy().reshape(shape), side.numpy().reshape(shape), blank.reshape(shape))
+    waves, certain = signed_waves(output)
+    # Noise is white on the camera's pixels, and on coarser ones.
+    seen, scale = (on_grid, 1.0) if factor < 1 else (grey, 1 / factor)
+    blank = np.array([_is_blank(_part(seen, y * scale, x * scale, high * scale, wide * scale)) for y, x in places])
+    grid = len({y for y, _ in places}), len({x for _, x in places})
+    return DefocusMap(waves.numpy().reshape(grid), certain.numpy().reshape(grid), blank.reshape(grid))
 
 
-def _spread_tiles(size: int) -> list[int]:
+def _part(image: NDArray[np.float32], y: float, x: float, high: float, wide: float) -> NDArray[np.float32]:
+    return image[round(y) : round(y + high), round(x) : round(x + wide)]
+
+
+def _grey(plane: NDArray[Any]) -> NDArray[np.float32]:
+    grey = np.asarray(plane, np.float32)
+    return np.ascontiguousarray(grey if grey.ndim == 2 else grey.mean(axis=-1))
+
+
+def _spread_tiles(size: int, side: int) -> list[int]:
     """First pixels of the tiles along an axis."""
-    n = -(-size // TILE_PX)
-    return [0] if n == 1 else [round(i * (size - TILE_PX) / (n - 1)) for i in range(n)]
+    n = -(-size // side)
+    return [0] if n == 1 else [round(i * (size - side) / (n - 1)) for i in range(n)]
 
 
-def _is_blank(tile: Tensor) -> bool:
+def _is_blank(tile: NDArray[np.float32]) -> bool:
     """Whether a tile varies no more than its noise does (eq. 6's sigma).
 
     Means over 8×8 px vary by an eighth of white noise; three times that is specimen.
     """
     if min(tile.shape) < 16:
         return False
-    second = tile[2:, 2:] + tile[:-2, :-2] + tile[2:, :-2] + tile[:-2, 2:] + 4 * tile[1:-1, 1:-1]
-    second = second - 2 * (tile[1:-1, 2:] + tile[1:-1, :-2] + tile[2:, 1:-1] + tile[:-2, 1:-1])
-    noise = float(second.abs().median()) / 0.6745 / 6
-    means = nn.functional.avg_pool2d(tile[None, None], 8)
-    return float(means.std()) < max(3 * noise / 8, 1e-4)
+    h, w = (n // 8 * 8 for n in tile.shape)
+    means = tile[:h, :w].reshape(h // 8, 8, w // 8, 8).mean(axis=(1, 3))
+    rows = tile[::2]  # half of the rows tell the noise as well
+    second = rows[:, :-2] - 2 * rows[:, 1:-1] + rows[:, 2:]
+    noise = float(np.median(np.abs(second))) / 0.6745 / math.sqrt(6)
+    largest = float(np.abs(means).max())
+    return float(means.std()) < max(3 * noise / 8, 1e-4 * largest)

@@ -53,7 +53,7 @@ def signed_defocus(output: Tensor, target: Tensor, *, above: Tensor, sided: Tens
     """
     magnitude = functional.mse_loss(output[:, 0], target)
     side = functional.binary_cross_entropy_with_logits(output[:, 1], above.float(), weight=sided)
-    return magnitude + 0.2 * side
+    return magnitude + side
 
 
 def stack_scores(score: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Tensor]:

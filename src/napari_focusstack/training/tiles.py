@@ -1,0 +1,276 @@
+"""Tiles of known defocus for LDSE-NET, made on the fly: one optical grid, cameras of any pixel size.
+
+Everything is blurred on the network's own grid (`ldsenet.SAMPLING`), by optics whose spherical aberration is never
+negative, as on one instrument: rings lie on the negative side of focus, a bright core with a faint halo on the other.
+The other sign of the aberration is the same image on the other side of focus, so nothing is lost. The specimens are
+crops of sharp images, made finer than the grid's pixels, and drawn beads; a camera coarser than the grid sees means
+over its own pixels, which are then resampled as a user's image is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from napari_focusstack.networks import ldsenet
+from napari_focusstack.training import camera
+from napari_focusstack.training.library import Sharp
+from napari_focusstack.training.optics import Microscope, as_table_waves, gaussian_transfer, spread
+from napari_focusstack.training.patches import COHERENCES, by_source, cut, grained, transfer_tables
+
+DEPTHS = (-0.5, -0.25, 0.0, 0.25, 0.5)
+"""Of a thick specimen's layers, over its thickness."""
+
+
+class TileSettings(BaseModel):
+    """What the tiles of a training are like. Fields hold ranges and shares; see `Tiles`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tile_px: int = Field(default=112, ge=32, description="Side of the tile, on the network's grid.")
+    margin_px: int = Field(default=24, ge=0, description="What is blurred around it and cut off.")
+    max_waves: float = Field(default=12.0, gt=0, description="Largest defocus in waves.")
+    near: float = Field(
+        default=2.0, ge=1, description="Power of an even number that defocus is drawn by: more is nearer."
+    )
+    spherical_waves: tuple[float, float] = Field(
+        default=(0.05, 0.6), description="Range of spherical aberration in waves (log-uniform)."
+    )
+    aperture: tuple[float, float] = Field(
+        default=(0.1, 0.9), description="Range of NA over refractive index: how far high apertures bend defocus."
+    )
+    symmetric: float = Field(default=0.1, ge=0, le=1, description="Share of crops under optics without aberration.")
+    brightfield: float = Field(default=0.25, ge=0, le=1, description="Share of absorbing specimens on bright light.")
+    coarse: tuple[float, ...] = Field(
+        default=(1.0, 1.0, 1.0, 1.5, 2.0, 3.0), description="Camera pixels over the grid's; drawn evenly from these."
+    )
+    finer: tuple[float, float] = Field(
+        default=(1.0, 2.5), description="By how much crops are scaled down, to be sharper than the grid's pixels."
+    )
+    beads: float = Field(default=0.25, ge=0, le=1, description="Share of drawn beads in the place of sharp images.")
+    texture: float = Field(default=0.3, ge=0, le=1, description="Share of crops that are given a fine grain.")
+    haze: float = Field(default=0.15, ge=0, le=1, description="Share of tiles under light from far out of focus.")
+    thick: float = Field(default=0.2, ge=0, le=1, description="Share of specimens up to 2 waves thick.")
+    electrons: tuple[float, float] = Field(default=(3.0, 4.8), description="Range of log10 of a camera's full well.")
+    views: int = Field(default=4, ge=2, description="Amounts of defocus that each crop is shown at, in pairs ±.")
+
+
+@dataclass(frozen=True)
+class TileBatch:
+    """Tiles and their truth; K tiles.
+
+    Attributes
+    ----------
+    image : (K, 1, T, T) float32
+        As resampled from the camera to the network's grid.
+    waves : (K,) float32
+        Signed defocus in waves at the pupil's edge, relative to the aberration: negative on the rings' side.
+    sampling : (K,) float32
+        Pixel size · NA/λ of the camera.
+    asymmetry : (K,) float32
+        Spherical aberration in waves, 0 or more.
+    evidence : (K,) bool
+        False where nothing stands out of the noise.
+    """
+
+    image: Tensor
+    waves: Tensor
+    sampling: Tensor
+    asymmetry: Tensor
+    evidence: Tensor
+
+
+@dataclass(frozen=True)
+class TileData:
+    """Data of a recipe: tiles defocused on the fly."""
+
+    settings: TileSettings
+
+    def batches(self, images: Sequence[Sharp], *, batch: int, seed: int) -> Iterator[TileBatch]:
+        """Endless batches; the same seed gives the same ones."""
+        return iter(Tiles(images, self.settings, batch=batch, seed=seed))
+
+
+def high_na_share(
+    na_over_index: np.ndarray[Any, np.dtype[np.float64]],
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Waves of spherical aberration that each wave of defocus brings along at high apertures.
+
+    It has defocus' own sign, so it looks alike on both sides of focus, and may outweigh the lens' own aberration.
+    """
+    known, shares = _high_na_table()
+    return np.interp(na_over_index, known, shares)
+
+
+@lru_cache(maxsize=1)
+def _high_na_table() -> tuple[list[float], list[float]]:
+    known = [0.05 * i for i in range(1, 20)]
+    split = [as_table_waves(torch.ones(1), Microscope(na, 1.0, 1.0)) for na in known]
+    return known, [float(fourth / second) for second, fourth in split]
+
+
+class Tiles:
+    """Endless batches; the same seed gives the same tiles.
+
+    Parameters
+    ----------
+    images : sequence of Sharp
+        What to defocus.
+    settings : TileSettings
+        What the tiles are like.
+    batch : int
+        Tiles in a batch, a multiple of ``settings.views``.
+    seed : int
+        Chance.
+    """
+
+    def __init__(self, images: Sequence[Sharp], settings: TileSettings, *, batch: int, seed: int) -> None:
+        self.images, self.settings = images, settings
+        self.groups = max(1, batch // settings.views)
+        self.side = settings.tile_px + 2 * settings.margin_px
+        self.rng = np.random.default_rng(seed)
+        self.generator = torch.Generator().manual_seed(int(self.rng.integers(2**62)))
+        self._order, self._share = by_source(images)
+
+    def __iter__(self) -> Iterator[TileBatch]:
+        while True:
+            yield self.draw()
+
+    def draw(self) -> TileBatch:
+        """Make the next batch."""
+        s, g, v = self.settings, self.groups, self.settings.views
+        crops = [self._beads() if self.rng.random() < s.beads else self._crop() for _ in range(g)]
+        specimen = grained(torch.from_numpy(np.stack(crops)), share=s.texture, rng=self.rng, generator=self.generator)
+        low, high = np.log(s.spherical_waves)
+        aberration = np.exp(self.rng.uniform(low, high, g)) * (self.rng.random(g) >= s.symmetric)
+        spherical = torch.from_numpy(aberration).float().repeat_interleave(v)
+        cone = np.where(self.rng.random(g) < s.brightfield, self.rng.integers(1, len(COHERENCES) + 1, g), 0)
+        condenser = torch.from_numpy(cone).repeat_interleave(v)
+        waves = self.rng.uniform(0, 1, (g, v // 2)) ** s.near * s.max_waves
+        signed = torch.from_numpy(np.stack([waves, -waves], axis=2).reshape(-1)).float()
+        bend = torch.from_numpy(high_na_share(self.rng.uniform(*s.aperture, g))).float().repeat_interleave(v)
+        signal = self._blurred(specimen, signed, spherical + bend * signed, condenser)
+        light, specimen_light = self._lit(signal, condenser > 0)
+        coarse = self.rng.choice(s.coarse, g).repeat(v)
+        image, noise = self._photograph(light, coarse)
+        m, t = s.margin_px, s.tile_px
+        deviation = specimen_light[:, m : m + t, m : m + t].flatten(1).std(dim=1)
+        return TileBatch(
+            image=image[:, None, m : m + t, m : m + t].contiguous(),
+            waves=signed,
+            sampling=torch.from_numpy(coarse * ldsenet.SAMPLING).float(),
+            asymmetry=spherical,
+            evidence=(deviation > 0.35 * noise) & (deviation > 0.002),
+        )
+
+    def _crop(self) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+        """(T, T) amount of specimen, somewhere with texture, scaled down."""
+        t, m = self.side, self.settings.margin_px
+        image = self.images[int(self.rng.choice(self._order, p=self._share))]
+        plane = image.levels[int(self.rng.integers(len(image.levels)))]
+        best, most = np.zeros((t, t), np.float32), -1.0
+        for _ in range(5):
+            larger = cut(plane, round(t * self.rng.uniform(*self.settings.finer)), self.rng)
+            crop = cv2.resize(larger, (t, t), interpolation=cv2.INTER_AREA)
+            contrast = float(crop[m : t - m, m : t - m].std())
+            if contrast > most:
+                best, most = crop, contrast
+            if contrast > 0.1:
+                break
+        turned = np.rot90(best, int(self.rng.integers(4)))
+        return np.ascontiguousarray(turned[:, ::-1] if self.rng.random() < 0.5 else turned)
+
+    def _beads(self) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+        """(T, T): one size of beads or discs, from points to 20 px across and more, scattered or in a clump."""
+        rng, t = self.rng, self.side
+        radius, ball, clumped = (
+            math.exp(rng.uniform(math.log(0.6), math.log(16))),
+            rng.random() < 0.5,
+            rng.random() < 0.4,
+        )
+        clump = rng.uniform(0, t, 2)
+        y, x = np.mgrid[:t, :t].astype(np.float32)
+        out = np.zeros((t, t), np.float32)
+        for _ in range(int(rng.integers(1, 30))):
+            cy, cx = rng.normal(clump, 3 * radius + 6) if clumped else rng.uniform(0, t, 2)
+            r = radius * rng.uniform(0.85, 1.15)
+            distance = np.hypot(y - np.float32(cy), x - np.float32(cx))
+            disc = np.clip(r + 0.5 - distance, 0, 1)
+            chord = np.sqrt(np.clip(1 - (distance / r) ** 2, 0, 1)) if ball and r > 1.5 else disc
+            out += np.float32(rng.uniform(0.6, 1)) * chord
+        return np.clip(out, 0, 1.5)
+
+    def _blurred(self, specimen: Tensor, waves: Tensor, spherical: Tensor, condenser: Tensor) -> Tensor:
+        """Specimens through the optics: (g, T, T) → (K, T, T)."""
+        s, k = self.settings, len(waves)
+        thick = self.rng.random(self.groups) < s.thick
+        depth = torch.from_numpy(thick * self.rng.uniform(0.3, 2, self.groups)).float().repeat_interleave(s.views)
+        tables = transfer_tables()
+        profile = torch.zeros((k, tables[0].n_nu))
+        for c, table in enumerate(tables):
+            for offsets, which in (((0.0,), depth == 0), (DEPTHS, depth > 0)):
+                here = torch.nonzero((condenser == c) & which).flatten()
+                for offset in offsets if len(here) else ():
+                    at = waves[here] + offset * depth[here]
+                    profile[here] += table(at, spherical[here]).real / len(offsets)
+        transfer = spread(profile, sampling=torch.full((k,), ldsenet.SAMPLING), shape=(self.side, self.side))
+        spectrum = torch.fft.rfft2(specimen).repeat_interleave(s.views, dim=0)
+        out: Tensor = torch.fft.irfft2(spectrum * transfer, s=(self.side, self.side))
+        return out
+
+    def _lit(self, signal: Tensor, bright: Tensor) -> tuple[Tensor, Tensor]:
+        """Light on the camera, 0 … 1, under uneven light and haze; and the part of it that is specimen."""
+        s, k = self.settings, len(signal)
+        random = torch.from_numpy(self.rng.uniform(0, 1, (4, k))).float()
+        base = torch.where(bright, 0.45 + 0.5 * random[0], 0.01 + 0.2 * random[0] ** 2)
+        strength = torch.where(bright, base * (0.1 + 0.85 * random[1]), (0.95 - base) * (0.1 + 0.9 * random[1]))
+        gain = torch.where(bright, -strength, strength)[:, None, None]
+        hazy = torch.from_numpy((self.rng.random(k) < s.haze) * self.rng.uniform(0.1, 0.5, k)).float()
+        far = gaussian_transfer(torch.full((1,), self.side / 10), shape=(self.side, self.side))
+        veil = torch.fft.irfft2(torch.fft.rfft2(signal.roll(s.views, dims=0)) * far, s=(self.side, self.side))
+        light = (base[:, None, None] + gain * (signal + hazy[:, None, None] * veil)).clamp(0, 1)
+        uneven = camera.uneven(
+            k, shape=(self.side, self.side), strength=0.25 * random[2] ** 2, generator=self.generator
+        )
+        return light * uneven, gain * signal
+
+    def _photograph(self, light: Tensor, coarse: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[Tensor, Tensor]:
+        """Through cameras with pixels `coarse` times the grid's, and back on the grid; and the noise in each."""
+        images, noise = torch.empty_like(light), torch.empty(len(light))
+        for factor in np.unique(coarse):
+            here = torch.from_numpy(coarse == factor)
+            side = round(self.side / factor)
+            seen = torch.nn.functional.interpolate(light[here][:, None], size=(side, side), mode="area")[:, 0]
+            taken, noise[here] = self._expose(seen)
+            back = [ldsenet.resampled(one, (self.side, self.side)) for one in taken.numpy()]
+            images[here] = torch.from_numpy(np.stack(back))
+        return images, noise
+
+    def _expose(self, light: Tensor) -> tuple[Tensor, Tensor]:
+        """A camera drawn at random for each: images and the standard deviation of their noise."""
+        k, random = len(light), self.rng.random((4, len(light)))
+        low, high = self.settings.electrons
+        electrons = torch.from_numpy(10 ** (low + (high - low) * random[0])).float()
+        read = torch.from_numpy(1 + 4 * random[1]).float()
+        correlated = torch.from_numpy(np.where(random[2] < 0.1, 0.5 + 2 * random[2], 0.0)).float()
+        image = camera.expose(
+            light.clamp(0, 1),
+            electrons=electrons,
+            read_noise=read,
+            offset=0.02,
+            correlation_px=correlated,
+            generator=self.generator,
+        )
+        image = camera.digitise(image, bits=torch.from_numpy(np.where(random[3] < 0.3, 8, 14)))
+        for i in np.flatnonzero(self.rng.random(k) < 0.05):
+            image[i] = camera.compress(image[i], quality=int(self.rng.integers(60, 98)))
+        return image, torch.sqrt(light.mean(dim=(1, 2)) / electrons + (read / electrons) ** 2)
