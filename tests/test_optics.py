@@ -118,13 +118,9 @@ def test_the_bessel_psf_agrees_with_the_pupil_at_low_aperture():
     assert float((bessel - pupil).abs().max()) < 0.05 * float(pupil.max())
 
 
-def test_waves_and_micrometres_are_inverse():
-    waves = optics.defocus_waves(7.5, na=0.95, wavelength_um=0.6)
-    assert optics.defocus_um(waves, na=0.95, wavelength_um=0.6) == pytest.approx(7.5)
-
-
 def test_small_apertures_follow_the_paraxial_rule():
-    assert optics.defocus_waves(10, na=0.1, wavelength_um=0.5) == pytest.approx(10 * 0.01 / (2 * 0.5), rel=0.01)
+    m = Microscope(na=0.1, wavelength_um=0.5)
+    assert 10 * m.waves_per_um == pytest.approx(10 * 0.01 / (2 * 0.5), rel=0.01)
 
 
 def test_an_aperture_above_the_index_is_refused():

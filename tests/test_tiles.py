@@ -1,140 +1,74 @@
-"""Tiles of dense networks: no seams, any size, bounded memory, a step for each tile."""
+"""Tiles of known defocus: what LDSE-NET learns from."""
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from napari_focusstack.networks import infer
+from napari_focusstack.networks import ldsenet
+from napari_focusstack.training.library import Sharp
+from napari_focusstack.training.optics import Microscope, as_table_waves
+from napari_focusstack.training.tiles import Tiles, TileSettings, high_na_share
+from test_patches import cells
 
-RADIUS = 2 + 4 + 8 + 4 + 2
-"""More than what an output pixel of `EncoderDecoder` sees around it."""
-
-
-class EncoderDecoder(nn.Module):
-    """Two poolings, skip connections: a small cousin of those that are used."""
-
-    def __init__(self):
-        super().__init__()
-        self.down = nn.ModuleList([nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 8, 3, padding=1)])
-        self.deep = nn.Conv2d(8, 8, 3, padding=1)
-        self.up = nn.ModuleList([nn.Conv2d(16, 4, 3, padding=1), nn.Conv2d(8, 2, 3, padding=1)])
-
-    def forward(self, x):
-        first = torch.relu(self.down[0](x))
-        second = torch.relu(self.down[1](nn.functional.max_pool2d(first, 2)))
-        deep = torch.tanh(self.deep(nn.functional.max_pool2d(second, 2)))
-        back = torch.relu(self.up[0](torch.cat([second, nn.functional.interpolate(deep, scale_factor=2)], 1)))
-        return self.up[1](torch.cat([first, nn.functional.interpolate(back, scale_factor=2)], 1))
+CLEAR = {"electrons": (5.0, 5.2), "haze": 0.0, "texture": 0.0, "symmetric": 0.0, "thick": 0.0, "brightfield": 0.0}
 
 
 @pytest.fixture(scope="module")
-def network():
-    torch.manual_seed(0)
-    return EncoderDecoder().eval().requires_grad_(False)
+def images():
+    levels = [(cells(i).astype(np.float32) / 255).astype(np.float16) for i in range(2)]
+    return [
+        Sharp("made", f"{i}", (level if level.ndim == 2 else level.mean(axis=-1),)) for i, level in enumerate(levels)
+    ]
 
 
-def finish(tiles):
-    steps = []
-    while True:
-        try:
-            steps.append(next(tiles))
-        except StopIteration as end:
-            return end.value, steps
+def draw(images, *, seed=0, batch=16, **settings):
+    return Tiles(images, TileSettings(**{"tile_px": 64, "margin_px": 16} | settings), batch=batch, seed=seed).draw()
 
 
-def tiled(network, image, *, margin_px=RADIUS, **options):
-    return finish(infer.in_tiles(network, image, margin_px=margin_px, bytes_per_px=16, multiple_px=4, **options))
+def test_the_same_seed_gives_the_same_tiles(images):
+    a, b, c = (draw(images, seed=s) for s in (1, 1, 2))
+    torch.testing.assert_close(a.image, b.image)
+    assert not torch.equal(a.image, c.image)
 
 
-def small_tiles(monkeypatch, side=96):
-    monkeypatch.setattr(infer, "TILE_BYTES", 16 * side * side)
+def test_tiles_come_in_pairs_about_focus_and_within_the_range(images):
+    waves = draw(images, max_waves=5.0, batch=64).waves
+    torch.testing.assert_close(waves[::2], -waves[1::2])
+    assert float(waves.abs().max()) <= 5
 
 
-@pytest.mark.parametrize("shape", [(200, 260), (203, 97), (96, 400), (333, 31)])
-@pytest.mark.parametrize("feather_px", [0, 16])
-def test_tiles_leave_no_seams(network, monkeypatch, shape, feather_px):
-    image = torch.rand(1, 1, *shape)
-    whole, _ = tiled(network, image)
-    small_tiles(monkeypatch)
-    parts, steps = tiled(network, image, feather_px=feather_px)
-    assert len(steps) > 1
-    torch.testing.assert_close(parts, whole, atol=1e-5, rtol=1e-5)
+def test_images_are_what_a_camera_gives(images):
+    made = draw(images)
+    assert made.image.shape == (16, 1, 64, 64)
+    assert bool(torch.isfinite(made.image).all())
+    assert set(np.round(made.sampling.numpy() / ldsenet.SAMPLING, 3)) <= {1.0, 1.5, 2.0, 3.0}
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (3, 200), (96, 96), (97, 5)])
-def test_any_size_comes_back_in_its_size(network, monkeypatch, shape):
-    small_tiles(monkeypatch)
-    result, _ = tiled(network, torch.rand(1, 1, *shape))
-    assert result.shape == (1, 2, *shape)
-    assert bool(torch.isfinite(result).all())
+def test_a_coarse_camera_sees_less_detail(images):
+    def detail(coarse):
+        image = draw(images, coarse=(coarse,), max_waves=0.01, beads=1.0, **CLEAR).image
+        return float((image[..., 2:] + image[..., :-2] - 2 * image[..., 1:-1]).abs().mean())
+
+    assert detail(3.0) < 0.7 * detail(1.0)
 
 
-def test_without_a_margin_there_are_seams_and_feathering_softens_them(network, monkeypatch):
-    image = torch.rand(1, 1, 256, 256)
-    whole, _ = tiled(network, image)
-    small_tiles(monkeypatch)
-    bare, feathered = (tiled(network, image, margin_px=0, feather_px=width)[0] for width in (0, 16))
-    assert float((bare - whole).abs().max()) > 1e-3
-    assert float((feathered - whole).abs().max()) < 0.6 * float((bare - whole).abs().max())
+@pytest.mark.parametrize("aberration", [0.0, 0.4])
+def test_only_aberration_tells_the_sides_apart(images, aberration):
+    """A point at ±z: alike under symmetric optics, a bright core on the positive side of aberrated ones."""
+    tiles = Tiles(images, TileSettings(tile_px=64, margin_px=16, thick=0.0, views=2), batch=2, seed=0)
+    point = torch.zeros(1, 96, 96)
+    point[0, 48, 48] = 1
+    zeros = torch.zeros(2, dtype=torch.long)
+    above, below = tiles._blurred(point, torch.tensor([3.0, -3.0]), torch.full((2,), aberration), zeros)
+    assert (float(above.max() / below.max()) > 1.5) == bool(aberration)
 
 
-@pytest.mark.parametrize("margin_px", [0, RADIUS])
-def test_tiles_stay_within_their_memory(monkeypatch, margin_px):
-    small_tiles(monkeypatch)
-    seen = []
-
-    def watch(tile):
-        seen.append(tile.shape[-2] * tile.shape[-1] * 16)
-        return tile
-
-    image = torch.rand(1, 3, 350, 410)
-    result, steps = tiled(watch, image, margin_px=margin_px, feather_px=8)
-    assert max(seen) <= infer.TILE_BYTES
-    assert steps == [(i + 1, len(seen)) for i in range(len(seen))]
-    torch.testing.assert_close(result, image)
+def test_high_apertures_bend_defocus_as_the_exact_phase_does():
+    assert float(high_na_share(np.array([0.1]))[0]) < 0.001
+    second, fourth = as_table_waves(torch.ones(1), Microscope(0.75, 0.52))
+    assert float(high_na_share(np.array([0.75]))[0]) == pytest.approx(float(fourth / second), rel=0.01)
 
 
-@pytest.mark.parametrize("size", [100, 132, 388, 404])
-@pytest.mark.parametrize("feather_px", [8, 64, 100])
-def test_blended_tiles_count_each_pixel_once(monkeypatch, size, feather_px):
-    small_tiles(monkeypatch)
-    result, _ = tiled(
-        lambda tile: torch.ones_like(tile), torch.rand(1, 1, size, 40), margin_px=8, feather_px=feather_px
-    )
-    torch.testing.assert_close(result, torch.ones_like(result))
-
-
-def test_sides_are_multiples_of_what_the_network_needs(monkeypatch):
-    small_tiles(monkeypatch, side=128)
-    shapes = []
-
-    def watch(tile):
-        shapes.append(tile.shape[-2:])
-        return tile
-
-    finish(infer.in_tiles(watch, torch.rand(1, 1, 300, 205), margin_px=9, bytes_per_px=16))
-    assert len(shapes) > 2
-    assert all(side % 32 == 0 for shape in shapes for side in shape)
-
-
-def test_stopping_between_tiles_computes_no_more(monkeypatch):
-    small_tiles(monkeypatch)
-    seen = []
-
-    def watch(tile):
-        seen.append(1)
-        return tile
-
-    job = infer.in_tiles(watch, torch.rand(1, 1, 400, 400), margin_px=8, bytes_per_px=16, multiple_px=4)
-    next(job)
-    job.close()
-    assert len(seen) == 1
-
-
-@pytest.mark.parametrize("size", [1, 2, 7])
-def test_mirroring_goes_on_for_as_long_as_it_takes(size):
-    row = torch.arange(float(size))[None, :]
-    np.testing.assert_array_equal(
-        infer.mirrored(row, before=(0, 5), after=(0, 9)), np.pad(row, ((0, 0), (5, 9)), "symmetric")
-    )
+def test_empty_tiles_are_no_evidence():
+    empty = [Sharp("made", "0", (np.zeros((128, 128), np.float16),))]
+    assert not bool(draw(empty, beads=0.0).evidence.any())

@@ -11,37 +11,42 @@ from focus_table import Classified
 
 from napari_focusstack.networks import mmdf
 
-SHOWN_UM = 30.0
+SHOWN_UM = 10.0
 
 
 def error_against_z(measured: list[Measured], folder: Path) -> list[Path]:
-    """Found against true distance, and the median error over it."""
+    """Found against true signed distance, and the median error over it."""
     import matplotlib.pyplot as plt
 
     written = []
     for m in measured:
-        figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-        for label, d, colour in (
-            ("independent optics, |z|", m.independent, "#1f9e89"),
-            ("20×/0.75, aberrated", m.aberrated, "#4292c6"),
-            ("real beads", m.beads, "#e6711c"),
+        figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
+        d = m.aberrated
+        axes[0].plot(d.truth, d.found, ".", ms=3, alpha=0.5, color="#4292c6", label="simulated, 20×/0.75")
+        if m.beads is not None:
+            for label, beads, mark in (
+                ("beads, each alone", m.beads.alone, "x"),
+                ("beads, as a stack", m.beads.ordered, "o"),
+            ):
+                axes[0].plot(beads.truth, beads.found, mark, mfc="none", color="#e6711c", label=label)
+        axes[0].plot([-SHOWN_UM, SHOWN_UM], [-SHOWN_UM, SHOWN_UM], "k-", lw=0.7)
+        axes[0].set(xlim=(-SHOWN_UM, SHOWN_UM), ylim=(-1.3 * SHOWN_UM, 1.3 * SHOWN_UM))
+        axes[0].set(xlabel="true z (µm)", ylabel="found z (µm)", title=m.name)
+        axes[0].legend(frameon=False, fontsize=8)
+        edges = np.linspace(-SHOWN_UM, SHOWN_UM, 21)
+        for label, error, colour in (
+            ("signed", np.abs(d.found - d.truth), "#4292c6"),
+            ("absolute value", np.abs(np.abs(d.found) - np.abs(d.truth)), "#1f9e89"),
         ):
-            if not len(d.truth):
-                continue
-            far = np.abs(d.truth)
-            axes[0].plot(far, np.abs(d.found), ".", ms=3, alpha=0.4, color=colour, label=label)
-            edges = np.quantile(far, np.linspace(0, 1, 9))
             middle = [
-                (far[i].mean(), np.nanmedian(np.abs(np.abs(d.found) - far)[i]))
+                ((a + b) / 2, np.median(error[i]))
                 for a, b in pairwise(edges)
-                if (i := (far >= a) & (far <= b)).any()
+                if (i := (d.truth >= a) & (d.truth < b)).any()
             ]
-            axes[1].plot(*zip(*middle, strict=True), "o-", color=colour, label=label)
-        most = SHOWN_UM
-        axes[0].plot([0, most], [0, most], "k-", lw=0.7)
-        axes[0].set(xlim=(0, most), ylim=(0, 1.5 * most), xlabel="true |z| (µm)", ylabel="found |z| (µm)", title=m.name)
-        axes[1].set(xlim=(0, most), ylim=(0, most), xlabel="true |z| (µm)", ylabel="median error of |z| (µm)")
-        axes[1].legend(frameon=False)
+            axes[1].plot(*zip(*middle, strict=True), "o-", ms=4, color=colour, label=label)
+        axes[1].axhline(0.25, color="k", lw=0.7, ls=":")
+        axes[1].set(xlim=(-SHOWN_UM, SHOWN_UM), ylim=(0, None), xlabel="true z (µm)", ylabel="median error (µm)")
+        axes[1].legend(frameon=False, fontsize=8)
         written.append(_save(figure, folder / f"{m.name}_error.png"))
     return written
 

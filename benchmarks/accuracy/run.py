@@ -23,7 +23,6 @@ import defocus_table
 import figures
 import focus_table
 import heldout
-import numpy as np
 import real_patches
 
 from napari_focusstack.core.learned import installed_networks
@@ -31,7 +30,7 @@ from napari_focusstack.core.learned.base import NetworkScorer
 from napari_focusstack.core.learned.classes import ClassScorer
 from napari_focusstack.core.learned.defocus import DefocusScorer
 from napari_focusstack.core.progress import drain
-from napari_focusstack.training.library import CRISP_PX, Sharp, edge_width, load
+from napari_focusstack.training.library import Sharp, load
 
 TRAINING, TEST = ("dsb2018", "bccd", "cellprofiler"), ("neubias", "qupath_he")
 FOCUSED_OR_NOT = (0, 0, 0, 2, 4, 8)
@@ -65,10 +64,9 @@ def main() -> None:
     rows, classified = focus_table.table(train, test, real, installed(ClassScorer))
     report += [focus_table.markdown(rows, test, real), ""]
     print(report[-2], file=sys.stderr, flush=True)
-    crisp = [s for s in test_images if edge_width(np.asarray(s.levels[-1], np.float32)) <= CRISP_PX]
-    large = [s for s in crisp if min(s.levels[-1].shape) >= 224][: 2 if few else 20]
     distances = heldout.make(test_images, per_image=4 if few else 12, seed=4, dof=(0, 2, 3, 4, 6, 8))
-    measured = [defocus_table.measure(name, distances, large) for name in installed(DefocusScorer)]
+    sided = defocus_table.make_sided(test_images, quick=given.quick)
+    measured = [defocus_table.measure(name, distances, sided) for name in installed(DefocusScorer)]
     report += ["## Distance from focus (LDSE-NET)", ""]
     report += [defocus_table.markdown(measured) if measured else "No model is installed.", ""]
     try:

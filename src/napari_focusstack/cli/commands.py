@@ -74,6 +74,7 @@ def score(
     pixel_size: opt.PixelSize = None,
     na: opt.Aperture = None,
     wavelength: opt.Wavelength = None,
+    rings: opt.Rings = None,
     overwrite: opt.Overwrite = False,
     device: opt.Device = opt.DeviceName.AUTO,
     as_json: opt.Json = False,
@@ -93,6 +94,7 @@ def score(
         position=position,
         na=na,
         wavelength=wavelength,
+        rings=rings,
     )
     if output is not None:
         _check([output], chosen.stack, overwrite=overwrite)
@@ -128,6 +130,7 @@ def focus_map(
     pixel_size: opt.PixelSize = None,
     na: opt.Aperture = None,
     wavelength: opt.Wavelength = None,
+    rings: opt.Rings = None,
     overwrite: opt.Overwrite = False,
     device: opt.Device = opt.DeviceName.AUTO,
     as_json: opt.Json = False,
@@ -151,6 +154,7 @@ def focus_map(
         position=position,
         na=na,
         wavelength=wavelength,
+        rings=rings,
     )
     _check([check_tiff_name(output)], chosen.stack, overwrite=overwrite)
     report = score_chosen(chosen, scorer, patch, whole_field=False, channel=channel, device=device, verbose=verbose)

@@ -12,7 +12,15 @@ from types import FrameType
 
 import typer
 
-from napari_focusstack.cli import batch, deblur, evaluate, learn, masks, microscope  # noqa: F401  (add their commands)
+from napari_focusstack.cli import (  # noqa: F401  (add their commands)
+    batch,
+    deblur,
+    evaluate,
+    learn,
+    masks,
+    microscope,
+    rings,
+)
 from napari_focusstack.cli.commands import app
 from napari_focusstack.core.errors import InputError
 

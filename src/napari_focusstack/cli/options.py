@@ -63,6 +63,20 @@ class DeviceName(StrEnum):
     ONNX = "onnx"
 
 
+class RingsSide(StrEnum):
+    """On which side of focus points show rings."""
+
+    BELOW = "below"
+    ABOVE = "above"
+
+
+Rings = Annotated[
+    RingsSide | None,
+    typer.Option(
+        help="On which side of focus points show rings: the sign of defocus in a single image; see 'rings'.",
+        show_default="as 'rings' has found it",
+    ),
+]
 Device = Annotated[
     DeviceName,
     typer.Option(help="Where networks run (onnx: onnxruntime on the processor); all else runs on the processor."),
@@ -133,6 +147,7 @@ def choose(
     position: int = 0,
     na: float | None = None,
     wavelength: float | None = None,
+    rings: RingsSide | None = None,
 ) -> Chosen:
     """Read the stack that the options name; nothing but its metadata is read yet.
 
@@ -141,6 +156,8 @@ def choose(
     InputError
         If it can't be read, has no such time point or position, or is a time series without z and none is chosen.
     """
+    from napari_focusstack.io.rings import with_known_rings
+
     stacks = read(paths, z_axis=z_axis, z_step=z_step, z_positions=z_positions, pixel_size=pixel_size)
     if len(stacks) > 1:
         if len({s.source for s in stacks}) > 1:
@@ -151,12 +168,11 @@ def choose(
         chosen = Chosen(replace(stacks[position], axes_note=note), time or 0, 0)
     else:
         chosen = Chosen(stacks[0], time or 0, position)
-    optics = {"na": na, "wavelength_um": wavelength}
+    optics: dict[str, Any] = {"na": na, "wavelength_um": wavelength, "rings": None if rings is None else rings.value}
     optics = {key: value for key, value in optics.items() if value is not None}
-    if optics:
-        seen = replace(chosen.stack, optics=replace(chosen.stack.optics, **optics))
-        chosen = replace(chosen, stack=seen)
-    stack = chosen.stack
+    seen = with_known_rings(replace(chosen.stack.optics, **optics))
+    stack = replace(chosen.stack, optics=seen)
+    chosen = replace(chosen, stack=stack)
     stack.series(t=chosen.time, p=chosen.position)  # says if there is no such
     if stack.n_slices == 1 and stack.n_times > 1 and time is None:
         raise InputError(

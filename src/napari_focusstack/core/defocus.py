@@ -17,6 +17,13 @@ INDICES = (1.0, 1.33, 1.515)
 """Air, water and oil: the thinnest that an aperture fits in is taken where the immersion is not told."""
 LEAST_SLICES = 3
 """Slices that a tile has to be judged on for a sign of its own."""
+LEAST_AGREEMENT = 0.2
+"""How far the image's own signs and the slices' order have to agree before the rings' side is told."""
+
+
+def waves_per_um(*, na: float, wavelength_um: float, index: float) -> float:
+    """Waves at the pupil's edge that each µm of defocus makes, ``(n - sqrt(n² - NA²)) / λ``."""
+    return (index - math.sqrt(index**2 - na**2)) / wavelength_um
 
 
 @dataclass(frozen=True)
@@ -45,8 +52,8 @@ class Calibration:
 
     @property
     def um_per_wave(self) -> float:
-        """µm of defocus for a wave at the pupil's edge, ``λ / (n - sqrt(n² - NA²))``."""
-        return self.wavelength_um / (self.index - math.sqrt(self.index**2 - self.na**2))
+        """µm of defocus for a wave at the pupil's edge."""
+        return 1 / waves_per_um(na=self.na, wavelength_um=self.wavelength_um, index=self.index)
 
     @property
     def depth_of_field_um(self) -> float:
@@ -105,8 +112,8 @@ class Sides:
     line: Series
 
 
-def sides(distance: Series, heights: Series, weights: Series | None = None) -> Sides:
-    """Sides of focus by the order of the slices.
+def sides(distance: Series, heights: Series, weights: Series | None = None, *, votes: Series | None = None) -> Sides:
+    """Sides of focus by the order of the slices, and by what the images themselves say of them.
 
     One image of a lens without aberrations looks alike on both sides of focus; a stack tells them apart: distances fall
     towards focus and rise behind it. Of all ways to call the slices below some height negative and the others positive,
@@ -121,17 +128,22 @@ def sides(distance: Series, heights: Series, weights: Series | None = None) -> S
         Height of each slice, in any unit, in any order.
     weights : (P,), optional
         How much each tile counts where all together decide: for tiles that are known on too few slices.
+    votes : (Z, P), optional
+        Side of focus by each image alone, -1 (surely below) … 1 (surely above): to call a slice against its vote costs
+        as much as the square of (certainty times distance).
     """
     order = np.argsort(heights, kind="stable")
     rising, d = np.asarray(heights, np.float64)[order], np.asarray(distance, np.float64)[order]
     known = np.isfinite(d)
-    first, line = _change(np.where(known, d, 0), known.astype(np.float64), rising)
+    v = np.zeros_like(d) if votes is None else np.where(known, np.asarray(votes, np.float64)[order], 0)
+    first, line = _change(np.where(known, d, 0), known.astype(np.float64), rising, v)
     few = known.sum(axis=0) < LEAST_SLICES
     if few.any():
         share = known * (1.0 if weights is None else np.asarray(weights, np.float64)[None])
         total = share.sum(axis=1, keepdims=True)
         mean = (np.where(known, d, 0) * share).sum(axis=1, keepdims=True) / np.maximum(total, 1e-12)
-        together, common = _change(mean, (total > 0).astype(np.float64), rising)
+        vote = (v * share).sum(axis=1, keepdims=True) / np.maximum(total, 1e-12)
+        together, common = _change(mean, (total > 0).astype(np.float64), rising, vote)
         first[few], line[:, few] = together[0], common
     signs, back = np.empty_like(d), np.empty_like(d)
     signs[order] = np.where(np.arange(len(d))[:, None] >= first[None], 1.0, -1.0)
@@ -139,7 +151,7 @@ def sides(distance: Series, heights: Series, weights: Series | None = None) -> S
     return Sides(signs, back)
 
 
-def _change(d: Series, known: Series, heights: Series) -> tuple[NDArray[np.intp], Series]:
+def _change(d: Series, known: Series, heights: Series, votes: Series) -> tuple[NDArray[np.intp], Series]:
     """(P,) first slice above focus of (Z, P) distances, and the (Z, P) line; by least squares."""
     count = np.maximum(known.sum(axis=0), 1e-12)
     middle = (known * heights[:, None]).sum(axis=0) / count
@@ -148,11 +160,28 @@ def _change(d: Series, known: Series, heights: Series) -> tuple[NDArray[np.intp]
     least = np.full(d.shape[1], np.inf)
     first, line = np.zeros(d.shape[1], np.intp), np.zeros_like(d)
     for k in range(len(d) + 1):
-        signed = np.where(np.arange(len(d))[:, None] >= k, d, -d) * known
+        sign = np.where(np.arange(len(d))[:, None] >= k, 1.0, -1.0)
+        signed = sign * d * known
         slope = np.maximum((h * signed).sum(axis=0) / spread, 0)
         fitted = signed.sum(axis=0) / count + slope * h
-        misfit = (known * (signed - fitted) ** 2).sum(axis=0)
+        misfit = (known * ((signed - fitted) ** 2 + (np.maximum(-sign * votes, 0) * d) ** 2)).sum(axis=0)
         better = misfit < least * (1 - 1e-9)
         least[better], first[better] = misfit[better], k
         line[:, better] = fitted[:, better]
     return first, line
+
+
+def agreement(votes: Series, distance: Series, signs: Series) -> float:
+    """How far votes of single images agree with signs: 1 wholly, -1 not at all, 0 by chance; weighted by distance.
+
+    Parameters
+    ----------
+    votes : (Z, P)
+        Side of focus by each image alone, -1 … 1.
+    distance : (Z, P)
+        |defocus|; NaN where it is not known.
+    signs : (Z, P)
+        By the order of the slices.
+    """
+    weight = np.nan_to_num(distance) * np.abs(votes)
+    return float((np.nan_to_num(distance) * votes * signs).sum() / max(float(weight.sum()), 1e-12))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,12 +35,15 @@ class Optics:
         Refractive index between objective and specimen.
     magnification : float or None
         Nominal magnification of the objective.
+    rings : {"below", "above"} or None
+        On which side of focus points show rings (spherical aberration): on slices below it or above it.
     """
 
     na: float | None = None
     wavelength_um: float | None = None
     immersion_index: float | None = None
     magnification: float | None = None
+    rings: Literal["below", "above"] | None = None
 
 
 @dataclass(frozen=True, eq=False)

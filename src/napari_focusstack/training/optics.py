@@ -7,7 +7,7 @@ pupil's radius is 1, ``rho`` is the distance from its centre. Wavefront errors a
 the plane in focus lies above the object.
 
 - Defocus of ``z`` µm adds ``W(rho) = z/λ · (n - sqrt(n² - NA²·rho²))`` waves; its value at the pupil's edge is what
-  `defocus_waves` returns, the *optical unit* of this package. For small NA it is ``z·NA²/(2nλ)``.
+  `waves_per_um` gives, the *optical unit* of this package. For small NA it is ``z·NA²/(2nλ)``.
 - Spherical aberration is Zernike's primary term without its piston, ``a·(6·rho⁴ - 6·rho²)``; the ρ² part balances it,
   so best focus stays near ``z = 0``. With it the two sides of focus differ.
 - ``sampling`` is pixel size · NA/λ: 0.25 is Nyquist's limit for an incoherent image.
@@ -32,6 +32,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_focusstack.core.defocus import waves_per_um
 from napari_focusstack.core.errors import InputError
 
 _X_NODES, _Y_NODES = 160, 16
@@ -91,17 +92,7 @@ class Microscope:
     @property
     def waves_per_um(self) -> float:
         """Waves of defocus at the pupil's edge for each µm."""
-        return defocus_waves(1.0, na=self.na, wavelength_um=self.wavelength_um, index=self.index)
-
-
-def defocus_waves(defocus_um: float, *, na: float, wavelength_um: float, index: float = 1.0) -> float:
-    """Turn µm of defocus into waves at the pupil's edge, ``z/λ·(n - sqrt(n² - NA²))``."""
-    return defocus_um / wavelength_um * (index - math.sqrt(index**2 - na**2))
-
-
-def defocus_um(waves: float, *, na: float, wavelength_um: float, index: float = 1.0) -> float:
-    """Turn waves at the pupil's edge into µm of defocus: the inverse of `defocus_waves`."""
-    return waves / defocus_waves(1.0, na=na, wavelength_um=wavelength_um, index=index)
+        return waves_per_um(na=self.na, wavelength_um=self.wavelength_um, index=self.index)
 
 
 def wavefront(rho2: Tensor, defocus_um: Tensor, microscope: Microscope) -> Tensor:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -23,9 +23,9 @@ from torch import Tensor
 
 from napari_focusstack.networks import ldsenet
 from napari_focusstack.training import camera
-from napari_focusstack.training.library import Sharp
+from napari_focusstack.training.library import Sharp, by_source, cut
 from napari_focusstack.training.optics import Microscope, as_table_waves, gaussian_transfer, spread
-from napari_focusstack.training.patches import COHERENCES, by_source, cut, grained, transfer_tables
+from napari_focusstack.training.patches import COHERENCES, grained, transfer_tables
 
 DEPTHS = (-0.5, -0.25, 0.0, 0.25, 0.5)
 """Of a thick specimen's layers, over its thickness."""
@@ -36,32 +36,39 @@ class TileSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    tile_px: int = Field(default=112, ge=32, description="Side of the tile, on the network's grid.")
-    margin_px: int = Field(default=24, ge=0, description="What is blurred around it and cut off.")
-    max_waves: float = Field(default=12.0, gt=0, description="Largest defocus in waves.")
+    tile_px: int = Field(default=96, ge=32, description="Side of the tile, on the network's grid.")
+    margin_px: int = Field(default=16, ge=0, description="What is blurred around it and cut off.")
+    max_waves: float = Field(default=10.0, gt=0, description="Largest defocus in waves.")
     near: float = Field(
         default=2.0, ge=1, description="Power of an even number that defocus is drawn by: more is nearer."
     )
     spherical_waves: tuple[float, float] = Field(
-        default=(0.05, 0.6), description="Range of spherical aberration in waves (log-uniform)."
+        default=(0.1, 0.6), description="Range of spherical aberration in waves (log-uniform)."
     )
     aperture: tuple[float, float] = Field(
         default=(0.1, 0.9), description="Range of NA over refractive index: how far high apertures bend defocus."
     )
-    symmetric: float = Field(default=0.1, ge=0, le=1, description="Share of crops under optics without aberration.")
+    symmetric: float = Field(default=0.05, ge=0, le=1, description="Share of crops under optics without aberration.")
     brightfield: float = Field(default=0.25, ge=0, le=1, description="Share of absorbing specimens on bright light.")
     coarse: tuple[float, ...] = Field(
-        default=(1.0, 1.0, 1.0, 1.5, 2.0, 3.0), description="Camera pixels over the grid's; drawn evenly from these."
+        default=(1.0, 1.0, 1.0, 1.0, 1.5, 2.6), description="Camera pixels over the grid's; drawn evenly from these."
     )
     finer: tuple[float, float] = Field(
         default=(1.0, 2.5), description="By how much crops are scaled down, to be sharper than the grid's pixels."
     )
-    beads: float = Field(default=0.25, ge=0, le=1, description="Share of drawn beads in the place of sharp images.")
-    texture: float = Field(default=0.3, ge=0, le=1, description="Share of crops that are given a fine grain.")
-    haze: float = Field(default=0.15, ge=0, le=1, description="Share of tiles under light from far out of focus.")
-    thick: float = Field(default=0.2, ge=0, le=1, description="Share of specimens up to 2 waves thick.")
-    electrons: tuple[float, float] = Field(default=(3.0, 4.8), description="Range of log10 of a camera's full well.")
+    beads: float = Field(default=0.35, ge=0, le=1, description="Share of drawn beads in the place of sharp images.")
+    texture: float = Field(default=0.25, ge=0, le=1, description="Share of crops that are given a fine grain.")
+    haze: float = Field(default=0.1, ge=0, le=1, description="Share of tiles under light from far out of focus.")
+    thick: float = Field(default=0.15, ge=0, le=1, description="Share of specimens up to 2 waves thick.")
+    electrons: tuple[float, float] = Field(default=(3.3, 4.8), description="Range of log10 of a camera's full well.")
+    replays: int = Field(
+        default=1, ge=0, description="How often a batch is followed by an earlier one, turned: cheaper than a new one."
+    )
     views: int = Field(default=4, ge=2, description="Amounts of defocus that each crop is shown at, in pairs ±.")
+
+
+POOL = 40
+"""Earlier batches that are kept to be shown again."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +115,8 @@ def high_na_share(
     It has defocus' own sign, so it looks alike on both sides of focus, and may outweigh the lens' own aberration.
     """
     known, shares = _high_na_table()
-    return np.interp(na_over_index, known, shares)
+    share: np.ndarray[Any, np.dtype[np.float64]] = np.interp(na_over_index, known, shares)
+    return share
 
 
 @lru_cache(maxsize=1)
@@ -142,8 +150,18 @@ class Tiles:
         self._order, self._share = by_source(images)
 
     def __iter__(self) -> Iterator[TileBatch]:
+        earlier: list[TileBatch] = []
         while True:
-            yield self.draw()
+            batch = self.draw()
+            yield batch
+            earlier = [*earlier[-POOL:], batch]
+            for _ in range(self.settings.replays):
+                yield self._turned(earlier[int(self.rng.integers(len(earlier)))])
+
+    def _turned(self, batch: TileBatch) -> TileBatch:
+        """The same tiles, mirrored or turned by right angles."""
+        image = torch.rot90(batch.image, int(self.rng.integers(4)), dims=(2, 3))
+        return replace(batch, image=image.flip(3) if self.rng.random() < 0.5 else image)
 
     def draw(self) -> TileBatch:
         """Make the next batch."""
@@ -238,9 +256,7 @@ class Tiles:
         far = gaussian_transfer(torch.full((1,), self.side / 10), shape=(self.side, self.side))
         veil = torch.fft.irfft2(torch.fft.rfft2(signal.roll(s.views, dims=0)) * far, s=(self.side, self.side))
         light = (base[:, None, None] + gain * (signal + hazy[:, None, None] * veil)).clamp(0, 1)
-        uneven = camera.uneven(
-            k, shape=(self.side, self.side), strength=0.25 * random[2] ** 2, generator=self.generator
-        )
+        uneven = camera.uneven(k, shape=(self.side, self.side), strength=0.2 * random[2] ** 2, generator=self.generator)
         return light * uneven, gain * signal
 
     def _photograph(self, light: Tensor, coarse: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[Tensor, Tensor]:

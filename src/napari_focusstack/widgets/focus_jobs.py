@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from napari_focusstack.core.progress import Job, Progress, relay
 from napari_focusstack.core.report import FocusReport
 from napari_focusstack.core.scorers import SCORERS
 from napari_focusstack.core.stack import Stack
+from napari_focusstack.io.rings import with_known_rings
 from napari_focusstack.widgets.focus_state import Basis, Polygons, Scored, Target
 from napari_focusstack.widgets.map_views import view_of
 
@@ -73,6 +75,7 @@ def score_places(
     if not judges_one_image(scorer):
         stack.require_slices("score its focus")
     settings = ScoreSettings(scorer=scorer, specimen=basis.specimen, patch_px=patch_px)
+    stack = dataclasses.replace(stack, optics=with_known_rings(stack.optics))
     region = region_mask(basis.region, stack.plane_shape)
     reasons: list[str] = []
     for i, (time, position) in enumerate(places):

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QDoubleSpinBox, QGridLayout, QLabel, QPushButton, QSizePolicy, QWidget
+from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QGridLayout, QLabel, QPushButton, QSizePolicy, QWidget
 
 from napari_focusstack.core.defocus import calibration_of, missing_optics
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.stack import Optics, Stack
+from napari_focusstack.io.rings import with_known_rings
 from napari_focusstack.widgets.layers import METADATA
 from napari_focusstack.widgets.open_layer import set_calibration
 from napari_focusstack.widgets.open_values import Calibration
 
 UNKNOWN = "?"
+SIDES: tuple[tuple[str, Literal["below", "above"] | None], ...] = (
+    (UNKNOWN, None),
+    ("below", "below"),
+    ("above", "above"),
+)
 
 
 class OpticsForm(QWidget):
-    """Numerical aperture, wavelength and pixel size of a layer, in a few fields.
+    """Numerical aperture, wavelength, pixel size and the side of the rings of a layer, in a few fields.
 
     Signals
     -------
@@ -48,11 +54,17 @@ class OpticsForm(QWidget):
         self.wavelength_nm.setSuffix(" nm")
         self.pixel_um = _field("Size of a pixel in the specimen", decimals=4, most=1000, step=0.01)
         self.pixel_um.setSuffix(" µm")
+        self.rings = QComboBox()
+        self.rings.addItems([text for text, _ in SIDES])
+        self.rings.setToolTip(
+            "On which side of focus points show rings: gives a single image its sign.\n"
+            "A stack tells it by itself; 'focusstack rings' finds and remembers it."
+        )
         self.button = QPushButton("Set")
         self.button.setToolTip("Remember this for the layer")
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
-        grid.addWidget(self.label, 0, 0, 1, 4)
+        grid.addWidget(self.label, 0, 0, 1, 5)
         for column, (text, box) in enumerate(
             (("NA", self.na), ("Wavelength", self.wavelength_nm), ("Pixel", self.pixel_um))
         ):
@@ -60,7 +72,9 @@ class OpticsForm(QWidget):
             grid.addWidget(box, 2, column)
             grid.setColumnStretch(column, 1)
             box.valueChanged.connect(self._on_value)
-        grid.addWidget(self.button, 2, 3)
+        grid.addWidget(QLabel("Rings"), 1, 3)
+        grid.addWidget(self.rings, 2, 3)
+        grid.addWidget(self.button, 2, 4)
         self.button.clicked.connect(self._on_set)
         self.hide()
 
@@ -70,7 +84,8 @@ class OpticsForm(QWidget):
         self.setVisible(needed and stack is not None)
         if not needed or stack is None:
             return
-        known = (id(layer), stack.optics.na, stack.optics.wavelength_um, stack.x_um)
+        optics = with_known_rings(stack.optics)
+        known = (id(layer), optics.na, optics.wavelength_um, stack.x_um, optics.rings)
         if known == self._shown:  # what the user is typing stays
             return
         self._shown = known
@@ -82,6 +97,7 @@ class OpticsForm(QWidget):
             box.blockSignals(True)
             box.setValue(value or 0)
             box.blockSignals(False)
+        self.rings.setCurrentIndex([side for _, side in SIDES].index(optics.rings))
         missing = missing_optics(stack.optics, stack.x_um)
         self.label.setText(f"For µm of defocus, please give the {' and '.join(missing)}." if missing else "")
         self.label.setVisible(bool(missing))
@@ -90,7 +106,10 @@ class OpticsForm(QWidget):
     def _optics(self) -> Optics:
         old = self._stack.optics if self._stack is not None else Optics()
         return dataclasses.replace(
-            old, na=self.na.value() or None, wavelength_um=self.wavelength_nm.value() / 1000 or None
+            old,
+            na=self.na.value() or None,
+            wavelength_um=self.wavelength_nm.value() / 1000 or None,
+            rings=SIDES[self.rings.currentIndex()][1],
         )
 
     def _on_value(self, _value: Any = None) -> None:

@@ -9,19 +9,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_focusstack.core.defocus import calibration_of, sides
+from napari_focusstack.core.defocus import LEAST_AGREEMENT, agreement, calibration_of, sides
 from napari_focusstack.core.learned.base import NetworkScorer, large_enough, stacked
 from napari_focusstack.core.report import Grid, PlaneScore
 from napari_focusstack.core.scorer import Joined, PlaneContext
+
+VOTES = "votes"
+"""Layer within a series: the side by the image alone, -1 (surely the rings' side) … 1."""
+ONE_IMAGE = "one image, where the sign may be ambiguous: points show rings below focus, unless told that it is above"
 
 
 @dataclass(frozen=True)
 class DefocusScorer(NetworkScorer):
     """Signed distance from focus of 224 px tiles in µm (LDSE-NET).
 
-    The map is ``-|defocus|``. Tiles without anything to judge by are dropped. One image tells the side of focus only as
-    far as the optics are asymmetric (layer ``side``, 0…1, says how sure the network is); a stack tells it by the order
-    of its slices, see `defocus.sides`. Positive: the slice lies higher than what would be in focus.
+    The map is ``-|defocus|``. Tiles without anything to judge by are dropped. Positive: the slice lies higher than what
+    would be in focus.
+
+    One image tells the side of focus only as far as the optics are asymmetric: by the rings that points show on one
+    side of it (layer ``side``, 0…1, says how sure the network is). Which side that is depends on the instrument, see
+    `Optics.rings`; a stack tells it by the order of its slices, see `defocus.sides`.
     """
 
     @property
@@ -34,7 +41,7 @@ class DefocusScorer(NetworkScorer):
         """What it is good for."""
         return (
             "Tells how many µm each tile of 224 px is out of focus, and on which side; needs to know the numerical "
-            "aperture, wavelength and pixel size. In a single image the side may be ambiguous."
+            "aperture, wavelength and pixel size, and for the side in a single image on which side points show rings."
         )
 
     @property
@@ -52,31 +59,44 @@ class DefocusScorer(NetworkScorer):
 
         known = calibration_of(context.optics, context.pixel_um)
         found = ldsenet.measure_plane(self._network(context), large_enough(plane), sampling=known.sampling)
-        defocus = (found.waves * known.um_per_wave).astype(np.float32)
+        direction = -1 if context.optics.rings == "above" else 1
+        defocus = (direction * found.waves * known.um_per_wave).astype(np.float32)
         defocus[found.blank] = np.nan
         h, w = plane.shape[:2]
         gy, gx = defocus.shape
-        layers = {"defocus_um": defocus, "side": np.where(found.blank, 0, found.side).astype(np.float32)}
+        certainty = np.where(found.blank, 0, found.side).astype(np.float32)
+        layers = {"defocus_um": defocus, "side": certainty, VOTES: certainty * np.sign(found.waves)}
         focus = -np.abs(np.nan_to_num(defocus))
         return PlaneScore(focus.astype(np.float32), Grid((gy, gx), (h / gy, w / gx)), layers=layers)
 
     def join(
         self, scores: Sequence[PlaneScore], *, exposure: NDArray[np.float32], heights_um: NDArray[np.float64] | None
     ) -> Joined:
-        """Take the sides from the order of the slices."""
+        """Take the sides from the order of the slices, and from the rings where the two agree on the rings' side."""
         layers = stacked(scores)
+        votes = layers.pop(VOTES).reshape(len(scores), -1).astype(np.float64)
         defocus = layers["defocus_um"]
         n, shape = len(defocus), defocus.shape
         flat = np.abs(defocus).reshape(n, -1).astype(np.float64)
         judged = np.isfinite(flat)
         # A tile that blurs into nothing on some slices is far out of focus there, not sharp.
         distance = np.where(judged, flat, np.where(judged, flat, 0).max(axis=0))
-        curves, sign_from = None, "one image, where the sign may be ambiguous"
+        curves: NDArray[np.float32] | None = None
+        notes: dict[str, Any] = {"sign_from": ONE_IMAGE}
         if n > 1:
-            found = sides(flat, np.arange(n, dtype=np.float64) if heights_um is None else heights_um)
+            heights = np.arange(n, dtype=np.float64) if heights_um is None else heights_um
+            found = sides(flat, heights)
+            notes = {"sign_from": "the order of the slices"}
+            agreed = agreement(votes, flat, found.signs)
+            if abs(agreed) >= LEAST_AGREEMENT:
+                found = sides(flat, heights, votes=np.sign(agreed) * votes)
+                notes = {
+                    "sign_from": "the order of the slices and the rings",
+                    "rings": "below" if agreed > 0 else "above",
+                    "rings_agreement": round(abs(agreed), 3),
+                }
             layers["defocus_um"] = (flat * found.signs).reshape(shape).astype(np.float32)
             curves = -((distance + np.abs(found.line)) / 2).reshape(shape).astype(np.float32)
-            sign_from = "the order of the slices"
         evidence = judged.any(axis=0).reshape(shape[1:]).astype(np.float32)
         maps = -distance.reshape(shape).astype(np.float32)
-        return Joined(maps, layers, curves, evidence, {"sign_from": sign_from})
+        return Joined(maps, layers, curves, evidence, notes)

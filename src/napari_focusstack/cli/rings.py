@@ -1,0 +1,69 @@
+"""`focusstack rings`: find out on which side of focus an objective shows rings, for the sign in single images."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from napari_focusstack.cli import options as opt
+from napari_focusstack.cli.commands import app
+from napari_focusstack.cli.scored import score_chosen
+from napari_focusstack.cli.show import print_json
+from napari_focusstack.core.errors import InputError
+
+
+@app.command()
+def rings(
+    stack: opt.StackPaths,
+    scorer: Annotated[str, typer.Option(help="Name of a scorer that tells defocus in µm.")] = "ldsenet",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell the side; don't remember it.")] = False,
+    channel: opt.Channel = None,
+    time: opt.Time = None,
+    position: opt.Position = 0,
+    z_axis: opt.ZAxis = None,
+    z_step: opt.ZStep = None,
+    z_positions: opt.ZPositions = None,
+    pixel_size: opt.PixelSize = None,
+    na: opt.Aperture = None,
+    wavelength: opt.Wavelength = None,
+    device: opt.Device = opt.DeviceName.AUTO,
+    as_json: opt.Json = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Learn from a stack through focus (of beads, say) on which side of focus an objective shows rings.
+
+    The side is remembered for that numerical aperture, and gives single images their sign from then on.
+    """
+    from napari_focusstack.io.rings import remember_rings
+
+    chosen = opt.choose(
+        stack,
+        z_axis=z_axis,
+        z_step=z_step,
+        z_positions=z_positions,
+        pixel_size=pixel_size,
+        time=time,
+        position=position,
+        na=na,
+        wavelength=wavelength,
+    )
+    if chosen.stack.n_slices < 3:
+        raise InputError(
+            f"'{chosen.stack.name}' has {chosen.stack.n_slices} slice(s): give a stack of three or more, through focus."
+        )
+    found = score_chosen(chosen, scorer, 32, whole_field=False, channel=channel, device=device, verbose=verbose)
+    aperture, side = chosen.stack.optics.na, found.extras.get("rings")
+    if side is None or aperture is None:
+        raise InputError(
+            f"'{chosen.stack.name}' does not tell on which side of focus rings are (symmetric optics, or it does not "
+            "pass through focus): give a stack of small beads through focus, or --rings with each image."
+        )
+    agreement = found.extras["rings_agreement"]
+    path = None if dry_run else remember_rings(aperture, side)
+    if as_json:
+        print_json({"rings": side, "agreement": agreement, "na": aperture, "output": path})
+        return
+    print(f"rings {side} focus (agreement {agreement:.2f}) at NA {aperture:g}")
+    if path is not None:
+        print(f"wrote {path}")
