@@ -207,7 +207,7 @@ def _connected(
     limits: tuple[float, float] | None,
     toward: str | None,
     specimen: Path | None,
-    optics: dict[str, float | None],
+    optics: dict[str, Any],
     pixel_um: float | None,
     device: str,
 ) -> Rig:
