@@ -100,7 +100,7 @@ def test_resnet50_and_botnet_have_their_published_sizes():
 def test_defocus_networks_give_magnitude_and_side(build):
     network = build(width=0.25).eval()
     with torch.inference_mode():
-        out = network(torch.rand(2, 1, 224, 224), torch.tensor([0.3, 1.0]))
+        out = network(torch.rand(2, 1, ldsenet.LEAST_PX, ldsenet.LEAST_PX), torch.tensor([0.3, 1.0]))
     assert out.shape == (2, 2)
     assert bool((out[:, 0] >= 0).all())
 

@@ -38,7 +38,7 @@ from napari_focusstack.networks.layers import LocalNorm
 TILE_PX = 224
 """Side of a tile in the camera's pixels, and the most on the network's grid."""
 LEAST_PX = 96
-"""The least side of a tile on the network's grid: it learned on tiles of about that."""
+"""The least side of a tile on the network's grid; all networks here learn on tiles of it."""
 SAMPLING = 0.75
 """Pixel size · NA/λ that every image is resampled to."""
 BEND_WAVES = 0.4
@@ -70,7 +70,9 @@ class SqueezeExcite(nn.Module):
     def __init__(self, channels: int, *, ratio: int = 8) -> None:
         super().__init__()
         hidden = max(4, channels // ratio)
-        self.weights = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels), nn.Tanh())
+        last = nn.Linear(hidden, channels)
+        nn.init.ones_(last.bias)  # Tanh about 0 would hide the features, and what they have to learn, at the start
+        self.weights = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), last, nn.Tanh())
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, Y, X) → the same shape."""
@@ -248,7 +250,7 @@ class SelfAttention(nn.Module):
 
 
 def _residual(*, attention: bool, width: float) -> Conditioned:
-    """ResNet50, or BotNet, whose last stage attends instead of convolving; for tiles of 224 px."""
+    """ResNet50, or BotNet, whose last stage attends instead of convolving, which takes tiles of one size."""
     base = max(8, round(64 * width / 8) * 8)
     stem = nn.Sequential(nn.Conv2d(1, base, 7, 2, 3, bias=False), nn.BatchNorm2d(base))
     parts: list[nn.Module] = [nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
@@ -257,10 +259,10 @@ def _residual(*, attention: bool, width: float) -> Conditioned:
         middle = base * 2**stage
         for i in range(blocks):
             stride = 2 if i == 0 and stage > 0 else 1
-            side = (14 if i == 0 else 7) if attention and stage == 3 else None
+            side = LEAST_PX // (16 if i == 0 else 32) if attention and stage == 3 else None
             parts.append(Bottleneck(channels, middle, stride=stride, attention_side=side))
             channels = 4 * middle
-    return Conditioned(stem, base, nn.Sequential(*parts), channels, tile_px=TILE_PX if attention else None)
+    return Conditioned(stem, base, nn.Sequential(*parts), channels, tile_px=LEAST_PX if attention else None)
 
 
 def resnet50(*, width: float = 1.0) -> Conditioned:

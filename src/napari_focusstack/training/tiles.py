@@ -43,13 +43,15 @@ class TileSettings(BaseModel):
         default=2.0, ge=1, description="Power of an even number that defocus is drawn by: more is nearer."
     )
     spherical_waves: tuple[float, float] = Field(
-        default=(0.1, 0.6), description="Range of spherical aberration in waves (log-uniform)."
+        default=(0.12, 0.6), description="Range of spherical aberration in waves (log-uniform)."
     )
     aperture: tuple[float, float] = Field(
         default=(0.1, 0.9), description="Range of NA over refractive index: how far high apertures bend defocus."
     )
     symmetric: float = Field(default=0.05, ge=0, le=1, description="Share of crops under optics without aberration.")
-    brightfield: float = Field(default=0.25, ge=0, le=1, description="Share of absorbing specimens on bright light.")
+    brightfield: float = Field(
+        default=0.2, ge=0, le=1, description="Share of absorbing specimens on bright light, condenser all but open."
+    )
     coarse: tuple[float, ...] = Field(
         default=(1.0, 1.0, 1.0, 1.0, 1.5, 2.6), description="Camera pixels over the grid's; drawn evenly from these."
     )
@@ -58,7 +60,7 @@ class TileSettings(BaseModel):
     )
     beads: float = Field(default=0.35, ge=0, le=1, description="Share of drawn beads in the place of sharp images.")
     texture: float = Field(default=0.25, ge=0, le=1, description="Share of crops that are given a fine grain.")
-    haze: float = Field(default=0.1, ge=0, le=1, description="Share of tiles under light from far out of focus.")
+    haze: float = Field(default=0.05, ge=0, le=1, description="Share of tiles under light from far out of focus.")
     thick: float = Field(default=0.15, ge=0, le=1, description="Share of specimens up to 2 waves thick.")
     electrons: tuple[float, float] = Field(default=(3.3, 4.8), description="Range of log10 of a camera's full well.")
     replays: int = Field(
@@ -67,6 +69,8 @@ class TileSettings(BaseModel):
     views: int = Field(default=4, ge=2, description="Amounts of defocus that each crop is shown at, in pairs ±.")
 
 
+WIDEST = len(COHERENCES)
+"""Transfer table of the widest condenser."""
 POOL = 40
 """Earlier batches that are kept to be shown again."""
 
@@ -171,13 +175,15 @@ class Tiles:
         low, high = np.log(s.spherical_waves)
         aberration = np.exp(self.rng.uniform(low, high, g)) * (self.rng.random(g) >= s.symmetric)
         spherical = torch.from_numpy(aberration).float().repeat_interleave(v)
-        cone = np.where(self.rng.random(g) < s.brightfield, self.rng.integers(1, len(COHERENCES) + 1, g), 0)
-        condenser = torch.from_numpy(cone).repeat_interleave(v)
+        bright = torch.from_numpy(self.rng.random(g) < s.brightfield).repeat_interleave(v)
+        # A condenser that is closed further blurs less than defocus does: nobody can tell the two apart.
+        cone = np.where(self.rng.random(g) < 0.5, WIDEST, 0)
+        condenser = torch.where(bright, torch.from_numpy(cone).repeat_interleave(v), 0)
         waves = self.rng.uniform(0, 1, (g, v // 2)) ** s.near * s.max_waves
         signed = torch.from_numpy(np.stack([waves, -waves], axis=2).reshape(-1)).float()
         bend = torch.from_numpy(high_na_share(self.rng.uniform(*s.aperture, g))).float().repeat_interleave(v)
         signal = self._blurred(specimen, signed, spherical + bend * signed, condenser)
-        light, specimen_light = self._lit(signal, condenser > 0)
+        light, specimen_light = self._lit(signal, bright)
         coarse = self.rng.choice(s.coarse, g).repeat(v)
         image, noise = self._photograph(light, coarse)
         m, t = s.margin_px, s.tile_px
@@ -256,7 +262,9 @@ class Tiles:
         far = gaussian_transfer(torch.full((1,), self.side / 10), shape=(self.side, self.side))
         veil = torch.fft.irfft2(torch.fft.rfft2(signal.roll(s.views, dims=0)) * far, s=(self.side, self.side))
         light = (base[:, None, None] + gain * (signal + hazy[:, None, None] * veil)).clamp(0, 1)
-        uneven = camera.uneven(k, shape=(self.side, self.side), strength=0.2 * random[2] ** 2, generator=self.generator)
+        uneven = camera.uneven(
+            k, shape=(self.side, self.side), strength=0.15 * random[2] ** 2, generator=self.generator
+        )
         return light * uneven, gain * signal
 
     def _photograph(self, light: Tensor, coarse: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[Tensor, Tensor]:

@@ -55,7 +55,7 @@ _LDSE = Recipe(
     data=TileData(TileSettings()),
     loss=_loss,
     metrics=_metrics,
-    fit=FitSettings(epochs=24, steps=250, batch=48, learning_rate=3e-3, weight_decay=0.0, valid_steps=12),
+    fit=FitSettings(epochs=22, steps=300, batch=32, learning_rate=2e-3, weight_decay=0.0, valid_steps=12),
     architecture="ldsenet",
     task="Signed defocus of a tile",
     normalisation="grey at pixel·NA/λ = 0.75; local mean and deviation over 92 px, asinh; the camera's pixel·NA/λ",
@@ -63,13 +63,10 @@ _LDSE = Recipe(
     input_px=(ldsenet.TILE_PX, ldsenet.TILE_PX),
 )
 
-_WHOLE_TILES = TileData(TileSettings(tile_px=ldsenet.TILE_PX))
-"""BotNet's attention is made for one size; LDSE-NET is convolutions and a mean, and learns faster on smaller tiles."""
-
 RECIPES = (
     _LDSE,
     *(
-        replace(_LDSE, name=name, title=f"{title} defocus", architecture=name, build=build, data=_WHOLE_TILES)
+        replace(_LDSE, name=name, title=f"{title} defocus", architecture=name, build=build)
         for name, title, build in (
             ("resnet50", "ResNet50", ldsenet.resnet50),
             ("botnet", "BotNet", ldsenet.botnet),
