@@ -36,9 +36,9 @@ from napari_focusstack.networks.infer import device_of, in_batches, plane_to_ten
 from napari_focusstack.networks.layers import LocalNorm
 
 TILE_PX = 224
-"""Side of a tile in the camera's pixels, and the most on the network's grid."""
-LEAST_PX = 96
-"""The least side of a tile on the network's grid; all networks here learn on tiles of it."""
+"""Side of a tile in the camera's pixels."""
+LEAST_PX, MOST_PX = 96, 144
+"""The least and the most that it may be on the network's grid; all networks here learn on tiles of the least."""
 SAMPLING = 0.75
 """Pixel size · NA/λ that every image is resampled to."""
 BEND_WAVES = 0.4
@@ -298,7 +298,7 @@ def measure_plane(network: Conditioned, plane: NDArray[Any], *, sampling: float)
     """Defocus of a plane's tiles (paper, eq. 6 and section 4.3).
 
     The plane is resampled to `SAMPLING` and covered evenly with overlapping tiles: of the paper's 224 camera pixels
-    where that makes `LEAST_PX` to `TILE_PX` on the grid, of the nearest of these sizes elsewhere. A smaller plane is
+    where that makes `LEAST_PX` to `MOST_PX` on the grid, of the nearest of these sizes elsewhere. A smaller plane is
     one smaller tile.
 
     Parameters
@@ -314,7 +314,7 @@ def measure_plane(network: Conditioned, plane: NDArray[Any], *, sampling: float)
     factor = sampling / SAMPLING
     shape = max(1, round(grey.shape[0] * factor)), max(1, round(grey.shape[1] * factor))
     on_grid = resampled(grey, shape)
-    side = network.tile_px or int(np.clip(math.ceil(TILE_PX * factor), LEAST_PX, TILE_PX))
+    side = network.tile_px or int(np.clip(math.ceil(TILE_PX * factor), LEAST_PX, MOST_PX))
     places = [(y, x) for y in _spread_tiles(shape[0], side) for x in _spread_tiles(shape[1], side)]
     high, wide = min(side, shape[0]), min(side, shape[1])
     normalised = network.norm(plane_to_tensor(on_grid, device=device_of(network)))

@@ -38,12 +38,12 @@ class TileSettings(BaseModel):
 
     tile_px: int = Field(default=96, ge=32, description="Side of the tile, on the network's grid.")
     margin_px: int = Field(default=16, ge=0, description="What is blurred around it and cut off.")
-    max_waves: float = Field(default=10.0, gt=0, description="Largest defocus in waves.")
+    max_waves: float = Field(default=8.0, gt=0, description="Largest defocus in waves.")
     near: float = Field(
-        default=2.0, ge=1, description="Power of an even number that defocus is drawn by: more is nearer."
+        default=1.6, ge=1, description="Power of an even number that defocus is drawn by: more is nearer."
     )
     spherical_waves: tuple[float, float] = Field(
-        default=(0.12, 0.6), description="Range of spherical aberration in waves (log-uniform)."
+        default=(0.15, 0.6), description="Range of spherical aberration in waves (log-uniform)."
     )
     aperture: tuple[float, float] = Field(
         default=(0.1, 0.9), description="Range of NA over refractive index: how far high apertures bend defocus."
@@ -58,7 +58,7 @@ class TileSettings(BaseModel):
     finer: tuple[float, float] = Field(
         default=(1.0, 2.5), description="By how much crops are scaled down, to be sharper than the grid's pixels."
     )
-    beads: float = Field(default=0.35, ge=0, le=1, description="Share of drawn beads in the place of sharp images.")
+    beads: float = Field(default=0.4, ge=0, le=1, description="Share of drawn beads in the place of sharp images.")
     texture: float = Field(default=0.25, ge=0, le=1, description="Share of crops that are given a fine grain.")
     haze: float = Field(default=0.05, ge=0, le=1, description="Share of tiles under light from far out of focus.")
     thick: float = Field(default=0.15, ge=0, le=1, description="Share of specimens up to 2 waves thick.")
