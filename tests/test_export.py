@@ -84,10 +84,11 @@ def test_the_classifier_needs_no_preprocessing(models):
 
 
 def test_defocus_comes_out_decoded(models):
-    raw = camera(224, 224)
-    found = foreign(models / "ldsenet_package/weights.onnx", raw[None, None], np.array([[0.4]], np.float32))[0]
+    raw = camera(ldsenet.LEAST_PX, ldsenet.LEAST_PX)
+    sampling = np.full((1, 1), ldsenet.SAMPLING, np.float32)
+    found = foreign(models / "ldsenet_package/weights.onnx", raw[None, None], sampling)[0]
     network = NETWORKS["ldsenet"].eval()
-    ours = ldsenet.measure_plane(network, raw, sampling=0.4)
+    ours = ldsenet.measure_plane(network, raw, sampling=ldsenet.SAMPLING)
     np.testing.assert_allclose(found, [ours.waves[0, 0], ours.side[0, 0]], rtol=1e-3, atol=1e-5)
 
 

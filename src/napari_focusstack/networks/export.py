@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from napari_focusstack.networks.gmanet import GMANet
 from napari_focusstack.networks.infer import prepare
-from napari_focusstack.networks.ldsenet import TILE_PX, signed_waves
+from napari_focusstack.networks.ldsenet import LEAST_PX, SAMPLING, signed_waves
 from napari_focusstack.networks.mmdf import MARGIN_PX, PATCH_PX, FocusClassifier
 from napari_focusstack.networks.zoo import ModelCard, ModelError
 
@@ -59,13 +59,14 @@ class _Classes(nn.Module):
 
 
 class _Defocus(nn.Module):
+    """Takes images on the network's grid; `sampling` is that of the camera."""
+
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, image: Tensor, sampling: Tensor) -> Tensor:
-        known = sampling[:, 0].clamp(0.2, 3.0)
-        return torch.stack(signed_waves(self.network(_over_range(image), known), known), dim=1)
+        return torch.stack(signed_waves(self.network(_over_range(image), sampling[:, 0])), dim=1)
 
 
 class _Score(nn.Module):
@@ -116,7 +117,7 @@ def _classes(network: nn.Module) -> Graph:
 
 
 def _defocus(network: nn.Module) -> Graph:
-    inputs = {"image": torch.rand(1, 1, TILE_PX, TILE_PX), "sampling": torch.full((1, 1), 0.5)}
+    inputs = {"image": torch.rand(1, 1, LEAST_PX, LEAST_PX), "sampling": torch.full((1, 1), SAMPLING)}
     return Graph(_Defocus(network), inputs, "defocus", ("waves", "certainty_of_side"))
 
 

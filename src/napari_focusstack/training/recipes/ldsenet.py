@@ -55,12 +55,12 @@ _LDSE = Recipe(
     data=TileData(TileSettings()),
     loss=_loss,
     metrics=_metrics,
-    fit=FitSettings(epochs=16, steps=300, batch=32, learning_rate=2e-3, weight_decay=0.0, valid_steps=12),
+    fit=FitSettings(epochs=36, steps=300, batch=32, learning_rate=1e-3, weight_decay=0.0, valid_steps=12),
     architecture="ldsenet",
     task="Signed defocus of a tile",
     normalisation="grey at pixel·NA/λ = 0.75; local mean and deviation over 92 px, asinh; the camera's pixel·NA/λ",
     outputs="asinh(|waves at the pupil's edge| / 0.4); logit of the side of focus without rings",
-    input_px=(ldsenet.TILE_PX, ldsenet.TILE_PX),
+    input_px=(ldsenet.LEAST_PX, ldsenet.LEAST_PX),
 )
 
 RECIPES = (
