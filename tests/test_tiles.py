@@ -55,11 +55,11 @@ def test_a_coarse_camera_sees_less_detail(images):
 @pytest.mark.parametrize("aberration", [0.0, 0.4])
 def test_only_aberration_tells_the_sides_apart(images, aberration):
     """A point at ±z: alike under symmetric optics, a bright core on the positive side of aberrated ones."""
-    tiles = Tiles(images, TileSettings(tile_px=64, margin_px=16, thick=0.0, views=2), batch=2, seed=0)
-    point = torch.zeros(1, 96, 96)
-    point[0, 48, 48] = 1
-    zeros = torch.zeros(2, dtype=torch.long)
-    above, below = tiles._blurred(point, torch.tensor([3.0, -3.0]), torch.full((2,), aberration), zeros)
+    tiles = Tiles(images, TileSettings(tile_px=64, margin_px=16, views=2), batch=2, seed=0)
+    point, zeros = torch.zeros(1, 1, 96, 96), torch.zeros(2)
+    point[0, 0, 48, 48] = 1
+    waves, spherical = torch.tensor([3.0, -3.0]), torch.full((2,), aberration)
+    above, below = tiles._blurred(point, torch.zeros(1, 1), waves, spherical, zeros, zeros.long())
     assert (float(above.max() / below.max()) > 1.5) == bool(aberration)
 
 

@@ -27,7 +27,7 @@ from napari_focusstack.training.library import Sharp, by_source, cut
 from napari_focusstack.training.optics import Microscope, as_table_waves, gaussian_transfer, spread
 from napari_focusstack.training.patches import COHERENCES, grained, transfer_tables
 
-DEPTHS = (-0.5, -0.25, 0.0, 0.25, 0.5)
+DEPTHS = (-0.4, -0.2, 0.0, 0.2, 0.4)
 """Of a thick specimen's layers, over its thickness."""
 
 
@@ -58,7 +58,9 @@ class TileSettings(BaseModel):
     finer: tuple[float, float] = Field(
         default=(1.0, 2.5), description="By how much crops are scaled down, to be sharper than the grid's pixels."
     )
-    beads: float = Field(default=0.4, ge=0, le=1, description="Share of drawn beads in the place of sharp images.")
+    beads: float = Field(
+        default=0.4, ge=0, le=1, description="Share of drawn beads, balls or discs, in the place of sharp images."
+    )
     texture: float = Field(default=0.25, ge=0, le=1, description="Share of crops that are given a fine grain.")
     haze: float = Field(default=0.05, ge=0, le=1, description="Share of tiles under light from far out of focus.")
     thick: float = Field(default=0.15, ge=0, le=1, description="Share of specimens up to 2 waves thick.")
@@ -170,8 +172,8 @@ class Tiles:
     def draw(self) -> TileBatch:
         """Make the next batch."""
         s, g, v = self.settings, self.groups, self.settings.views
-        crops = [self._beads() if self.rng.random() < s.beads else self._crop() for _ in range(g)]
-        specimen = grained(torch.from_numpy(np.stack(crops)), share=s.texture, rng=self.rng, generator=self.generator)
+        aperture = self.rng.uniform(*s.aperture, g)
+        layers, heights = self._specimens(aperture)
         low, high = np.log(s.spherical_waves)
         aberration = np.exp(self.rng.uniform(low, high, g)) * (self.rng.random(g) >= s.symmetric)
         spherical = torch.from_numpy(aberration).float().repeat_interleave(v)
@@ -181,8 +183,8 @@ class Tiles:
         condenser = torch.where(bright, torch.from_numpy(cone).repeat_interleave(v), 0)
         waves = self.rng.uniform(0, 1, (g, v // 2)) ** s.near * s.max_waves
         signed = torch.from_numpy(np.stack([waves, -waves], axis=2).reshape(-1)).float()
-        bend = torch.from_numpy(high_na_share(self.rng.uniform(*s.aperture, g))).float().repeat_interleave(v)
-        signal = self._blurred(specimen, signed, spherical + bend * signed, condenser)
+        bend = torch.from_numpy(high_na_share(aperture)).float().repeat_interleave(v)
+        signal = self._blurred(layers, heights, signed, spherical, bend, condenser)
         light, specimen_light = self._lit(signal, bright)
         coarse = self.rng.choice(s.coarse, g).repeat(v)
         image, noise = self._photograph(light, coarse)
@@ -213,8 +215,32 @@ class Tiles:
         turned = np.rot90(best, int(self.rng.integers(4)))
         return np.ascontiguousarray(turned[:, ::-1] if self.rng.random() < 0.5 else turned)
 
-    def _beads(self) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-        """(T, T): one size of beads or discs, from points to 20 px across and more, scattered or in a clump."""
+    def _specimens(self, aperture: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[Tensor, Tensor]:
+        """Specimens in layers, (g, L, T, T), and how many waves each layer lies above the middle, (g, L)."""
+        s, g, t = self.settings, self.groups, self.side
+        layers, heights = np.zeros((g, len(DEPTHS), t, t), np.float32), np.zeros((g, len(DEPTHS)), np.float32)
+        drawn = self.rng.random(g) < s.beads
+        for i in np.flatnonzero(drawn):
+            layers[i], radius = self._beads()
+            steepness = (1 - math.sqrt(1 - aperture[i] ** 2)) / aperture[i]
+            heights[i] = 2 * np.asarray(DEPTHS) * radius * ldsenet.SAMPLING * steepness
+        flat = np.flatnonzero(~drawn)
+        if len(flat):
+            crops = torch.from_numpy(np.stack([self._crop() for _ in flat]))
+            crops = grained(crops, share=s.texture, rng=self.rng, generator=self.generator)
+            for i, crop in zip(flat, crops.numpy(), strict=True):
+                if self.rng.random() < s.thick:
+                    layers[i] = crop / len(DEPTHS)
+                    heights[i] = np.asarray(DEPTHS) * self.rng.uniform(0.3, 2)
+                else:
+                    layers[i, len(DEPTHS) // 2] = crop
+        return torch.from_numpy(layers), torch.from_numpy(heights)
+
+    def _beads(self) -> tuple[np.ndarray[Any, np.dtype[np.float32]], float]:
+        """(L, T, T) layers and the radius of beads: one size, from points to 30 px across, scattered or in a clump.
+
+        Half of the fields are balls, each layer a section of them; the others flat discs in the middle layer.
+        """
         rng, t = self.rng, self.side
         radius, ball, clumped = (
             math.exp(rng.uniform(math.log(0.6), math.log(16))),
@@ -223,33 +249,37 @@ class Tiles:
         )
         clump = rng.uniform(0, t, 2)
         y, x = np.mgrid[:t, :t].astype(np.float32)
-        out = np.zeros((t, t), np.float32)
+        out = np.zeros((len(DEPTHS), t, t), np.float32)
+        sections = {k: math.sqrt(1 - 4 * d * d) for k, d in enumerate(DEPTHS)} if ball else {len(DEPTHS) // 2: 1.0}
         for _ in range(int(rng.integers(1, 30))):
             cy, cx = rng.normal(clump, 3 * radius + 6) if clumped else rng.uniform(0, t, 2)
-            r = radius * rng.uniform(0.85, 1.15)
+            r, light = radius * rng.uniform(0.85, 1.15), rng.uniform(0.6, 1) / len(sections)
             distance = np.hypot(y - np.float32(cy), x - np.float32(cx))
-            disc = np.clip(r + 0.5 - distance, 0, 1)
-            chord = np.sqrt(np.clip(1 - (distance / r) ** 2, 0, 1)) if ball and r > 1.5 else disc
-            out += np.float32(rng.uniform(0.6, 1)) * chord
-        return np.clip(out, 0, 1.5)
+            for k, width in sections.items():
+                out[k] += np.float32(light) * np.clip(r * width + 0.5 - distance, 0, 1)
+        return out / max(1.0, float(out.sum(axis=0).max()) / 1.5), radius
 
-    def _blurred(self, specimen: Tensor, waves: Tensor, spherical: Tensor, condenser: Tensor) -> Tensor:
-        """Specimens through the optics: (g, T, T) → (K, T, T)."""
-        s, k = self.settings, len(waves)
-        thick = self.rng.random(self.groups) < s.thick
-        depth = torch.from_numpy(thick * self.rng.uniform(0.3, 2, self.groups)).float().repeat_interleave(s.views)
-        tables = transfer_tables()
-        profile = torch.zeros((k, tables[0].n_nu))
-        for c, table in enumerate(tables):
-            for offsets, which in (((0.0,), depth == 0), (DEPTHS, depth > 0)):
-                here = torch.nonzero((condenser == c) & which).flatten()
-                for offset in offsets if len(here) else ():
-                    at = waves[here] + offset * depth[here]
-                    profile[here] += table(at, spherical[here]).real / len(offsets)
-        transfer = spread(profile, sampling=torch.full((k,), ldsenet.SAMPLING), shape=(self.side, self.side))
-        spectrum = torch.fft.rfft2(specimen).repeat_interleave(s.views, dim=0)
-        out: Tensor = torch.fft.irfft2(spectrum * transfer, s=(self.side, self.side))
-        return out
+    def _blurred(
+        self, layers: Tensor, heights: Tensor, waves: Tensor, spherical: Tensor, bend: Tensor, condenser: Tensor
+    ) -> Tensor:
+        """Specimens through the optics: (g, L, T, T) → (K, T, T); `bend` waves of aberration for each of defocus."""
+        v, shape = self.settings.views, (self.side, self.side)
+        signal = torch.zeros((len(waves), *shape))
+        for k in range(layers.shape[1]):
+            filled = torch.nonzero(layers[:, k].flatten(1).any(dim=1).repeat_interleave(v)).flatten()
+            if not len(filled):
+                continue
+            at = (waves + heights[:, k].repeat_interleave(v))[filled]
+            profile = torch.zeros((len(filled), transfer_tables()[0].n_nu))
+            for c, table in enumerate(transfer_tables()):
+                here = torch.nonzero(condenser[filled] == c).flatten()
+                if len(here):
+                    aberration = spherical[filled][here] + bend[filled][here] * at[here]
+                    profile[here] = table(at[here], aberration).real
+            transfer = spread(profile, sampling=torch.full((len(filled),), ldsenet.SAMPLING), shape=shape)
+            spectrum = torch.fft.rfft2(layers[:, k]).repeat_interleave(v, dim=0)[filled]
+            signal[filled] += torch.fft.irfft2(spectrum * transfer, s=shape)
+        return signal
 
     def _lit(self, signal: Tensor, bright: Tensor) -> tuple[Tensor, Tensor]:
         """Light on the camera, 0 … 1, under uneven light and haze; and the part of it that is specimen."""
