@@ -4,28 +4,36 @@ Ge, Li, Zhao and Yan 2020, Algorithm 1: until the index is 0, move at the defaul
 and at ``0.2 · default · index`` elsewhere. A stage that is sent to positions makes, between two images, the step
 that it would make at that speed in the loop's latency.
 
-Beyond the paper: an index that grows though the stage moved towards focus turns it round, and overshoot near focus
-halves the speed; beyond class -2 the stage retracts at the default speed; images without evidence or certainty are
-passed by sweeping from limit to limit; at the end the stage settles within the depth of field by the index's fraction.
+Beyond the paper: the direction is the one in which all readings together put focus (`belief`), so that an index that
+grows though the stage moved towards focus turns it round; overshoot near focus
+halves the speed; beyond class -2 the stage
+retracts at the default speed; images without evidence or certainty are passed by sweeping from limit to limit; at the
+end the stage settles where the readings put focus within the depth of field.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from napari_focusstack.core.autofocus.base import Look, Move, Moves, Reading, Sweep, Travel, Verdict
+import numpy as np
+
+from napari_focusstack.core.autofocus.base import Look, Move, Moves, Phase, Reading, Sweep, Travel, Verdict
+from napari_focusstack.core.autofocus.belief import Belief
 
 BLURRED = 3.5
 """From here on nothing is known but that the objective is far off (the paper's index 4)."""
 TOO_NEAR = -2.5
 IN_FOCUS = 0.5
-SETTLED = 0.25
-GREW = 0.25
-"""A change of the index that is more than noise."""
-SURE = 0.5
-"""Where the image tells the side at least this surely, it is believed."""
-OVERSHOT = 2.0
-"""A turn at an index below this is overshoot, not a wrong guess of the side."""
+SETTLED_DOF = 0.2
+"""Where the readings put focus no farther than this from where the stage stands, it has settled, …"""
+MOST_SETTLING = 3
+"""… and after so many small steps at the latest."""
+DISTANCES_DOF = ((0.0, 0.1, 0.5, 1.0, 2.0, 3.0, 4.0), (0.0, 0.4, 0.7, 1.3, 3.0, 5.0, 7.0))
+"""Index, and about how many depths of field from focus it stands for; objectives differ by a factor of 2."""
+LAST = 2.7
+"""An index from here on may stand for any distance beyond, too."""
+OVERSHOT, LEAST_DAMPING = 2.0, 0.25
+"""Turning round at an index below this is overshoot, not a wrong guess of the side; the least share of the speed."""
 
 
 @dataclass(frozen=True)
@@ -59,20 +67,14 @@ class Speeds:
         return self.default_um_s * self.latency_s * share
 
 
-@dataclass
 class _State:
     """What is remembered from image to image."""
 
-    sweep: Sweep
-    last: tuple[float, float] | None = None
-    direction: int = 0
-    damping: float = 1.0
-    settled: int = 0
-    doubts: int = 0
-    evidence: bool = False
-    certain: bool = False
-    trust: bool = True
-    limits: int = 0
+    def __init__(self, travel: Travel) -> None:
+        self.sweep, self.belief = Sweep(travel, travel.toward), Belief(travel)
+        self.direction, self.damping = 0, 1.0
+        self.settled = self.doubts = self.limits = 0
+        self.evidence = self.certain = False
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class IndexPolicy:
     def moves(self, travel: Travel) -> Moves:
         """See `Policy.moves`."""
         speeds = self.speeds or Speeds.for_depth_of_field(travel.dof_um, latency_s=1.0)
-        state = _State(Sweep(travel, travel.toward))
+        state = _State(travel)
         look = yield Move(travel.start_um, "look")
         while True:
             step = self._next(state, look, travel, speeds)
@@ -115,39 +117,29 @@ class IndexPolicy:
             return self._pass_by(state, look, speeds.step_um(2), "certainty stays too low")
         state.doubts, state.certain = 0, True
         size = abs(reading.index)
-        if size <= SETTLED or (size < IN_FOCUS and state.settled >= 2):
-            return Verdict(True, look.z_um, f"Distance index {reading.index:+.1f}, certainty {reading.certainty:.2f}.")
-        turned = self._turn(state, look, reading, travel)
-        if turned and size < OVERSHOT:
-            state.damping = max(state.damping / 2, 0.125)
-        state.last = (look.z_um, size)
+        told = float(np.interp(size, *DISTANCES_DOF)) * travel.dof_um
+        sign = travel.toward if reading.index > 0 else -travel.toward
+        state.belief.add(look.z_um, sign * told, side=reading.side, at_least=size >= LAST)
+        way = state.belief.best_um - look.z_um
         if size < IN_FOCUS:
-            state.settled += 1
-            phase, length = "settle", size * travel.dof_um * state.damping
-        else:
-            phase = "approach" if state.direction == travel.toward else "retract"
-            length = speeds.step_um(reading.index) * state.damping
+            return self._settle(state, look, reading, travel, way)
+        before = state.direction
+        state.direction = state.belief.direction(look.z_um, before=before)
+        if before == -state.direction and size < OVERSHOT:
+            state.damping = max(state.damping / 2, LEAST_DAMPING)
+        length = speeds.step_um(reading.index) * state.damping
         if travel.at_end(look.z_um, state.direction):
             return self._at_limit(state, look, travel, length)
-        return Move(travel.within(look.z_um + state.direction * length), phase, f"index {reading.index:+.1f}")  # type: ignore[arg-type]
+        phase: Phase = "approach" if state.direction == travel.toward else "retract"
+        return Move(travel.within(look.z_um + state.direction * length), phase, f"index {reading.index:+.1f}")
 
-    def _turn(self, state: _State, look: Look, reading: Reading, travel: Travel) -> bool:
-        """Choose the direction; True where the stage turns round.
-
-        Farther from focus than before, the way back is right, whatever the image says of its side; where an image was
-        sure of the other one, sides are not believed again. Otherwise they are where they are sure, and if not, the
-        direction is kept.
-        """
-        assert reading.index is not None
-        before = state.direction
-        by_image = travel.toward if reading.index > 0 else -travel.toward
-        grew = state.last is not None and abs(reading.index) > state.last[1] + GREW and look.z_um != state.last[0]
-        if grew and state.last is not None:
-            state.direction = 1 if state.last[0] > look.z_um else -1
-            state.trust &= state.direction == by_image
-        elif before == 0 or (state.trust and reading.side >= SURE):
-            state.direction = by_image
-        return before != 0 and state.direction != before
+    def _settle(self, state: _State, look: Look, reading: Reading, travel: Travel, way_um: float) -> Move | Verdict:
+        """Within the depth of field, or nearly: small steps to where the readings put focus."""
+        if abs(way_um) <= SETTLED_DOF * travel.dof_um or state.settled >= MOST_SETTLING:
+            return Verdict(True, look.z_um, f"Distance index {reading.index:+.1f}, certainty {reading.certainty:.2f}.")
+        state.settled += 1
+        step = float(np.clip(way_um, -travel.dof_um, travel.dof_um))
+        return Move(travel.within(look.z_um + step), "settle", f"index {reading.index:+.1f}")
 
     def _at_limit(self, state: _State, look: Look, travel: Travel, length: float) -> Move | Verdict:
         """Focus lies beyond a limit, as far as the readings tell: try the other way, once."""
@@ -156,14 +148,13 @@ class IndexPolicy:
             return Verdict(
                 False, look.z_um, f"Focus seems to lie beyond the travel limit at {look.z_um:.1f} µm: check the limits."
             )
-        state.trust, state.direction = False, -state.direction
+        state.direction = -state.direction
         return Move(travel.within(look.z_um + state.direction * length), "sweep", "at the travel limit")
 
     def _pass_by(self, state: _State, look: Look, step_um: float, why: str) -> Move | Verdict:
         """Go on without a reading; give up where both limits were reached."""
         if state.direction:
             state.sweep.direction, state.direction = state.direction, 0
-        state.last = None
         target = state.sweep.target(look.z_um, step_um)
         if target is not None:
             return Move(target, "sweep", why)

@@ -1,77 +1,22 @@
 """LDSE-NET's jumps: the image says how many µm to move, and the next image whether that was right.
 
-One image may not tell on which side of focus it is, and distances are wrong by some share. So every reading is kept:
-each says that focus lies at its distance from where it was taken, rather on the side that it names. The stage goes
-where all of them together put focus, and ends where they put it within the tolerance of where it stands. A wrong side
-shows in the second image and is made good by the third. Images without evidence are passed by sweeping from limit to
-limit.
+The stage goes where all readings together put focus (`belief`), and ends where they put it within the tolerance of
+where it stands. A wrong side shows in the second image and is made good by the third. Images without evidence are
+passed by sweeping from limit to limit.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from napari_focusstack.core.autofocus.base import Look, Move, Moves, Sweep, Travel, Verdict
+from napari_focusstack.core.autofocus.belief import Belief
 
 SWEEP_DOF = 5.0
-SPREAD_DOF, SPREAD = 0.25, 0.25
-"""How wrong distances are: a share of the depth of field, and of the distance; …"""
-SHORT = 2.0
-"""… so many times more where they are told too short, as networks do beyond what they learned."""
-CAP = 9.0
-"""No reading counts more than this against a place: one may be wholly wrong."""
-WRONG_SIDE, LIES, BEYOND = 2.5, 1.5, 1.5
-"""What it costs a place that a sure image names the other side; that all of them do; that it lies beyond the limits."""
 NEAR_DOF = 1.25
 """Readings below this agree that the stage is in focus, …"""
 ENOUGH = 4
 """… and after so many of them nothing is gained by more."""
-GRID_DOF, MOST_PLACES = 0.05, 20001
-
-
-class Belief:
-    """Where focus may be, by all readings so far: within the limits, or as far again beyond them.
-
-    The sides that images name are believed or, where that fits better, taken for the wrong way round, all of them.
-
-    Parameters
-    ----------
-    travel : Travel
-        The limits.
-    """
-
-    def __init__(self, travel: Travel) -> None:
-        self._travel = travel
-        reach = travel.high_um - travel.low_um
-        count = 2 + int(3 * reach / (GRID_DOF * travel.dof_um))
-        self.places_um = np.linspace(travel.low_um - reach, travel.high_um + reach, min(count, MOST_PLACES))
-        outside = (self.places_um < travel.low_um) | (self.places_um > travel.high_um)
-        self._cost = np.where(outside, BEYOND, 0.0)
-        self._sides = np.zeros((2, len(self.places_um)))
-        self._sides[1] = LIES
-
-    def add(self, look: Look) -> None:
-        """Weigh every place by a reading with a distance."""
-        travel, reading = self._travel, look.reading
-        assert reading.defocus_um is not None
-        told = abs(reading.defocus_um)
-        way = self.places_um - look.z_um
-        miss = np.abs(way) - told
-        spread = SPREAD_DOF * travel.dof_um + SPREAD * told * np.where(miss > 0, SHORT, 1.0)
-        self._cost += np.minimum((miss / spread) ** 2, CAP)
-        other = way * travel.toward * reading.defocus_um < 0
-        self._sides += WRONG_SIDE * reading.side * np.stack([other, ~other])
-
-    def add_blank(self, look: Look) -> None:
-        """Nothing to judge by: not in focus, if there is anything at all."""
-        self._cost += np.where(np.abs(self.places_um - look.z_um) < 2 * self._travel.dof_um, CAP, 0.0)
-
-    @property
-    def best_um(self) -> float:
-        """The likeliest place."""
-        return float(self.places_um[(self._cost + self._sides.min(axis=0)).argmin()])
 
 
 @dataclass(frozen=True)
@@ -95,7 +40,7 @@ class JumpPolicy:
         while True:
             reading = look.reading
             if not reading.evidence or reading.defocus_um is None:
-                belief.add_blank(look)
+                belief.add_blank(look.z_um)
                 if not read:
                     target = sweep.target(look.z_um, SWEEP_DOF * travel.dof_um)
                     if target is None:
@@ -105,7 +50,7 @@ class JumpPolicy:
                     continue
             else:
                 read += 1
-                belief.add(look)
+                belief.add(look.z_um, travel.toward * reading.defocus_um, side=reading.side)
                 agrees = abs(reading.defocus_um) <= NEAR_DOF * travel.dof_um
                 near += agrees
                 best = travel.within(belief.best_um)
