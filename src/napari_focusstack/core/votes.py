@@ -164,5 +164,5 @@ def zero_crossing(index: NDArray[np.floating[Any]], weights: NDArray[np.floating
     if not 0 < k < len(x):
         return None
     low, high = (x[k - 1], x[k]) if rising else (-x[k - 1], -x[k])
-    share = min(max(-low / (high - low), 0.0), 1.0) if high > low else 0.5
+    share = float(min(max(-low / (high - low), 0.0), 1.0)) if high > low else 0.5
     return Crossing(k - 1 + share, rising)

@@ -224,7 +224,7 @@ def _by_place(item: tuple[Target, Any]) -> tuple[int, int, int]:
     return item[0].channel, item[0].position, item[0].time
 
 
-INDEX_LABEL = "distance index (too near < 0 < too far)"
+INDEX_LABEL = "distance index"
 
 
 def distance_index(report: FocusReport) -> NDArray[np.float64] | None:
