@@ -105,7 +105,7 @@ def markdown(
     for name, paper in papers.items():
         near = found[f"{name}, within one class"].percent()
         lines.append(f"| image, {name} vote | {found[name].percent()} | {near} | {paper} |")
-    lines += ["", f"Time for an RGB image of 2048×1536 px on {threads} threads: {took:.2f} s."]
+    lines += ["", f"Time for an RGB image of 2048×1536 px with {threads} thread{'s' * (threads > 1)}: {took:.2f} s."]
     lines += ["", "| real stack | focus | crossing | sides | best slice | index of the slices |"]
     return "\n".join([*lines, "| --- | --- | --- | --- | --- | --- |", *real])
 
