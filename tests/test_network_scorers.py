@@ -333,7 +333,7 @@ def test_the_rings_side_is_found_once_and_remembered(file, tmp_path, capsys):
 def test_scores_as_a_table_have_a_column_for_each_thing_told(file, tmp_path, capsys):
     run("score", file, "--scorer", "mmdf", "-o", tmp_path / "scores.csv", capsys=capsys)
     heading = (tmp_path / "scores.csv").read_text().splitlines()[0]
-    assert heading.endswith("classes,certainty")
+    assert heading.endswith("classes,in_focus,certainty")
 
 
 def test_map_writes_every_layer_beside_the_focus_map(file, tmp_path, capsys):
@@ -343,7 +343,7 @@ def test_map_writes_every_layer_beside_the_focus_map(file, tmp_path, capsys):
     code, out, _ = run("map", file, "--scorer", "mmdf", "-o", output, "--json", capsys=capsys)
     told = json.loads(out)
     assert code == 0
-    assert set(told["layers"]) == {"class", "certainty"}
+    assert set(told["layers"]) == {"class", "certainty", "in_focus"}
     for path in (output, *told["layers"].values()):
         assert list(tifffile.imread(path).shape) == told["shape"]
     assert (tmp_path / "maps_class.ome.tif").exists()

@@ -52,17 +52,17 @@ def error_against_z(measured: list[Measured], folder: Path) -> list[Path]:
 
 
 def confusion(classified: list[Classified], folder: Path) -> list[Path]:
-    """Most probable class by true class, rows sum to 1."""
+    """Expected class, rounded, by true class; rows sum to 1."""
     import matplotlib.pyplot as plt
 
     written = []
     for c in classified:
         counts = np.zeros((mmdf.CLASSES, mmdf.CLASSES))
-        np.add.at(counts, (c.true_class, c.probabilities.argmax(axis=1)), 1)
+        np.add.at(counts, (c.true_class, c.predicted), 1)
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         figure, axis = plt.subplots(figsize=(4.4, 4), layout="constrained")
         shown = axis.imshow(shares, cmap="viridis", vmin=0, vmax=1)
-        axis.set(xlabel="class found", ylabel="true class (by blur in pixels)", title=c.name)
+        axis.set(xlabel="class found", ylabel="true class (by the blur seen in pixels)", title=c.name)
         axis.set_xticks(range(mmdf.CLASSES))
         axis.set_yticks(range(mmdf.CLASSES), [f"{k} ({int(n)})" for k, n in enumerate(counts.sum(axis=1))])
         figure.colorbar(shown, shrink=0.8)
@@ -76,8 +76,7 @@ def reliability(classified: list[Classified], folder: Path) -> list[Path]:
 
     written = []
     for c in classified:
-        p = c.probabilities[c.judged, : mmdf.FOCUSED_CLASSES].sum(axis=1)
-        truth = c.focused[c.judged]
+        p, truth = c.probability[c.judged], c.focused[c.judged]
         index = np.minimum((p * 10).astype(int), 9)
         bins = [(p[i].mean(), truth[i].mean(), i.sum()) for k in range(10) if (i := index == k).any()]
         x, y, n = (np.asarray(v) for v in zip(*bins, strict=True))

@@ -12,28 +12,34 @@ from heldout import TestSet
 from intervals import Interval, balanced_accuracy, by_stack
 from real_patches import RealPatches
 
+from napari_focusstack.core.learned.classes import in_focus
 from napari_focusstack.core.measures import MEASURES
 from napari_focusstack.networks import mmdf
-from napari_focusstack.networks.zoo import load_model
+from napari_focusstack.networks.zoo import find_model, load_model, read_card
+
+SETS = ("train", "test", "dirt")
 
 
 @dataclass(frozen=True)
 class Row:
-    """A method and its figures."""
+    """A method and its figures; `dirt` is the share of dirty, unfocused patches that are not called in focus."""
 
     method: str
     simulated: Interval
+    by_source: Mapping[str, Interval]
+    dirt: float
     held_out: Interval
     development: Interval
 
 
 @dataclass(frozen=True)
 class Classified:
-    """What a classifier says of the simulated test patches, for the figures."""
+    """What a classifier says of simulated patches of any defocus, for the figures."""
 
     name: str
-    probabilities: np.ndarray
+    predicted: np.ndarray
     true_class: np.ndarray
+    probability: np.ndarray
     focused: np.ndarray
     judged: np.ndarray
 
@@ -46,57 +52,89 @@ def classify(name: str, tiles: np.ndarray) -> np.ndarray:
         return torch.cat([torch.softmax(network(part), dim=1) for part in parts]).numpy()
 
 
-def table(
-    train: TestSet, test: TestSet, real: Mapping[str, RealPatches], models: tuple[str, ...]
-) -> tuple[list[Row], list[Classified]]:
-    """Every method cut on the training sources, tried on the others.
+def expected_class(probabilities: np.ndarray) -> np.ndarray:
+    return probabilities @ np.arange(probabilities.shape[1])
 
-    What lies between half a depth of field and two is in no set.
+
+def table(sets: Mapping[str, TestSet], real: Mapping[str, RealPatches], models: tuple[str, ...]) -> list[Row]:
+    """Every method cut on the training sources (`sets["train"]`), tried on the others.
+
+    What lies between half a depth of field and two is in no set. A network is judged by the rule in its card, and cut
+    like the measures beside it.
     """
-    known, truth = train.dof <= 0.5, test.dof <= 0.5
+    test, known = sets["test"], sets["train"].dof <= 0.5
+    truth = test.dof <= 0.5
     groups = np.array([f"{s} {i}" for s, i in zip(test.source, test.image, strict=True)])
-    rows, classified = [], []
-    sets = {"train": features(train.tiles), "test": features(test.tiles)}
-    sets |= {name: features(patches.tiles) for name, patches in real.items()}
+    tiles = {k: sets[k].tiles for k in SETS} | {k: patches.tiles for k, patches in real.items()}
+    values = {k: features(v) for k, v in tiles.items()}
+    dirty = sets["dirt"].dirty
 
     def row(method: str, said: Mapping[str, np.ndarray]) -> Row:
         seen = {k: by_stack(said[k], patches.focused, patches.stack) for k, patches in real.items()}
-        return Row(method, balanced_accuracy(said["test"], truth, groups), seen["held out"], seen["development"])
+        by_source = {
+            str(s): balanced_accuracy(said["test"][test.source == s], truth[test.source == s], groups[test.source == s])
+            for s in np.unique(test.source)
+        }
+        whole = balanced_accuracy(said["test"], truth, groups)
+        rejected = float((~said["dirt"].astype(bool))[dirty].mean())
+        return Row(method, whole, by_source, rejected, seen["held out"], seen["development"])
 
+    rows = []
     for i, measure in enumerate(MEASURES):
-        cuts = {column: Threshold.fit(sets["train"][:, column], known) for column in (i, i + len(MEASURES))}
+        cuts = {column: Threshold.fit(values["train"][:, column], known) for column in (i, i + len(MEASURES))}
         column = max(cuts, key=lambda k: cuts[k].accuracy)
         title = f"{measure.title}{'' if column == i else ', smoothed'}"
-        rows.append(row(title, {k: cuts[column](v[:, column]) for k, v in sets.items()}))
+        rows.append(row(title, {k: cuts[column](v[:, column]) for k, v in values.items()}))
     rows.sort(key=lambda r: -r.simulated.value)
-    machine = support_vectors(sets["train"], known)
+    machine = support_vectors(values["train"], known)
     if machine is not None:
-        rows.append(row("support vector machine on all measures", {k: machine.predict(v) for k, v in sets.items()}))
-    tiles = {"train": train.tiles, "test": test.tiles} | {k: patches.tiles for k, patches in real.items()}
+        rows.append(row("support vector machine on all measures", {k: machine.predict(v) for k, v in values.items()}))
     for name in models:
-        p = {k: classify(name, v) for k, v in tiles.items()}
-        level = {k: v @ np.arange(v.shape[1]) for k, v in p.items()}
+        level = {k: expected_class(classify(name, v)) for k, v in tiles.items()}
+        rule = read_card(find_model(name)).decision
+        if rule:
+            rows.append(row(f"**{name}**, by its card's rule", {k: v < rule["level"] for k, v in level.items()}))
         cut = Threshold.fit(level["train"], known)
-        rows.append(row(f"**{name}**", {k: cut(v) for k, v in level.items()}))
-        blur = 2 * np.abs(test.waves) / test.sampling
-        true_class = np.searchsorted(mmdf.CLASS_EDGES_PX, blur, side="right") - 1
-        classified.append(Classified(name, p["test"], true_class, truth, (test.dof <= 0.5) | (test.dof >= 2)))
-    return rows, classified
+        rows.append(row(f"**{name}**, cut like the measures", {k: cut(v) for k, v in level.items()}))
+    return rows
+
+
+def classified(name: str, patches: TestSet) -> Classified:
+    """What a model says of patches of any defocus."""
+    p = classify(name, patches.tiles)
+    rule = read_card(find_model(name)).decision
+    disc = 2 * np.abs(patches.waves) / patches.sampling
+    seen = mmdf.seen_blur_px(torch.from_numpy(disc), torch.from_numpy(patches.sampling))
+    level = expected_class(p)
+    probability = in_focus(level, rule) if rule else p[:, : mmdf.FOCUSED_CLASSES].sum(axis=1)
+    return Classified(
+        name,
+        np.clip(np.round(level), 0, mmdf.CLASSES - 1).astype(int),
+        mmdf.class_of(seen).numpy(),
+        probability,
+        patches.dof <= 0.5,
+        (patches.dof <= 0.5) | (patches.dof >= 2),
+    )
 
 
 def markdown(rows: list[Row], test: TestSet, real: Mapping[str, RealPatches]) -> str:
     """The table."""
+    sources = [str(s) for s in np.unique(test.source)]
     lines = [
-        "| method | simulated, % (95 % by image) | real, held out, % (95 % by stack) | real, development, % |",
-        "| --- | --- | --- | --- |",
+        f"| method | simulated, % (95 % by image) | {' | '.join(f'{s}, %' for s in sources)} "
+        "| sharp dirt rejected, % | real, held out, % (95 % by stack) | real, development, % |",
+        f"| --- |{' --- |' * (len(sources) + 4)}",
         *(
-            f"| {r.method} | {r.simulated.percent()} | {r.held_out.percent()} | {r.development.percent()} |"
+            f"| {r.method} | {r.simulated.percent()} | {' | '.join(r.by_source[s].percent() for s in sources)} "
+            f"| {100 * r.dirt:.0f} | {r.held_out.percent()} | {r.development.percent()} |"
             for r in rows
         ),
         "",
-        "Balanced accuracy; measures and the networks' levels are cut by a threshold, found on training sources. "
+        "Balanced accuracy; measures are cut by a threshold found on training sources under the test's own optics, a "
+        "network by the rule in its card (validation images under the training's optics) and, in a row of its own, "
+        "like the measures. "
         f"Simulated: {len(test.dof)} patches of {len(np.unique(test.image))} images from "
-        f"{', '.join(np.unique(test.source))}, blurred by the electromagnetic PSF of the `psf` package.",
+        f"{', '.join(sources)}, blurred by the electromagnetic PSF of the `psf` package.",
     ]
     for name, patches in real.items():
         lines[-1] += (

@@ -95,7 +95,7 @@ class TestSet:
 
 
 def make(images: Sequence[Sharp], *, per_image: int, seed: int, dof: Sequence[float], dirt: float = 0.0) -> TestSet:
-    """Patches of every image at the given amounts of defocus (each drawn ± 20 % but for 0 … 0.5, drawn evenly)."""
+    """Patches of every image at the given amounts of defocus, each drawn ± 20 %; 0 is 0 … 0.5, drawn evenly."""
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
     rows = []
@@ -110,7 +110,7 @@ def make(images: Sequence[Sharp], *, per_image: int, seed: int, dof: Sequence[fl
                 continue
             wanted = float(rng.choice(dof))
             d = rng.uniform(0, 0.5) if wanted == 0 else wanted * rng.uniform(0.8, 1.2)
-            if wanted > 0:
+            if wanted >= 2:
                 d = max(d, 2.0)
             z = d * objective.depth_of_field_um * rng.choice((-1, 1))
             seen = cv2.filter2D(crop, cv2.CV_32F, kernel(objective, abs(z)), borderType=cv2.BORDER_REFLECT_101)

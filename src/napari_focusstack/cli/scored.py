@@ -64,6 +64,11 @@ def print_curve(report: FocusReport) -> None:
         print(f"{z:4d}{height}  {value:11.5g}  {bar}{mark}")
     if high > low:
         print(f"bars from the lowest value, {low:.5g}, to the highest")
+    shares = report.extras.get("in_focus", ())
+    if len(values) == 1 and shares and shares[0] is not None:
+        print(
+            f"{'in focus' if shares[0] > 0.5 else 'out of focus'}: {100 * shares[0]:.0f} % of what counts is in focus"
+        )
     if "preset" in report.extras:
         print(f"seen as {report.extras['preset']}")
     certain = "" if found.best is None else f" (confidence {found.confidence:.2f})"

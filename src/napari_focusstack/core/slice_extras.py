@@ -23,7 +23,8 @@ def slice_extras(maps: Map, layers: Mapping[str, NDArray[Any]], weights: Map) ->
     maps : (Z, gy, gx) float32
         Focus values; of a classifier, the expected focus level.
     layers : mapping of str to (Z, gy, gx) array
-        ``"class"``, ``"certainty"``, ``"side"`` and ``"defocus_um"`` are known here; NaN: nothing to judge by.
+        ``"class"``, ``"certainty"``, ``"in_focus"``, ``"side"`` and ``"defocus_um"`` are known here; NaN: nothing to
+        judge by.
     weights : (gy, gx) float32
         How much each patch counts.
 
@@ -31,7 +32,7 @@ def slice_extras(maps: Map, layers: Mapping[str, NDArray[Any]], weights: Map) ->
     -------
     dict of str to list
         ``defocus_um``: signed, µm; None where no tile could be judged. ``classes``: the mean class, rounded.
-        ``certainty``: 0…1, of the classes or of the sign.
+        ``certainty``: 0…1, of the classes or of the sign. ``in_focus``: share of what counts that is in focus, 0…1.
     """
     found: dict[str, list[float | int | None]] = {}
     if {"defocus_um", "side"} <= set(layers):
@@ -39,6 +40,8 @@ def slice_extras(maps: Map, layers: Mapping[str, NDArray[Any]], weights: Map) ->
         found["certainty"] = _means(np.where(np.isfinite(layers["defocus_um"]), layers["side"], np.nan), weights)
     if "class" in layers:
         found["classes"] = [None if v is None else round(SHARPEST - v) for v in _means(maps, weights)]
+    if "in_focus" in layers:
+        found["in_focus"] = _means(layers["in_focus"], weights)
     if "certainty" in layers:
         found["certainty"] = _means(layers["certainty"], weights)
     return found

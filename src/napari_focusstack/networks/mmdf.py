@@ -23,15 +23,17 @@ CLASSES = 10
 STRIDE_PX = 4
 MARGIN_PX = 22
 FEATURES = ((PATCH_PX - 4) // 2 - 4) // 2
-FOCUSED_CLASSES = 2
-"""Classes 0 and 1 count as in focus."""
-CLASS_EDGES_PX = (0.0, 1.5, 3.0, 4.5, 6.0, 9.0, 12.0, 18.0, 27.0, 42.0)
-"""Lower edge of each class: radius of the blur disc in pixels.
+FOCUSED_CLASSES = 3
+"""Classes 0 to 2 are called in focus."""
+CLASS_EDGES_PX = (0.0, 1.2, 2.2, 3.4, 4.8, 6.8, 10.0, 15.0, 23.0, 35.0)
+"""Lower edge of each class: radius in pixels of the blur that is seen (`seen_blur_px`).
 
-A patch shows its blur in pixels and nothing else, so that is what classes are made of. At half Nyquist's sampling
-(pixel · NA/λ = 0.5, where most microscopes are used) a depth of field is 3 px: classes 0 and 1 reach to one depth of
-field.
+A patch shows its blur in pixels and nothing else, so that is what classes are made of. With any sampling from 0.25
+(Nyquist's limit) to 1.4, half a depth of field is below 3.1 px and two depths are above 3.4 px, so classes 0 to 2 hold
+all of the one and none of the other.
 """
+_DIFFRACTION_PX = 0.43
+"""Radius of a disc as wide (by its standard deviation) as the Airy pattern, times sampling."""
 
 
 class FocusClassifier(nn.Module):
@@ -80,6 +82,24 @@ class FocusClassifier(nn.Module):
         connected = nn.functional.conv2d(features, self.connected.weight, self.connected.bias, stride=step)
         out: Tensor = self.head(connected)
         return out
+
+
+def seen_blur_px(disc_px: Tensor, sampling: Tensor) -> Tensor:
+    """Radius of the blur that an image shows: of defocus and of diffraction, added as variances.
+
+    Parameters
+    ----------
+    disc_px : (K,) tensor
+        Radius of the geometrical blur disc.
+    sampling : (K,) tensor
+        Pixel size · NA/λ.
+    """
+    return torch.hypot(disc_px, _DIFFRACTION_PX / sampling)
+
+
+def class_of(seen_px: Tensor) -> Tensor:
+    """Class by the radius of the blur that is seen."""
+    return torch.searchsorted(torch.tensor(CLASS_EDGES_PX), seen_px.contiguous(), right=True) - 1
 
 
 def level(probabilities: Tensor, *, dim: int = 1) -> Tensor:

@@ -64,6 +64,9 @@ class ModelCard(BaseModel):
     input_channels: int = Field(default=1, description="1: grey (mean of the colours); 3: RGB.")
     normalisation: str = Field(description="What is done to the grey values first.")
     outputs: str = Field(description="What the numbers mean, with units and range.")
+    decision: dict[str, float] = Field(
+        default_factory=dict, description="Rule that turns the outputs into a yes or no, from validation images."
+    )
     training_data: dict[str, str] = Field(default_factory=dict, description="Folder → licence and source.")
     training: dict[str, Any] = Field(default_factory=dict, description="Recipe, settings, duration, machine, versions.")
     accuracy: dict[str, Any] = Field(default_factory=dict, description="Measured on sources absent from training.")

@@ -21,6 +21,7 @@ SCALES = (1.0, 0.7, 0.5, 0.36, 0.25)
 CRISP_PX = 2.9
 """Width of an edge below which a level counts as sharp; a step blurred by 0.9 px (standard deviation) has it."""
 _SMALLEST_PX = 96
+_STANDS_BACK = 0.1
 _MAX_PIXELS = 1_600_000
 
 
@@ -224,16 +225,22 @@ def cut(plane: NDArray[np.float16], side: int, rng: np.random.Generator) -> Imag
     return part if max(short) <= 0 else np.pad(part, ((0, short[0]), (0, short[1])), mode="symmetric")
 
 
-def textured_crop(image: Sharp, side: int, *, margin: int, rng: np.random.Generator) -> Image:
+def textured_crop(
+    image: Sharp, side: int, *, margin: int, rng: np.random.Generator, crisp_px: float | None = None
+) -> Image:
     """(side, side) amount of specimen, turned and mirrored by chance, with texture within its margin.
 
-    Of up to six places the one with the most contrast; the first that has enough is taken.
+    Of up to six places the one with the most contrast; the first that has enough is taken. Where `crisp_px` is given,
+    places with wider edges stand back: a sharp image, too, has places that are out of focus.
     """
     plane = image.levels[int(rng.integers(len(image.levels)))]
     best, best_contrast = np.zeros((side, side), np.float32), -1.0
     for _ in range(6):
         crop = cut(plane, side, rng)
-        contrast = float(crop[margin : side - margin, margin : side - margin].std())
+        middle = crop[margin : side - margin, margin : side - margin]
+        contrast = float(middle.std())
+        if crisp_px is not None and edge_width(middle) > crisp_px:
+            contrast *= _STANDS_BACK
         if contrast > best_contrast:
             best, best_contrast = crop, contrast
         if contrast > 0.1:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from napari_focusstack.training import camera
+from napari_focusstack.training.drawn import draw_specimen
 from napari_focusstack.training.library import Sharp, by_source, textured_crop
 from napari_focusstack.training.optics import TransferTable, gaussian_transfer, spread
 
@@ -69,6 +70,12 @@ class PatchSettings(BaseModel):
     )
     jpeg: float = Field(default=0.2, ge=0, le=1, description="Share of images that were saved as JPEG.")
     views: int = Field(default=4, ge=1, description="Amounts of defocus that each crop is shown at.")
+    drawn: float = Field(
+        default=0.0, ge=0, le=1, description="Share of crops whose specimen is drawn at random: shapes of every size."
+    )
+    crisp_px: float | None = Field(
+        default=None, description="Width of edges above which a crop is avoided as not sharp itself; none for any."
+    )
 
 
 @dataclass(frozen=True)
@@ -176,11 +183,13 @@ class Patches:
 
     def _crop(self, blank: bool) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
         """(T, T) amount of specimen: somewhere with texture, or nothing."""
-        t = self.settings.tile_px
+        s, t = self.settings, self.settings.tile_px
         if blank:
             return np.zeros((t, t), np.float32)
+        if s.drawn and self.rng.random() < s.drawn:
+            return draw_specimen(self.rng, t)
         image = self.images[int(self.rng.choice(self._order, p=self._share))]
-        return textured_crop(image, t, margin=(t - self.settings.patch_px) // 2, rng=self.rng)
+        return textured_crop(image, t, margin=(t - s.patch_px) // 2, rng=self.rng, crisp_px=s.crisp_px)
 
     def _defocus(self, sampling: Tensor, opening: Tensor) -> tuple[Tensor, Tensor]:
         """Radius of the blur disc in pixels, ``2·|waves|·opening/sampling``, and signed waves."""

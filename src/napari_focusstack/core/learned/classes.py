@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from napari_focusstack.core.report import Grid, PlaneScore
 from napari_focusstack.core.scorer import Joined, PlaneContext
 from napari_focusstack.core.slice_extras import SHARPEST
 
-CLASS_NAMES = ("in focus",) * 2 + ("slightly blurred",) * 2 + ("blurred",) * 3 + ("strongly blurred",) * 3
+CLASS_NAMES = ("in focus",) * 3 + ("slightly blurred",) + ("blurred",) * 3 + ("strongly blurred",) * 3
 """What to call the classifier's ten classes."""
 STEP_PX = 4
 """Grids of the classifier are multiples of this."""
@@ -32,6 +32,9 @@ class ClassScorer(NetworkScorer):
     Both count doublings of blur. A single plane has no maximum over z: its number is the mean level.
 
     Patches in which nothing stands out of the noise on any slice have no evidence, and do not count.
+
+    Whether a patch is in focus is decided by the rule in the model's card: a logistic function of the expected class,
+    fitted on validation images. A network's classes lean to what was frequent in training; the rule takes that out.
     """
 
     @property
@@ -67,11 +70,19 @@ class ClassScorer(NetworkScorer):
         entropy = -(p * np.log(np.maximum(p, 1e-12))).sum(axis=-1)
         certainty = (1 - entropy / np.log(p.shape[-1])).astype(np.float32)
         certainty[blank_cells(grey, (h, w), (step, step), noise=noise_of(plane, context.noise))] = 0
-        level = SHARPEST - p @ np.arange(p.shape[-1], dtype=np.float32)
-        layers = {"class": p.argmax(axis=-1).astype(np.uint8), "certainty": certainty.clip(0, 1)}
+        expected = p @ np.arange(p.shape[-1], dtype=np.float32)
+        layers: dict[str, NDArray[Any]] = {
+            "class": p.argmax(axis=-1).astype(np.uint8),
+            "certainty": certainty.clip(0, 1),
+        }
+        if self.card.decision:
+            layers["in_focus"] = in_focus(expected, self.card.decision)
         grid = Grid((h, w), (float(step), float(step)))
         return PlaneScore(
-            level.astype(np.float32), grid, layers=layers, energy=detail_energy(grey, (h, w), (step, step))
+            (SHARPEST - expected).astype(np.float32),
+            grid,
+            layers=layers,
+            energy=detail_energy(grey, (h, w), (step, step)),
         )
 
     def join(
@@ -83,3 +94,17 @@ class ClassScorer(NetworkScorer):
         # All or nothing: weighing patches by certainty lets those decide that happen to look sharp somewhere.
         judged = np.asarray((layers["certainty"] > 0).any(axis=0), np.float32)
         return Joined(maps, layers, maps + octaves_below_peak(scores, exposure), judged)
+
+
+def in_focus(expected: NDArray[np.floating[Any]], decision: Mapping[str, float]) -> NDArray[np.float32]:
+    """Probability of being in focus, ``1/(1 + exp(slope · (expected - level)))``.
+
+    Parameters
+    ----------
+    expected : array
+        Expected class, 0 (in focus) … 9.
+    decision : mapping
+        ``level`` and ``slope``: the rule in a model's card.
+    """
+    exponent = np.clip(decision["slope"] * (expected - decision["level"]), -60, 60)
+    return np.asarray(1 / (1 + np.exp(exponent)), np.float32)

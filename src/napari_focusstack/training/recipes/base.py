@@ -70,6 +70,9 @@ class Recipe:
         Epoch → number; the weights of the epoch with the lowest are kept.
     keep : callable
         Of the trained network the part that is kept; a critic, say, is not.
+    decide : callable or None
+        (trained network, validation batches that no epoch was chosen by, device) → the rule that turns its outputs into
+        a yes or no; goes into the card.
     """
 
     name: str
@@ -90,6 +93,7 @@ class Recipe:
     before: Recipe | None = None
     rank: Callable[[EpochRecord], float] = by_validation
     keep: Callable[[nn.Module], nn.Module] = lambda network: network
+    decide: Callable[[nn.Module, list[Any], torch.device], Mapping[str, float]] | None = None
 
 
 @dataclass(frozen=True)
@@ -106,14 +110,19 @@ class Trained:
         Images used of each source.
     settings : mapping
         Everything that was set, for the model card.
+    decision : mapping
+        What the recipe's `decide` found.
     """
 
     network: nn.Module
     fitted: Fitted
     images: Mapping[str, int]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    decision: Mapping[str, float] = field(default_factory=dict)
 
 
+DECISION_STEPS = 4
+"""Batches that a rule is found on, for each one of the validation."""
 TINY = FitSettings(epochs=2, steps=6, batch=16, valid_steps=1)
 """A training of seconds, to see that everything works."""
 
@@ -199,8 +208,12 @@ def train(
         "numpy": np.__version__,
     }
     told |= {"before": earlier} if earlier else {}
+    decision: Mapping[str, float] = {}
+    if recipe.decide is not None:
+        stream = task.valid_batches(settings.seed + 2_000_003)
+        decision = recipe.decide(network, [next(stream) for _ in range(DECISION_STEPS * settings.valid_steps)], device)
     yield Progress(1000, 1000, "trained")
-    return Trained(recipe.keep(network.to("cpu")), fitted, counts, told)
+    return Trained(recipe.keep(network.to("cpu")), fitted, counts, told, decision)
 
 
 def _task(
@@ -267,6 +280,7 @@ def save_trained(
         "input_px": recipe.input_px,
         "normalisation": recipe.normalisation,
         "outputs": recipe.outputs,
+        "decision": dict(trained.decision),
         "training_data": {k: f"{v}; {(licences or {}).get(k, 'licence not told')}" for k, v in counts.items()},
         "training": {
             **trained.settings,

@@ -16,21 +16,26 @@ from napari_focusstack.training.recipes.base import Recipe
 
 UNFOCUSED_DOF = 2.0
 FOCUSED_DOF = 0.5
+MATCHED_SAMPLING = 0.7
+"""Coarsest sampling that the rule is found at: few cameras are coarser, and they would move it for all others."""
 
 
 def class_targets(batch: Batch) -> Tensor:
     """(K, 10) true distributions over MMDF's classes.
 
-    One class by defocus; all alike where there is no evidence ("can't say" must not read as a middling blur); all
-    unfocused classes alike where there is nothing but dirt.
+    One class by the blur that is seen; all alike where there is no evidence ("can't say" must not read as a middling
+    blur); all unfocused classes alike where there is nothing but dirt.
     """
-    edges = torch.tensor(mmdf.CLASS_EDGES_PX)
-    index = torch.searchsorted(edges, batch.blur_px, right=True) - 1
-    target = torch.nn.functional.one_hot(index, mmdf.CLASSES).float()
+    target = torch.nn.functional.one_hot(true_class(batch), mmdf.CLASSES).float()
     target[~batch.evidence] = 1 / mmdf.CLASSES
     unfocused = (torch.arange(mmdf.CLASSES) >= mmdf.FOCUSED_CLASSES).float()
     target[~batch.evidence & batch.dirty] = unfocused / unfocused.sum()
     return target
+
+
+def true_class(batch: Batch) -> Tensor:
+    """(K,) classes by the blur that is seen."""
+    return mmdf.class_of(mmdf.seen_blur_px(batch.blur_px, batch.sampling))
 
 
 def _mmdf_loss(score: Callable[[Tensor, Tensor], Tensor]) -> Callable[[nn.Module, Batch, torch.device], Tensor]:
@@ -40,27 +45,77 @@ def _mmdf_loss(score: Callable[[Tensor, Tensor], Tensor]) -> Callable[[nn.Module
     return loss
 
 
-def _mmdf_metrics(network: nn.Module, batches: list[Batch], device: torch.device) -> Mapping[str, float]:
-    """Accuracy of focused against unfocused, mean class error, and certainty with and without evidence."""
+def _judged(network: nn.Module, batches: list[Batch], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Probabilities of all patches, and which are in focus or out of it beyond doubt."""
     p = torch.cat([torch.softmax(network(b.image.to(device)), dim=1).cpu() for b in batches])
     dof, evidence, dirty = (torch.cat([getattr(b, n) for b in batches]) for n in ("dof", "evidence", "dirty"))
-    sharp = p[:, : mmdf.FOCUSED_CLASSES].sum(dim=1) > 0.5
-    focused, unfocused = (dof <= FOCUSED_DOF) & evidence, (dof >= UNFOCUSED_DOF) & evidence
-    right = torch.cat([sharp[focused], ~sharp[unfocused]]).float()
-    blur = torch.cat([b.blur_px for b in batches])
-    truth = (torch.searchsorted(torch.tensor(mmdf.CLASS_EDGES_PX), blur, right=True) - 1).float()
+    return p, (dof <= FOCUSED_DOF) & evidence, (dof >= UNFOCUSED_DOF) & evidence & ~dirty
+
+
+def balanced_logistic(value: Tensor, positive: Tensor) -> tuple[float, float]:
+    """Where the odds are even, and the slope: ``P = 1/(1 + exp(slope · (value - even)))``, both sides counting alike.
+
+    Newton's method on the log likelihood, slope and even point scaled by the values' spread.
+
+    Parameters
+    ----------
+    value : (K,) tensor
+        Of each patch, lower for the positive ones.
+    positive : (K,) bool tensor
+        Some true, some false.
+    """
+    x, y = value.double(), positive.double()
+    centre, spread = x.mean(), x.std().clamp(min=1e-6)
+    design = torch.stack([torch.ones_like(x), (x - centre) / spread], dim=1)
+    weight = y / y.sum().clamp(min=1) + (1 - y) / (1 - y).sum().clamp(min=1)
+    ridge = 1e-3 * torch.eye(2, dtype=torch.float64)
+    a = torch.zeros(2, dtype=torch.float64)
+    for _ in range(30):
+        p = torch.sigmoid(design @ a)
+        gradient = design.T @ (weight * (y - p)) - ridge @ a
+        curvature = (design * (weight * p * (1 - p))[:, None]).T @ design + ridge
+        a = a + torch.linalg.solve(curvature, gradient)
+    slope = max(float(-a[1] / spread), 1e-3)
+    return float(centre + a[0] / slope), slope
+
+
+@torch.inference_mode()
+def focus_rule(network: nn.Module, batches: list[Batch], device: torch.device) -> dict[str, float]:
+    """From which expected class on a patch is called out of focus, and how fast the probability falls there.
+
+    Focused (within half a depth of field) against unfocused ones (two or more) of validation images, at the sampling of
+    cameras that are matched to their objectives. Ten classes drawn
+    alike make unfocused patches far more frequent than focused ones, which the classes' probabilities follow: their sum
+    is no answer to the question.
+    """
+    p, focused, unfocused = _judged(network, batches, device)
+    matched = torch.cat([b.sampling for b in batches]) < MATCHED_SAMPLING
+    judged = (focused | unfocused) & matched
+    even, slope = balanced_logistic(mmdf.level(p)[judged], focused[judged])
+    return {"level": round(even, 3), "slope": round(slope, 3)}
+
+
+def _mmdf_metrics(network: nn.Module, batches: list[Batch], device: torch.device) -> Mapping[str, float]:
+    """Accuracy of focused against unfocused by the rule, mean class error, and certainty with and without evidence."""
+    p, focused, unfocused = _judged(network, batches, device)
+    evidence, dirty = (torch.cat([getattr(b, n) for b in batches]) for n in ("evidence", "dirty"))
+    found = mmdf.level(p)
+    sharp = found < focus_rule(network, batches, device)["level"]
+    truth = torch.cat([true_class(b) for b in batches]).float()
     sure = mmdf.certainty(p)
     return {
-        "accuracy": float(right.mean()),
+        "accuracy": float((sharp[focused].float().mean() + (~sharp[unfocused]).float().mean()) / 2),
         "recall": float(sharp[focused].float().mean()),
-        "class_error": float((mmdf.level(p) - truth)[evidence].abs().mean()),
+        "class_error": float((found - truth)[evidence].abs().mean()),
         "certainty": float(sure[evidence].mean()),
         "certainty_blank": float(sure[~evidence].mean()),
         "dirt_rejected": float((~sharp[dirty]).float().mean()),
     }
 
 
-_MMDF_PATCHES = PatchSettings()
+_MMDF_PATCHES = PatchSettings(
+    electrons=(2.8, 4.8), crisp_px=3.4, drawn=0.4, texture=0.3, haze=0.2, modes=(0.45, 0.38, 0.08, 0.09)
+)
 _MMDF = Recipe(
     name="mmdf",
     title="MMDF focus classifier",
@@ -69,13 +124,15 @@ _MMDF = Recipe(
     data=PatchData(_MMDF_PATCHES),
     loss=_mmdf_loss(ranked_probability_score),
     metrics=_mmdf_metrics,
-    fit=FitSettings(epochs=40, steps=400, batch=64),
+    fit=FitSettings(epochs=8, steps=250, batch=32),
     architecture="mmdf",
     task="Focus class of a patch: in focus (0) to wholly blurred (9)",
     normalisation="grey; local mean and deviation over 44 px",
-    outputs="logits of 10 ordered classes; lower edges of |blur| in px: 0, 1.5, 3, 4.5, 6, 9, 12, 18, 27, 42",
+    outputs="logits of 10 ordered classes; lower edges of the radius of the blur seen, in px: 0, 1.2, 2.2, 3.4, 4.8, "
+    "6.8, 10, 15, 23, 35",
     input_px=(mmdf.PATCH_PX, mmdf.PATCH_PX),
     width=0.25,
+    decide=focus_rule,
 )
 
 RECIPES = (

@@ -1,0 +1,93 @@
+"""MMDF's classes, the rule that calls a patch in focus, and specimens drawn at random."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from napari_focusstack.core.learned.classes import CLASS_NAMES, in_focus  # noqa: E402
+from napari_focusstack.networks import mmdf  # noqa: E402
+from napari_focusstack.training.drawn import draw_specimen  # noqa: E402
+from napari_focusstack.training.library import CRISP_PX, Sharp, edge_width, textured_crop  # noqa: E402
+from napari_focusstack.training.patches import Patches, PatchSettings  # noqa: E402
+from napari_focusstack.training.recipes.mmdf import balanced_logistic  # noqa: E402
+
+
+def test_the_rule_is_even_at_its_level_and_falls_with_the_class():
+    rule = {"level": 4.0, "slope": 1.5}
+    found = in_focus(np.array([0.0, 4.0, 9.0], np.float32), rule)
+    assert found[1] == pytest.approx(0.5)
+    assert found[0] > 0.99
+    assert found[2] < 0.01
+
+
+def test_the_rule_is_found_between_two_groups_however_many_are_in_each():
+    torch.manual_seed(0)
+    for n in (50, 2000):
+        values = torch.cat([torch.randn(n) + 2, torch.randn(2000) + 5])
+        even, slope = balanced_logistic(values, torch.arange(n + 2000) < n)
+        assert even == pytest.approx(3.5, abs=0.35)
+        assert slope > 1
+
+
+def test_a_rule_without_one_of_the_groups_is_still_a_number():
+    even, slope = balanced_logistic(torch.rand(10), torch.zeros(10, dtype=torch.bool))
+    assert np.isfinite(even)
+    assert slope > 0
+
+
+def test_classes_in_focus_hold_half_a_depth_of_field_and_not_two_at_any_usual_sampling():
+    sampling = torch.linspace(0.25, 1.4, 30)
+    for dof, focused in ((0.5, True), (2.0, False)):
+        found = mmdf.class_of(mmdf.seen_blur_px(dof * (1 + sampling) / sampling, sampling))
+        assert ((found < mmdf.FOCUSED_CLASSES) == focused).all()
+    assert CLASS_NAMES[: mmdf.FOCUSED_CLASSES] == ("in focus",) * mmdf.FOCUSED_CLASSES
+    assert CLASS_NAMES[mmdf.FOCUSED_CLASSES] != "in focus"
+
+
+def test_drawn_specimens_are_sharp_amounts_of_many_sizes():
+    random = np.random.default_rng(0)
+    drawn = [draw_specimen(random, 128) for _ in range(30)]
+    assert all(d.shape == (128, 128) and d.dtype == np.float32 for d in drawn)
+    assert min(d.min() for d in drawn) >= -0.01
+    assert max(d.max() for d in drawn) < 1.3
+    assert sum(edge_width(d) <= CRISP_PX for d in drawn) >= 25
+    coverage = [float((d > 0.05).mean()) for d in drawn]
+    assert min(coverage) < 0.3
+    assert max(coverage) > 0.8
+
+
+def test_drawn_specimens_repeat_with_their_seed():
+    one, two = (draw_specimen(np.random.default_rng(5), 96) for _ in range(2))
+    np.testing.assert_array_equal(one, two)
+
+
+def test_patches_take_drawn_specimens_in_the_place_of_images():
+    blank = Sharp("none", "none", (np.zeros((200, 200), np.float16),))
+    shown = Patches([blank], PatchSettings(drawn=1.0, blank=0.0), batch=16, seed=0).draw()
+    assert shown.evidence.float().mean() > 0.7
+    empty = Patches([blank], PatchSettings(blank=0.0, texture=0.0), batch=16, seed=0).draw()
+    assert not empty.evidence.any()
+
+
+def test_soft_places_of_a_sharp_image_are_avoided():
+    plane = np.zeros((128, 400), np.float32)
+    random = np.random.default_rng(1)
+    plane[:, :200] = draw_specimen(random, 256)[:128, :200]
+    import cv2
+
+    plane[:, 200:] = 3 * cv2.GaussianBlur(random.random((128, 200)).astype(np.float32), (0, 0), 6) * 4
+    image = Sharp("made", "half soft", (plane.astype(np.float16),))
+    widths = {
+        crisp: np.median(
+            [
+                edge_width(textured_crop(image, 96, margin=6, rng=np.random.default_rng(s), crisp_px=crisp)[6:-6, 6:-6])
+                for s in range(20)
+            ]
+        )
+        for crisp in (None, 3.4)
+    }
+    assert widths[3.4] <= widths[None]
+    assert widths[3.4] < 3.4
