@@ -103,8 +103,7 @@ def patch_text(report: FocusReport, z: int, row: int, column: int) -> str:
         if layers["certainty"] == 0:
             return told + "nothing to judge by"
         parts = [class_text(int(layers["class"])), f"certainty {layers['certainty']:.2f}"]
-        if "in_focus" in layers:
-            parts.append(f"in focus by {100 * layers['in_focus']:.0f} %")
+        parts.append(f"in focus by {100 * layers['in_focus']:.0f} %")
     else:
         parts = [f"{report.maps[z, row, column]:.3g}"]
         for name, value in layers.items():
@@ -123,9 +122,11 @@ def slice_text(report: FocusReport, z: int) -> str:
     if "distance_index" in extras:
         return _distance_said(report, z)
     if "classes" in extras and extras["classes"][z] is not None:
-        return _classified(
-            extras["classes"][z], extras["certainty"][z], extras.get("in_focus", (None,) * (z + 1))[z], z
-        )
+        share, certainty = extras["in_focus"][z], extras["certainty"][z]
+        # The rule for "in focus" goes before the mean class.
+        index = 0 if share > 0.5 else max(extras["classes"][z], CLASS_NAMES.count("in focus"))
+        told = f"{100 * share:.0f} % of what counts is in focus, certainty {certainty:.2f}"
+        return f"Slice {z} is {class_text(index)}: {told}."
     return f"Seen as {extras['preset']}." if "preset" in extras else ""
 
 
@@ -149,14 +150,6 @@ def distance_text(distance: int) -> str:
     if distance == 0:
         return "in focus"
     return f"{'too far' if distance > 0 else 'too near'} (class {distance:+d})"
-
-
-def _classified(index: int, certainty: float, share: float | None, z: int) -> str:
-    """What a classifier says of a slice; its rule for "in focus" goes before the mean class where there is one."""
-    if share is None:
-        return f"Slice {z} is {class_text(index)}, certainty {certainty:.2f}."
-    name = class_text(0) if share > 0.5 else class_text(max(index, CLASS_NAMES.index("slightly blurred")))
-    return f"Slice {z} is {name}: {100 * share:.0f} % of what counts is in focus, certainty {certainty:.2f}."
 
 
 def class_text(index: int) -> str:

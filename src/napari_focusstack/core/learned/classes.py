@@ -18,6 +18,8 @@ from napari_focusstack.core.slice_extras import SHARPEST
 
 CLASS_NAMES = ("in focus",) * 3 + ("slightly blurred",) + ("blurred",) * 3 + ("strongly blurred",) * 3
 """What to call the classifier's ten classes."""
+PLAIN_RULE = {"level": CLASS_NAMES.count("in focus") - 0.5, "slope": 2.0}
+"""For a model whose card has no rule: even odds between the last class in focus and the next."""
 STEP_PX = 4
 """Grids of the classifier are multiples of this."""
 
@@ -71,12 +73,11 @@ class ClassScorer(NetworkScorer):
         certainty = (1 - entropy / np.log(p.shape[-1])).astype(np.float32)
         certainty[blank_cells(grey, (h, w), (step, step), noise=noise_of(plane, context.noise))] = 0
         expected = p @ np.arange(p.shape[-1], dtype=np.float32)
-        layers: dict[str, NDArray[Any]] = {
+        layers = {
             "class": p.argmax(axis=-1).astype(np.uint8),
             "certainty": certainty.clip(0, 1),
+            "in_focus": in_focus(expected, self.card.decision or PLAIN_RULE),
         }
-        if self.card.decision:
-            layers["in_focus"] = in_focus(expected, self.card.decision)
         grid = Grid((h, w), (float(step), float(step)))
         return PlaneScore(
             (SHARPEST - expected).astype(np.float32),

@@ -16,7 +16,6 @@ from napari_focusstack.core.learned.classes import ClassScorer
 from napari_focusstack.core.masks.base import MaskMethod, SliceMask
 from napari_focusstack.core.progress import Job, Progress
 from napari_focusstack.core.scorer import PlaneContext
-from napari_focusstack.core.slice_extras import SHARPEST
 from napari_focusstack.core.stack import Stack
 from napari_focusstack.networks.zoo import ModelCard, ModelError, find_models, read_card
 
@@ -107,8 +106,7 @@ class SegmenterMask:
 class ClassifierMask:
     """The map of a patch classifier (MMDF), drawn out to pixels: coarse, but the same answer as its score.
 
-    The probability is a logistic curve of the expected class, ½ halfway between "in focus" (0 and 1) and the classes
-    beyond; 0 where a patch has no evidence.
+    The probability is that of being in focus by the rule in the model's card; 0 where a patch has no evidence.
 
     Attributes
     ----------
@@ -142,8 +140,7 @@ class ClassifierMask:
         h, w = stack.plane_shape
         for z in range(n):
             score = self.scorer.score_plane(stack.plane(z), context=context)
-            p = 1 / (1 + np.exp(2 * (SHARPEST - 1.5 - score.map)))
-            p[score.layers["certainty"] == 0] = 0
+            p = np.where(score.layers["certainty"] > 0, score.layers["in_focus"], 0)
             rows, columns = (g * self.step_px for g in p.shape)
             fine = cv2.resize(p.astype(np.float32), (columns, rows), interpolation=cv2.INTER_LINEAR)[:h, :w]
             yield Progress(z + 1, n, f"slice {z + 1} of {n}", SliceMask(z, np.ascontiguousarray(fine)))
