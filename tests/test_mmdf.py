@@ -7,12 +7,14 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from napari_focusstack.core.learned.classes import CLASS_NAMES, in_focus  # noqa: E402
+from napari_focusstack.core.learned.classes import CLASS_NAMES, PLAIN_RULE, in_focus  # noqa: E402
 from napari_focusstack.networks import mmdf  # noqa: E402
 from napari_focusstack.training.drawn import draw_specimen  # noqa: E402
 from napari_focusstack.training.library import CRISP_PX, Sharp, edge_width, textured_crop  # noqa: E402
 from napari_focusstack.training.patches import Patches, PatchSettings  # noqa: E402
-from napari_focusstack.training.recipes.mmdf import balanced_logistic  # noqa: E402
+from napari_focusstack.training.recipes.mmdf import balanced_logistic, focus_rule  # noqa: E402
+
+BLANK = Sharp("none", "none", (np.zeros((200, 200), np.float16),))
 
 
 def test_the_rule_is_even_at_its_level_and_falls_with_the_class():
@@ -32,10 +34,9 @@ def test_the_rule_is_found_between_two_groups_however_many_are_in_each():
         assert slope > 1
 
 
-def test_a_rule_without_one_of_the_groups_is_still_a_number():
-    even, slope = balanced_logistic(torch.rand(10), torch.zeros(10, dtype=torch.bool))
-    assert np.isfinite(even)
-    assert slope > 0
+def test_without_patches_of_both_kinds_the_rule_is_the_plain_one():
+    batches = [Patches([BLANK], PatchSettings(blank=1.0), batch=8, seed=0).draw()]
+    assert focus_rule(mmdf.FocusClassifier(width=0.1).eval(), batches, torch.device("cpu")) == PLAIN_RULE
 
 
 def test_classes_in_focus_hold_half_a_depth_of_field_and_not_two_at_any_usual_sampling():
@@ -65,10 +66,9 @@ def test_drawn_specimens_repeat_with_their_seed():
 
 
 def test_patches_take_drawn_specimens_in_the_place_of_images():
-    blank = Sharp("none", "none", (np.zeros((200, 200), np.float16),))
-    shown = Patches([blank], PatchSettings(drawn=1.0, blank=0.0), batch=16, seed=0).draw()
+    shown = Patches([BLANK], PatchSettings(drawn=1.0, blank=0.0), batch=16, seed=0).draw()
     assert shown.evidence.float().mean() > 0.7
-    empty = Patches([blank], PatchSettings(blank=0.0, texture=0.0), batch=16, seed=0).draw()
+    empty = Patches([BLANK], PatchSettings(blank=0.0, texture=0.0), batch=16, seed=0).draw()
     assert not empty.evidence.any()
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from napari_focusstack.core.learned.classes import PLAIN_RULE
 from napari_focusstack.networks import mmdf
 from napari_focusstack.training.fit import FitSettings
 from napari_focusstack.training.losses import cross_entropy, ranked_probability_score
@@ -86,11 +87,13 @@ def focus_rule(network: nn.Module, batches: list[Batch], device: torch.device) -
     Focused (within half a depth of field) against unfocused ones (two or more) of validation images, at the sampling of
     cameras that are matched to their objectives. Ten classes drawn
     alike make unfocused patches far more frequent than focused ones, which the classes' probabilities follow: their sum
-    is no answer to the question.
+    is no answer to the question. Without patches of both kinds (a training of seconds) it is the plain rule.
     """
     p, focused, unfocused = _judged(network, batches, device)
     matched = torch.cat([b.sampling for b in batches]) < MATCHED_SAMPLING
     judged = (focused | unfocused) & matched
+    if not (focused & matched).any() or not (unfocused & matched).any():
+        return dict(PLAIN_RULE)
     even, slope = balanced_logistic(mmdf.level(p)[judged], focused[judged])
     return {"level": round(even, 3), "slope": round(slope, 3)}
 
