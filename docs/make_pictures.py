@@ -59,6 +59,26 @@ def draw_widgets() -> None:
     viewer.close()
 
 
+def draw_microscope() -> None:
+    """The demo microscope, in focus, with a mosaic and a z-stack taken."""
+    viewer = napari.Viewer(show=True)
+    viewer.window.resize(1400, 860)
+    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "Microscope")
+    widget.connect_bar.run_button.click()
+    wait_until(lambda: widget.rig is not None, seconds=200)
+    widget.scan.columns.setValue(3)
+    widget.scan.bar.run_button.click()
+    wait_until(lambda: "mosaic" in viewer.layers and not widget.busy)
+    widget.focus.bar.run_button.click()
+    wait_until(lambda: "In focus" in widget.focus.verdict.text())
+    widget.focus.live_box.setChecked(False)
+    viewer.reset_view()
+    QTest.qWait(500)
+    save(viewer, "microscope")
+    widget.disconnect_rig()
+    viewer.close()
+
+
 def draw_before_and_after() -> None:
     """One slice, the fused image, and the height map of a crop of the organoids, side by side."""
     stack = sample_stack("organoids")
@@ -79,3 +99,4 @@ if __name__ == "__main__":
     PICTURES.mkdir(exist_ok=True)
     draw_before_and_after()
     draw_widgets()
+    draw_microscope()

@@ -78,7 +78,7 @@ class ConnectForm(QWidget):
         self.pixel_um = number("Size of a pixel in the specimen; ? takes the configuration's", 1000, decimals=4)
         self.pixel_um.setSuffix(" µm")
         self.toward_box = QComboBox()
-        for text, sign in (("as configured", None), ("up (rising z)", 1), ("down (falling z)", -1)):
+        for text, sign in (("as configured", None), ("rising z", 1), ("falling z", -1)):
             self.toward_box.addItem(text, sign)
         self.toward_box.setToolTip("Which way the stage brings objective and specimen together")
         self.lens = QWidget()
@@ -88,7 +88,7 @@ class ConnectForm(QWidget):
             ("NA", self.na),
             ("Wavelength", self.wavelength_nm),
             ("Pixel", self.pixel_um),
-            ("Together", self.toward_box),
+            ("Nearer by", self.toward_box),
         ):
             lens.addRow(label, box)
         limits = QHBoxLayout()
