@@ -80,7 +80,7 @@ class MicroscopeWidget(DockedWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(area)
-        self.setMinimumWidth(340)
+        self.setMinimumWidth(384)
 
     def _connect_signals(self) -> None:
         self.connect_bar.requested.connect(self._on_connect)
