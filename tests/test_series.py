@@ -78,7 +78,7 @@ def test_a_crop_is_cut_at_the_same_place_of_all_slices_of_a_stack(images):
 
 def test_a_step_of_training_lowers_the_loss_of_its_batch(images):
     torch.manual_seed(0)
-    recipe = RECIPES["gmanet"]
+    recipe = RECIPES["gmanet_l0"]
     network = recipe.build(width=0.0625, **recipe.arguments).train()
     assert isinstance(network, GMANet)
     (batch,) = draw(images, batches=1, batch=7)

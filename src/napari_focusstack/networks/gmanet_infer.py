@@ -129,11 +129,12 @@ def grad_cam(network: GMANet, features: Tensor) -> Tensor:
     (N, y, x) tensor
         0 … 1, on the grid of the score map; all 0 where nothing raises the score.
     """
-    features = features.clone().detach()  # what was computed in inference mode has no gradient
-    with torch.enable_grad():
-        features.requires_grad_(True)
-        score = mean_of_scored(network.heads[0](features)).sum()
-        (g,) = torch.autograd.grad(score, features)
+    with torch.inference_mode(False):
+        features = features.clone().detach()  # what was computed in inference mode has no gradient
+        with torch.enable_grad():
+            features.requires_grad_(True)
+            score = mean_of_scored(network.heads[0](features)).sum()
+            (g,) = torch.autograd.grad(score, features)
     with torch.no_grad():
         # Their scale cancels in α but for what float32 can hold.
         g = g / g.abs().amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-30)

@@ -28,8 +28,8 @@ def fuse_by_scores(series: Series, network: Any, *, patch_px: int) -> Job[Merged
     """Fuse by taking each patch from the slice in which it scores best, in two passes.
 
     First pass: each patch's score, and the energy of its detail. The slice with the highest ``score + 18.8·log2(energy
-    / maximum of the energy over z)`` wins it, as where whole slices are scored; a single patch among others is not
-    believed. Second pass: patches are copied and joined linearly across their borders.
+    / maximum of the energy over z)`` wins it: a doubling of blur counts as much in both. A single patch among others is
+    not believed. Second pass: patches are copied and joined linearly across their borders.
 
     Parameters
     ----------

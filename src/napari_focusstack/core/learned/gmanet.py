@@ -18,6 +18,9 @@ from napari_focusstack.core.scorer import Joined, PlaneContext
 
 POINTS_AN_OCTAVE = 94 / 5
 """By so much a score falls where the blur disc is twice as large: what it was taught."""
+ENERGY_POINTS = 3.0
+"""Points for a doubling of energy over z in a slice's number. So much settles what the score is blunt about; at 6 and
+more, phase objects are drawn to the slices of highest contrast, above and below focus (development stacks)."""
 LARGE_OBJECT_PX = 90
 """The paper's formed elements measure 30 to 90 px in the large preset."""
 PLACE_PX = 16
@@ -70,10 +73,10 @@ class GmaScorer(NetworkScorer):
     """Score of the whole image, 0 … 100, and of every place of it (GMANet), in one pass.
 
     The map is the score; 100 is as clear as the clearest slice of a stack. A slice's number is the mean over the
-    patches of ``score + 18.8·log2(energy / maximum of the energy over z)``, with Tenengrad's energy: the score tells
-    how far a patch is from focus and is blunt near it, the energy is the other way round, and 18.8 points are a
-    doubling of blur for both. A single plane has no maximum over z: its number is the mean score. Patches in which
-    nothing stands out of the noise on any slice, or which score 0 on all, do not count.
+    patches of ``score + 3·log2(energy / maximum of the energy over z)``, with Tenengrad's energy: the score tells how
+    far a patch is from focus and is blunt near it and far from it, the energy is the other way round. A single plane
+    has no maximum over z: its number is the mean score. Patches in which nothing stands out of the noise on any slice,
+    or which score 0 on all, do not count.
     """
 
     @property
@@ -121,7 +124,7 @@ class GmaScorer(NetworkScorer):
         """Join the scores with the energy of detail over z."""
         maps, layers = np.stack([s.map for s in scores]), stacked(scores)
         judged = np.asarray((layers.pop("certainty") > 0).any(axis=0), np.float32)
-        curves = maps + np.float32(POINTS_AN_OCTAVE) * octaves_below_peak(scores, exposure)
+        curves = maps + np.float32(ENERGY_POINTS) * octaves_below_peak(scores, exposure)
         return Joined(maps, layers, curves, judged, dict(scores[0].notes))
 
 
