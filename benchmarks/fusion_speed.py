@@ -61,6 +61,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--methods", nargs="+", default=["pyramid", "select", "dwt"])
+    parser.add_argument("--slices", type=int, nargs="+", default=(5, 20))
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--write", nargs=3, metavar=("FILE", "SLICES", "KIND"), help="only write a stack")
     arguments = parser.parse_args()
     if arguments.write:
@@ -78,8 +80,8 @@ def main() -> None:
         for method in arguments.methods:
             fuse = [sys.executable, "-m", "napari_focusstack.cli", "fuse"]
             programs[method] = [*fuse, path, "-o", str(out), "--method", method]
-        for kind in KINDS:
-            for n in (5, 20):
+        for kind in arguments.kinds:
+            for n in arguments.slices:
                 # In a process of its own: a child's peak memory starts from its parent's.
                 subprocess.run([sys.executable, __file__, "--write", path, str(n), kind], check=True)
                 costs: dict[str, list[tuple[float, float]]] = {name: [] for name in programs}

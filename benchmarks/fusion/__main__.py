@@ -7,7 +7,7 @@ One run makes three parts, as Markdown:
 1. Quality: Q^AB/F, average gradient, SSIM, PSNR and mutual information, the means over pairs of slices, scenes of 5 and
    of 20 slices (SSIM and PSNR against the truth), and real stacks (no truth: SSIM and PSNR against the slices, which
    rewards blur). *Rank* is the mean of the ranks by the five metrics over all stacks of the group, 1 the best.
-2. Time and memory of whole processes, ``focusstack fuse`` on five RGB slices of 1936 × 1216.
+2. Time and memory of whole processes on five RGB slices of 1936 × 1216, see fusion_speed.py.
 3. In FOLDER, difference images of a few stacks: what is left where a slice is sharp has not arrived.
 
 No setting was chosen on any of these pairs and scenes, and no published multi-focus pair is among them.
@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -30,7 +29,6 @@ from material import FIVE, PAIRS, REAL, TWENTY, Item, material
 from pictures import draw_differences
 from scipy.stats import rankdata
 
-import fusion_speed
 from napari_focusstack.core.fusion import METHODS, fuse_series
 from napari_focusstack.core.progress import drain
 from napari_focusstack.core.quality import assess
@@ -66,7 +64,10 @@ def main() -> None:
     for group in (PAIRS, FIVE, TWENTY, REAL):
         if group in found:
             _print_quality(group, ["argmax", *names], np.array(found[group]))
-    _print_cost(names, repeats=1 if arguments.quick else 3)
+    print("\n**time and memory**\n", flush=True)
+    # In a process of its own: a child's peak memory starts from its parent's.
+    speed = [sys.executable, str(HERE.parent / "fusion_speed.py"), "--repeats", "1" if arguments.quick else "3"]
+    subprocess.run([*speed, "--slices", "5", "--kinds", "rgb 8 bit", "--methods", *names], check=True)
 
 
 def _metrics(image: np.ndarray, item: Item) -> list[float]:
@@ -81,26 +82,6 @@ def _print_quality(group: str, names: list[str], values: np.ndarray) -> None:
     for name, mean, rank in zip(names, values.mean(axis=0), ranks, strict=True):
         q, ag, ssim, psnr, mi = mean
         print(f"| {name} | {q:.4f} | {ag:.4g} | {ssim:.4f} | {psnr:.2f} | {mi:.4f} | {rank:.2f} |")
-
-
-def _print_cost(names: list[str], *, repeats: int) -> None:
-    """Seconds and MiB of whole processes; *above import* is beyond what Python and our imports take."""
-    _, imported = fusion_speed.cost([sys.executable, "-c", "import napari_focusstack.core.fusion"])
-    print("\n**five RGB slices of 1936 × 1216**\n\n| method | CPU s | peak MiB | above import |\n" + "| --- " * 4 + "|")
-    with tempfile.TemporaryDirectory() as folder:
-        path, out = str(Path(folder) / "stack.ome.tif"), Path(folder) / "out.tif"
-        script = str(HERE.parent / "fusion_speed.py")
-        # In a process of its own: a child's peak memory starts from its parent's.
-        subprocess.run([sys.executable, script, "--write", path, "5", "rgb 8 bit"], check=True)
-        peer = [sys.executable, str(fusion_speed.PEERS / "opencv_pyramid_all.py"), path, str(out)]
-        fuse = [sys.executable, "-m", "napari_focusstack.cli", "fuse", path, "-o", str(out), "--method"]
-        for name, command in {"OpenCV pyramid": peer, **{name: [*fuse, name] for name in names}}.items():
-            costs = []
-            for _ in range(repeats):
-                out.unlink(missing_ok=True)
-                costs.append(fusion_speed.cost(command))
-            seconds, memory = min(c for c, _ in costs), max(m for _, m in costs)
-            print(f"| {name} | {seconds:.2f} | {memory:.0f} | {memory - imported:.0f} |", flush=True)
 
 
 if __name__ == "__main__":
