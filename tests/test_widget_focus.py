@@ -715,6 +715,20 @@ def test_the_whole_job_by_mouse_in_a_real_window(make_napari_viewer: Make, qtbot
     assert not focus.form.verticalScrollBar().isVisible() or focus.height() < 700
 
 
+def test_a_stack_is_scored_while_fuse_is_docked_over_the_same_layer(make_napari_viewer: Make, qtbot: Any) -> None:
+    viewer = make_napari_viewer(show=True)
+    viewer.add_image(stack(), name="A01", **CALIBRATED)
+    dock, focus = viewer.window.add_plugin_dock_widget("napari-focusstack", "Focus")
+    _, fuse = viewer.window.add_plugin_dock_widget("napari-focusstack", "Fuse")
+    qtbot.waitUntil(lambda: bool(viewer.window._qt_window.tabifiedDockWidgets(dock)), timeout=5000)
+    dock.raise_()
+    before = focus.target
+    qtbot.mouseClick(focus.form.job_bar.run_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: focus.scored is not None, timeout=20_000)
+    assert focus.layer is fuse.layer is viewer.layers["A01"]
+    assert focus.target == before
+
+
 def test_closing_the_dock_stops_the_job_and_frees_the_widget(make_napari_viewer: Make, qtbot: Any) -> None:
     import gc
     import weakref

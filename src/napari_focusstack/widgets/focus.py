@@ -54,18 +54,19 @@ class FocusWidget(DockedWidget):
 
     def __init__(self, napari_viewer: Any) -> None:
         super().__init__()
-        self.viewer = napari_viewer
+        # napari hands out a proxy; the layers it gives are new objects each time, and we tell layers by identity.
+        self.viewer = viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self.form = FocusForm()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.form)
-        self.hint = CalibrationHint(napari_viewer)
+        self.hint = CalibrationHint(viewer)
         self.form.add_hint(self.hint)
-        self.optics = OpticsForm(napari_viewer)
+        self.optics = OpticsForm(viewer)
         self.form.add_optics(self.optics)
-        self.overlays = Overlays(napari_viewer, self)
+        self.overlays = Overlays(viewer, self)
         self.scoring = ScoreFlow(self.form.job_bar, self, self)
-        self.regions = RegionTool(napari_viewer, self)
+        self.regions = RegionTool(viewer, self)
         self.picking = PickFlow(self.form.picks, self, self)
         self.extracting = ExtractFlow(self.form.extract, self.form.picks, self, self)
         self._layer: Any = None
