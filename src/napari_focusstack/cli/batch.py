@@ -126,7 +126,9 @@ def batch(
     plan = Plan(
         output,
         settings_from(ScoreSettings, scoring),
-        opt.fuse_settings(recipe, slices=slices, align=align, method=method, drive=drive, channel=channel),
+        opt.fuse_settings(
+            recipe, slices=slices, align=align, device=device, method=method, drive=drive, channel=channel
+        ),
         channel,
         time,
         position,

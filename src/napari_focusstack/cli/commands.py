@@ -223,7 +223,9 @@ def fuse(
         time=time,
         position=position,
     )
-    settings = opt.fuse_settings(recipe, slices=slices, align=align, method=method, drive=drive, channel=channel)
+    settings = opt.fuse_settings(
+        recipe, slices=slices, align=align, device=device, method=method, drive=drive, channel=channel
+    )
     series = chosen.stack
     if settings.channel is not None:
         series = series.only_channel(series.find_channel(settings.channel))
@@ -327,8 +329,8 @@ def demo(
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"The folder '{output}' can't be made ({error.strerror}): choose another.") from error
-    report = run(score_job(stack, ScoreSettings()), verbose=verbose)
-    fused = run(fuse_job(stack, FuseSettings()), verbose=verbose)
+    report = run(score_job(stack, ScoreSettings(device=device.value)), verbose=verbose)
+    fused = run(fuse_job(stack, FuseSettings(device=device.value)), verbose=verbose)
     parts: dict[Part, Path] = {part: output / f"{'fused' if part == 'image' else part}.ome.tif" for part in CONTENT}
     written: dict[str, Path] = {
         "scores": write_scores_csv(output / "scores.csv", report, overwrite=True),

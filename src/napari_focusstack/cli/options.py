@@ -198,8 +198,10 @@ def slice_range(text: str | None) -> tuple[int | None, int | None]:
     return (int(match[1]) if match[1] else None), (int(match[2]) if match[2] else None)
 
 
-def fuse_settings(recipe: Path | None, *, slices: str | None, align: bool, **given: Any) -> FuseSettings:
-    """Settings from options, which go before those of a recipe; None where an option is not given.
+def fuse_settings(
+    recipe: Path | None, *, slices: str | None, align: bool, device: DeviceName, **given: Any
+) -> FuseSettings:
+    """Settings from options, which go before those of a recipe; None (or auto) where an option is not given.
 
     Raises
     ------
@@ -210,6 +212,7 @@ def fuse_settings(recipe: Path | None, *, slices: str | None, align: bool, **giv
 
     first, last = slice_range(slices)
     given |= {"first": first, "last": last, "align": align or None}
+    given["device"] = None if device == DeviceName.AUTO else device.value
     chosen = {key: value for key, value in given.items() if value is not None}
     if "channel" in chosen and "drive" in chosen:
         raise InputError("--channel and --drive were both given: fuse one channel, or all with one that drives.")

@@ -98,12 +98,13 @@ def fuse_job(stack: Stack, settings: FuseSettings, *, time: int = 0, position: i
             f"Slices {first} to {last} were asked for, but '{stack.name}' has slices 0 to {series.n_slices - 1}: "
             "give a range of two slices or more within them."
         )
+    chosen = range(first, last + 1)
     start = 0
     if settings.align:
         start = 300
-        registration = align_series(series, drive=drive or 0, slices=range(first, last + 1))
+        registration = align_series(series, drive=drive or 0, slices=chosen)
         series = yield from relay(registration, done=0, total=start)
-    job = fuse_series(series, method=settings.method, drive=drive, slices=range(first, last + 1))
+    job = fuse_series(series, method=settings.method, drive=drive, slices=chosen, device=settings.device)
     fused = yield from relay(job, done=start, total=1000)
     if settings.align:
         fused = replace(fused, parameters={**fused.parameters, "alignment": series.metadata["alignment"]})
@@ -120,7 +121,7 @@ def fuse(stack: Stack, *, time: int = 0, position: int = 0, **options: Any) -> F
     time, position : int
         Time point and position, 0-based.
     **options
-        Fields of `FuseSettings`: ``method``, ``drive``, ``channel``, ``first``, ``last``, ``align``.
+        Fields of `FuseSettings`: ``method``, ``drive``, ``channel``, ``first``, ``last``, ``align``, ``device``.
 
     Returns
     -------

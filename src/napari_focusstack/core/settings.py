@@ -52,6 +52,8 @@ class FuseSettings(BaseModel):
         First and last slice to fuse, 0-based, both included; None: from the first, to the last.
     align : bool
         Register the slices to each other first.
+    device : {"auto", "cpu", "cuda", "mps", "onnx"}
+        Where a network computes; the classical methods always take the CPU.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -62,6 +64,7 @@ class FuseSettings(BaseModel):
     first: int | None = Field(default=None, ge=0)
     last: int | None = Field(default=None, ge=0)
     align: bool = False
+    device: DeviceChoice = "auto"
 
 
 def settings_from(kind: type[S], options: dict[str, Any]) -> S:

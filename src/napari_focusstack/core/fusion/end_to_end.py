@@ -198,5 +198,5 @@ class EndToEndMethod:
 
     def merge(self, series: Series) -> Job[Merged]:
         """Fuse as a job; the weights are loaded when it starts."""
-        network = load_network(str(self.folder), self.card.sha256, "auto")
+        network = load_network(str(self.folder), self.card.sha256, series.device)
         return (yield from self.fuse(series, network))

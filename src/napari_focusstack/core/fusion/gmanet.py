@@ -136,5 +136,5 @@ class ScoreMethod:
 
     def merge(self, series: Series) -> Job[Merged]:
         """Fuse as a job; the weights are loaded when it starts."""
-        network = load_network(str(self.folder), self.card.sha256, "auto")
+        network = load_network(str(self.folder), self.card.sha256, series.device)
         return (yield from fuse_by_scores(series, network, patch_px=self.patch_px))

@@ -164,7 +164,7 @@ class PairMethod:
 
     def merge(self, series: Series) -> Job[Merged]:
         """Fuse as a job; the weights are loaded when it starts."""
-        network = load_network(str(self.folder), self.card.sha256, "auto")
+        network = load_network(str(self.folder), self.card.sha256, series.device)
         return (yield from fuse_by_pairs(series, network, smallest_share=self.smallest_share))
 
 

@@ -38,6 +38,8 @@ class Series:
         Where the slices lie along z, in any unit; evenly where not given. See `heights`.
     zero : float
         The value that stands for no light: not 0 where the values of the source were shifted.
+    device : str
+        Where networks compute, a `DeviceChoice`; classical methods take the CPU.
     """
 
     read: Callable[[int], Plane]
@@ -47,6 +49,7 @@ class Series:
     mix: tuple[float, ...] = (1.0,)
     positions: NDArray[np.float64] | None = None
     zero: float = 0.0
+    device: str = "auto"
 
     def __len__(self) -> int:
         return self.n

@@ -80,7 +80,7 @@ class MaskFusion:
             image = series.image(i)
             plane = image.astype(np.float32)
             guide = series.grey(plane)
-            p = yield from self._judge(guide, i, n)
+            p = yield from self._judge(guide, i, series)
             area = float(cv2.mean(p)[0])
             if area > largest:
                 base, largest = image, area
@@ -102,15 +102,16 @@ class MaskFusion:
         index, peak, confidence = summarise([track], (h, w))
         return Merged(mixed, index, peak, confidence)
 
-    def _judge(self, guide: Plane32, i: int, n: int) -> Job[Plane32]:
+    def _judge(self, guide: Plane32, i: int, series: Series) -> Job[Plane32]:
         """Probability of focus of one slice; a step for each tile."""
+        n = len(series)
         h, w = guide.shape
         below, right = max(0, ENOUGH_PX - h), max(0, ENOUGH_PX - w)
         if min(h, w) >= REDUCED_PX:
             guide = cv2.resize(guide, (w // 2, h // 2), interpolation=cv2.INTER_AREA)
         elif below or right:
             guide = cv2.copyMakeBorder(guide, 0, below, 0, right, cv2.BORDER_REFLECT)
-        tiles = self.segmenter.plane(guide, device="auto")
+        tiles = self.segmenter.plane(guide, device=series.device)
         while True:
             try:
                 next(tiles)

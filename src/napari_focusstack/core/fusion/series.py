@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,12 @@ MIN_SIDE = 16
 
 
 def fuse_series(
-    stack: Stack, *, method: str = DEFAULT_METHOD, drive: int | None = None, slices: Sequence[int] | None = None
+    stack: Stack,
+    *,
+    method: str = DEFAULT_METHOD,
+    drive: int | None = None,
+    slices: Sequence[int] | None = None,
+    device: str = "auto",
 ) -> Job[Fused]:
     """Fuse one z-series into one all-in-focus image.
 
@@ -45,6 +50,8 @@ def fuse_series(
         most.
     slices : sequence of int, optional
         Which slices to fuse, in ascending order (0-based); all by default.
+    device : str
+        Where a network computes, a `DeviceChoice`; the classical methods always take the CPU.
 
     Yields
     ------
@@ -58,8 +65,8 @@ def fuse_series(
     Raises
     ------
     InputError
-        If there are fewer than two slices or a slice, channel or method does not exist (at once), or a plane holds NaN
-        or infinity (when it is read).
+        If there are fewer than two slices or a slice, channel or method does not exist (at once), a plane holds NaN or
+        infinity (when it is read), or a network can't run on the device (when it is loaded).
     """
     if not set(stack.axes) <= set("CZYXS"):
         raise InputError(
@@ -69,10 +76,10 @@ def fuse_series(
     chosen = _chosen(stack, slices)
     if drive is not None:
         drive = stack.find_channel(drive)
-    return _fuse(stack, METHODS[method], drive, chosen)
+    return _fuse(stack, METHODS[method], drive, chosen, device)
 
 
-def _fuse(stack: Stack, engine: FusionMethod, drive: int | None, chosen: tuple[int, ...]) -> Job[Fused]:
+def _fuse(stack: Stack, engine: FusionMethod, drive: int | None, chosen: tuple[int, ...], device: str) -> Job[Fused]:
     alone = "C" not in stack.axes
     groups = [(c,) for c in range(stack.n_channels)] if drive is None or alone else [tuple(range(stack.n_channels))]
     images: list[NDArray[Any]] = []
@@ -80,9 +87,8 @@ def _fuse(stack: Stack, engine: FusionMethod, drive: int | None, chosen: tuple[i
     for g, channels in enumerate(groups):
         limits = _Limits(stack.dtype)
         levels = _Levels.of(stack, chosen[0], channels)
-        merged = yield from _counted(
-            engine.merge(_series(stack, chosen, channels, drive, limits, levels)), g, len(groups), len(chosen)
-        )
+        series = replace(_series(stack, chosen, channels, drive, limits, levels), device=device)
+        merged = yield from _counted(engine.merge(series), g, len(groups), len(chosen))
         h, w = stack.plane_shape
         images.append(limits.fit(levels.undo(merged.image[:h, :w])))
         index.append(np.asarray(chosen, np.uint16)[merged.index[:h, :w]])
