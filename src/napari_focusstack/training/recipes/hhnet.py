@@ -177,7 +177,7 @@ _RECIPE = Recipe(
     data=HHData(_PATCHES),
     loss=_loss,
     metrics=_metrics,
-    fit=FitSettings(epochs=8, steps=160, batch=32, learning_rate=1e-3, valid_steps=12),
+    fit=FitSettings(epochs=16, steps=200, batch=32, learning_rate=1.5e-3, valid_steps=12),
     architecture="hhnet",
     task="Distance from focus in seven ordered classes, with its side",
     normalisation="grey; local mean and deviation over 92 px, asinh; 18 features of the whole image beside it",
