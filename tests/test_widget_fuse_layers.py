@@ -240,7 +240,9 @@ def test_the_fused_image_follows_the_brush_and_its_undo(retoucher, model, qtbot)
     qtbot.waitUntil(lambda: np.array_equal(fused.data, before), timeout=10_000)
 
 
-def test_no_slice_is_read_in_the_main_thread(model, qtbot):
+@pytest.mark.parametrize("hasty", [False, True])
+def test_no_slice_is_read_in_the_main_thread(model, qtbot, hasty):
+    """Nor where the brush is put down (`hasty`) before the painted slice has come."""
     readers = set()
 
     def note(block: np.ndarray) -> np.ndarray:
@@ -255,6 +257,12 @@ def test_no_slice_is_read_in_the_main_thread(model, qtbot):
     retoucher = Retoucher(model, made, stack_of(layer))
     model.dims.set_current_step(0, 3)
     retoucher.labels.data_setitem((np.array([5, 6]), np.array([7, 7])), 4)
+    if hasty:
+        with qtbot.waitSignal(retoucher.left, timeout=10_000):
+            retoucher.finish()
+            assert retoucher.labels in model.layers
+        assert retoucher.labels not in model.layers
+        assert made.of_role("fused")[0].data[5, 7] == scene()[3, 5, 7]
     qtbot.waitUntil(lambda: made.retouched == {"slice 3": 2}, timeout=10_000)
     qtbot.waitUntil(lambda: not retoucher.reading, timeout=10_000)
     assert readers
@@ -267,8 +275,9 @@ def test_the_brush_follows_the_slider_of_a_renamed_stack(retoucher, model):
     assert retoucher.slice == 2
 
 
-def test_what_was_painted_stays_when_the_brush_is_put_down(retoucher, model):
+def test_what_was_painted_stays_when_the_brush_is_put_down(retoucher, model, qtbot):
     retoucher.labels.data_setitem((np.array([5]), np.array([90])), 1)
-    retoucher.finish()
+    with qtbot.waitSignal(retoucher.left, timeout=10_000):
+        retoucher.finish()
     assert retoucher.made.of_role("fused")[0].data[5, 90] == model.layers["A01"].data[0, 5, 90]
     assert retoucher.labels not in model.layers

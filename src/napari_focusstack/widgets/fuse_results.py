@@ -268,15 +268,19 @@ class ResultPanel(QWidget):
         self.retoucher = Retoucher(self._viewer, made, series, self)
         self.retoucher.slice_changed.connect(self._on_slice)
         self.retoucher.reading_changed.connect(self._on_slice)
+        self.retoucher.left.connect(self._on_left)
+        self.retoucher.left.connect(self.retoucher.deleteLater)
         self._on_slice()
 
     def stop_retouching(self) -> None:
-        """Put the brush down; what was painted stays in the fused image."""
+        """Put the brush down, once what was painted is in the fused image."""
         if self.retoucher is not None:
-            retoucher, self.retoucher = self.retoucher, None
             self.look_box.setChecked(False)
-            retoucher.finish()
-            retoucher.deleteLater()
+            self.retoucher.finish()
+
+    def _on_left(self) -> None:
+        self.retoucher = None
+        self.refresh()
 
     def _on_slice(self, _: Any = None) -> None:
         if self.retoucher is not None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QCoreApplication, QObject, QTimer, Signal
 
 from napari_focusstack.core.progress import Job, Progress
 from napari_focusstack.core.stack import Stack
@@ -138,19 +138,24 @@ class Retoucher(QObject):
         The slice that the brush paints, which follows the z slider.
     reading_changed(bool)
         Slices are read, or all that are needed have been. What is painted meanwhile shows when they have.
+    left()
+        After `finish`: all that was painted is in the image, the painted layer is gone.
     """
 
     slice_changed = Signal(int)
     reading_changed = Signal(bool)
+    left = Signal()
 
     def __init__(self, viewer: Any, made: Made, series: Stack, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._viewer = viewer
         self.made = made
         self._canvas = Canvas.of(made.result, series)
+        self._leaving = False
         self.runner = JobRunner(self)
         self.runner.stepped.connect(self._on_plane)
         self.runner.succeeded.connect(self._on_read)
+        self.runner.failed.connect(self._on_unread)
         self.runner.busy_changed.connect(self.reading_changed)
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
@@ -188,23 +193,38 @@ class Retoucher(QObject):
         return self.runner.busy or self._rest.isActive()
 
     def finish(self) -> None:
-        """Put the brush down for good: what was painted stays in the image, the painted layer goes."""
+        """Put the brush down for good: what was painted stays in the image, the painted layer goes.
+
+        Where a painted slice is still to be read, this waits for it, and `left` tells when it is done.
+        """
+        if self._leaving:
+            return
+        self._leaving = True
         self._timer.stop()
         self._rest.stop()
-        self.runner.cancel()
         self._viewer.dims.events.point.disconnect(self._on_slider)
         self.labels.events.labels_update.disconnect(self._on_painted)
         self.labels.events.set_data.disconnect(self._on_painted)
-        # Painted and put down before the slice was read: there is no later to wait for.
-        for step in PlanesJob(self._canvas.series, self._canvas.missing(self._unfollowed()), self._n_channels)():
-            self._on_plane(step)
-        self._follow()
+        self.labels.mode = "pan_zoom"
         self.show_slices(False)
+        if not self._canvas.missing(self._unfollowed()):
+            self.runner.cancel()
+            self._follow()
+            self._leave()
+            return
+        # The widget that holds us may be closed meanwhile.
+        self.setParent(QCoreApplication.instance())
+        if not self.runner.busy:
+            self._read()
+
+    def _leave(self) -> None:
+        """Take the painted layer away."""
         if self.labels in self._viewer.layers:
             self._viewer.layers.remove(self.labels)
         fused = [layer for layer in self.made.of_role("fused") if layer in self._viewer.layers]
         if fused:
             self._viewer.layers.selection.active = fused[-1]
+        self.left.emit()
 
     def show_slices(self, shown: bool) -> None:
         """Hide the fused image, to look at the slices beneath, or show it again."""
@@ -264,7 +284,8 @@ class Retoucher(QObject):
     def _read(self) -> None:
         """Read what the brush needs now in a thread: an aligned slice may take seconds."""
         self._rest.stop()
-        missing = self._canvas.missing(sorted({self.slice, *self._unfollowed()}))
+        shown = set() if self._leaving else {self.slice}
+        missing = self._canvas.missing(sorted({*shown, *self._unfollowed()}))
         if missing:
             self.runner.start(PlanesJob(self._canvas.series, missing, self._n_channels))
 
@@ -274,6 +295,13 @@ class Retoucher(QObject):
 
     def _on_read(self, _: Any = None) -> None:
         self._follow()
+        if self._leaving and not self.runner.busy:
+            self._leave()
+
+    def _on_unread(self, _: str) -> None:
+        """A slice can't be read, as the user was told: there is nothing to wait for."""
+        if self._leaving:
+            self._leave()
 
 
 def retouched(labels: NDArray[Any], *, before: Mapping[str, int]) -> dict[str, int]:
