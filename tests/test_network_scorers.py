@@ -259,6 +259,8 @@ def test_agreement_tells_on_which_side_the_rings_are():
     assert agreement(0.8 * np.sign(signed), np.abs(signed), signs) == pytest.approx(1)
     assert agreement(-0.8 * np.sign(signed), np.abs(signed), signs) == pytest.approx(-1)
     assert agreement(np.zeros_like(signed), np.abs(signed), signs) == 0
+    uneven = sides(np.abs(heights - 2)[:, None], heights).signs
+    assert agreement(np.ones_like(signed), np.abs(heights - 2)[:, None], uneven) == pytest.approx(0, abs=1e-9)
 
 
 def test_rings_above_focus_turn_the_sign_of_a_single_image_over():

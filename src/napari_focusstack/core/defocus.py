@@ -17,7 +17,9 @@ INDICES = (1.0, 1.33, 1.515)
 """Air, water and oil: the thinnest that an aperture fits in is taken where the immersion is not told."""
 LEAST_SLICES = 3
 """Slices that a tile has to be judged on for a sign of its own."""
-LEAST_AGREEMENT = 0.2
+OWN_FIT = 0.5
+"""How much smaller a tile's own misfit has to be than that of all tiles' sides, for it to have sides of its own."""
+LEAST_AGREEMENT = 0.3
 """How far the image's own signs and the slices' order have to agree before the rings' side is told."""
 
 
@@ -136,43 +138,56 @@ def sides(distance: Series, heights: Series, weights: Series | None = None, *, v
     rising, d = np.asarray(heights, np.float64)[order], np.asarray(distance, np.float64)[order]
     known = np.isfinite(d)
     v = np.zeros_like(d) if votes is None else np.where(known, np.asarray(votes, np.float64)[order], 0)
-    first, line = _change(np.where(known, d, 0), known.astype(np.float64), rising, v)
-    few = known.sum(axis=0) < LEAST_SLICES
-    if few.any():
-        share = known * (1.0 if weights is None else np.asarray(weights, np.float64)[None])
-        total = share.sum(axis=1, keepdims=True)
-        mean = (np.where(known, d, 0) * share).sum(axis=1, keepdims=True) / np.maximum(total, 1e-12)
-        vote = (v * share).sum(axis=1, keepdims=True) / np.maximum(total, 1e-12)
-        together, common = _change(mean, (total > 0).astype(np.float64), rising, vote)
-        first[few], line[:, few] = together[0], common
+    filled, there = np.where(known, d, 0), known.astype(np.float64)
+    share = known * (1.0 if weights is None else np.asarray(weights, np.float64)[None])
+    total = share.sum(axis=1, keepdims=True)
+    mean = (filled * share).sum(axis=1, keepdims=True) / np.maximum(total, 1e-12)
+    vote = (v * share).sum(axis=1, keepdims=True) / np.maximum(total, 1e-12)
+    common = _fits(mean, (total > 0).astype(np.float64), rising, vote).first[0]
+    each = _fits(filled, there, rising, v)
+    # A tile has sides of its own only where they fit it clearly better than those of all together.
+    own = each.misfit[each.first, np.arange(d.shape[1])] < OWN_FIT * each.misfit[common]
+    own &= known.sum(axis=0) >= LEAST_SLICES
+    first = np.where(own, each.first, common)
+    line = each.lines[first, :, np.arange(d.shape[1])].T
     signs, back = np.empty_like(d), np.empty_like(d)
     signs[order] = np.where(np.arange(len(d))[:, None] >= first[None], 1.0, -1.0)
     back[order] = line
     return Sides(signs, back)
 
 
-def _change(d: Series, known: Series, heights: Series, votes: Series) -> tuple[NDArray[np.intp], Series]:
-    """(P,) first slice above focus of (Z, P) distances, and the (Z, P) line; by least squares."""
+@dataclass(frozen=True)
+class _Fits:
+    """Straight lines for every way to part (Z, P) distances: (P,) best, (Z + 1, P) misfits, (Z + 1, Z, P) lines."""
+
+    first: NDArray[np.intp]
+    misfit: Series
+    lines: Series
+
+
+def _fits(d: Series, known: Series, heights: Series, votes: Series) -> _Fits:
+    """Least squares, the slices from `first` on above focus and those before it below."""
     count = np.maximum(known.sum(axis=0), 1e-12)
     middle = (known * heights[:, None]).sum(axis=0) / count
     h = heights[:, None] - middle
     spread = np.maximum((known * h * h).sum(axis=0), 1e-12)
-    least = np.full(d.shape[1], np.inf)
-    first, line = np.zeros(d.shape[1], np.intp), np.zeros_like(d)
+    misfits, lines = [], []
     for k in range(len(d) + 1):
         sign = np.where(np.arange(len(d))[:, None] >= k, 1.0, -1.0)
         signed = sign * d * known
         slope = np.maximum((h * signed).sum(axis=0) / spread, 0)
-        fitted = signed.sum(axis=0) / count + slope * h
-        misfit = (known * ((signed - fitted) ** 2 + (np.maximum(-sign * votes, 0) * d) ** 2)).sum(axis=0)
-        better = misfit < least * (1 - 1e-9)
-        least[better], first[better] = misfit[better], k
-        line[:, better] = fitted[:, better]
-    return first, line
+        lines.append(signed.sum(axis=0) / count + slope * h)
+        against = np.maximum(-sign * votes, 0) * d
+        misfits.append((known * ((signed - lines[-1]) ** 2 + against**2)).sum(axis=0))
+    misfit = np.stack(misfits)
+    best = (misfit <= misfit.min(axis=0) * (1 + 1e-9) + 1e-12).argmax(axis=0)
+    return _Fits(best, misfit, np.stack(lines))
 
 
 def agreement(votes: Series, distance: Series, signs: Series) -> float:
     """How far votes of single images agree with signs: 1 wholly, -1 not at all, 0 by chance; weighted by distance.
+
+    Both sides of focus count alike: images that all vote the same way agree with nothing, however many lie above.
 
     Parameters
     ----------
@@ -184,4 +199,6 @@ def agreement(votes: Series, distance: Series, signs: Series) -> float:
         By the order of the slices.
     """
     weight = np.nan_to_num(distance) * np.abs(votes)
-    return float((np.nan_to_num(distance) * votes * signs).sum() / max(float(weight.sum()), 1e-12))
+    right = np.nan_to_num(distance) * votes * signs
+    shares = [float(right[signs == side].sum()) / max(float(weight[signs == side].sum()), 1e-12) for side in (-1, 1)]
+    return sum(shares) / 2
