@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ import torch
 from napari_focusstack.cli.main import _run
 from napari_focusstack.core.devices import placed
 from napari_focusstack.core.errors import InputError
+from napari_focusstack.io import bioimage
 from napari_focusstack.io.bioimage import export_onnx, export_package
-from napari_focusstack.networks import deblur, ldsenet, mmdf, zoo
+from napari_focusstack.networks import deblur, export, ldsenet, mmdf, zoo
 
 pytest.importorskip("onnxscript")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -29,6 +31,22 @@ NETWORKS = {
 }
 
 
+def about(architecture, arguments):
+    """A card but for the checksum."""
+    return {
+        "name": architecture,
+        "title": f"A {architecture}",
+        "task": "To test with",
+        "paper": "Nobody 2026: nothing",
+        "architecture": architecture,
+        "arguments": arguments,
+        "input_px": (84, 84),
+        "normalisation": "its own",
+        "outputs": "numbers; whole ones",
+        "training_data": {"cells": "CC0"},
+    }
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     """A folder with an untrained model of each kind, and their packages, unpacked."""
@@ -38,18 +56,7 @@ def models(tmp_path_factory):
     for name, network in NETWORKS.items():
         for p in network.parameters():
             torch.nn.init.normal_(p, std=0.1)
-        card = {
-            "name": name,
-            "title": f"A {name}",
-            "task": "To test with",
-            "paper": "Nobody 2026: nothing",
-            "architecture": name,
-            "arguments": ARGUMENTS[name],
-            "input_px": (84, 84),
-            "normalisation": "its own",
-            "outputs": "numbers; whole ones",
-            "training_data": {"cells": "CC0"},
-        }
+        card = about(name, ARGUMENTS[name])
         zoo.save_model(network.eval(), card, root / name)
         with zipfile.ZipFile(export_package(str(root / name), root / f"{name}.zip")) as file:
             file.extractall(root / f"{name}_package")
@@ -126,12 +133,6 @@ def test_the_package_holds_its_own_proof(models, name):
     np.testing.assert_allclose(foreign(folder / "weights.onnx", *given), wanted, rtol=1e-3, atol=1e-4)
 
 
-def test_a_file_of_onnx_alone_is_the_same_graph(models, tmp_path):
-    path = export_onnx(str(models / "mmdf"), tmp_path / "model.onnx")
-    raw = camera(1, 1, 128, 128)
-    np.testing.assert_array_equal(foreign(path, raw), foreign(models / "mmdf_package/weights.onnx", raw))
-
-
 def test_what_is_there_is_not_replaced(models, tmp_path):
     there = tmp_path / "there.onnx"
     there.write_text("mine")
@@ -187,13 +188,80 @@ def test_a_network_that_onnxruntime_does_not_take_is_told(models):
         placed(network, card.model_copy(update={"architecture": "botnet"}), "onnx")
 
 
-def test_the_command_shows_and_exports(models, tmp_path, monkeypatch, capsys):
+def test_the_command_shows_and_exports_the_packages_graph_alone(models, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("FOCUSSTACK_MODELS", str(models))
     assert _run(["models", "mmdf", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["architecture"] == "mmdf"
     path = tmp_path / "m.onnx"
     assert _run(["models", "mmdf", "--onnx", str(path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["onnx"] == str(path)
-    assert foreign(path, camera(1, 1, 128, 128)).shape == (1, 10)
+    raw = camera(1, 1, 128, 128)
+    np.testing.assert_array_equal(foreign(path, raw), foreign(models / "mmdf_package/weights.onnx", raw))
     assert _run(["models", "--onnx", str(path)]) == 2
     assert "No model was named" in capsys.readouterr().err
+
+
+OTHERS = {
+    "hhnet": {"width": 0.1},
+    "fusion_cnn": {"width": 0.07},
+    "decision_unet": {"width": 0.07},
+    "ifcnn": {"width": 0.1},
+    "fusegan": {"width": 0.1},
+    "msegnet": {"width": 0.1},
+    "segnet": {"width": 0.1},
+    "unet_mask": {"width": 0.1},
+}
+
+
+def built(architecture):
+    """An untrained network."""
+    torch.manual_seed(0)
+    module, builder = zoo.ARCHITECTURES[architecture].split(":")
+    network = getattr(import_module(f"napari_focusstack.networks.{module}"), builder)
+    return network(**OTHERS[architecture]).eval()
+
+
+def card_of(architecture):
+    """Its card."""
+    return zoo.ModelCard(**about(architecture, OTHERS[architecture]), sha256=64 * "0")
+
+
+def graph(architecture):
+    """What other programs see of it."""
+    return export.graph_of(built(architecture), card_of(architecture))
+
+
+@pytest.mark.parametrize("architecture", list(OTHERS))
+def test_raw_values_of_any_scale_are_answered_alike(architecture):
+    one = graph(architecture)
+    image, *more = (x.clone() for x in one.inputs.values())
+    with torch.inference_mode():
+        plain, camera = one.module(image, *more), one.module(300 * image + 1000, *more)
+    if one.output == "fused":
+        camera = (camera - 1000) / 300
+    assert plain.std() > 0
+    torch.testing.assert_close(camera, plain, atol=1e-3, rtol=1e-3)
+
+
+def test_unpooling_is_the_same_in_onnx_at_any_size(tmp_path):
+    one = graph("msegnet")
+    export.write_graph(one, tmp_path / "m.onnx")
+    for shape in ((32, 48), (64, 32)):
+        raw = camera(3, 1, *shape)
+        with torch.inference_mode():
+            ours = one.module(torch.from_numpy(raw)).numpy()
+        np.testing.assert_allclose(foreign(tmp_path / "m.onnx", raw), ours, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(("architecture", "channels"), [("decision_unet", [2]), ("hhnet", [1, 18])])
+def test_several_slices_and_further_inputs_are_described(tmp_path, monkeypatch, architecture, channels):
+    """What bioimageio.spec says to inputs that are no single image; it does not look into the weights."""
+    spec = pytest.importorskip("bioimageio.spec")
+    monkeypatch.setattr(bioimage, "_write_graph", lambda _, path: path.write_bytes(b"none"))
+    (tmp_path / "given.json").write_text("{}")
+    with spec.ValidationContext(root=tmp_path, perform_io_checks=False):
+        card = tmp_path / "given.json"
+        told = bioimage._described(graph(architecture), card_of(architecture), tmp_path, card_file=card)
+    assert [len(i.axes[1].channel_names) for i in told.inputs] == channels
+    given = np.load(tmp_path / "test_image.npy")
+    assert len({plane.std() for plane in given[0]}) == channels[0]

@@ -154,30 +154,35 @@ def _tested(graph: Graph) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.fl
 
     inputs = {name: example.numpy() for name, example in graph.inputs.items()}
     name, example = next(iter(inputs.items()))
-    plane = np.asarray(sample_stack(SAMPLE).plane(z=2), np.float32)
-    plane = plane if plane.ndim == 2 else plane.mean(axis=-1)
-    h, w = example.shape[-2:]
-    y, x = ((n - m) // 2 for n, m in zip(plane.shape, (h, w), strict=True))
-    part = plane[max(y, 0) : max(y, 0) + h, max(x, 0) : max(x, 0) + w]
-    if part.shape != (h, w):
-        part = cv2.resize(plane, (w, h), interpolation=cv2.INTER_AREA)
-    inputs[name] = np.ascontiguousarray(np.broadcast_to(part, example.shape))
+    shape = example.shape[-2:]
+    channels = [_sample(2 + 2 * k if graph.slices else 2, shape) for k in range(example.shape[1])]
+    inputs[name] = np.stack(channels)[None]
     with torch.inference_mode():
         output = graph.module(*(torch.from_numpy(a) for a in inputs.values()))
     return inputs, output.numpy()
 
 
+def _sample(z: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """The middle of a real slice."""
+    plane = np.asarray(sample_stack(SAMPLE).plane(z=z), np.float32)
+    plane = plane if plane.ndim == 2 else plane.mean(axis=-1)
+    h, w = shape
+    y, x = ((n - m) // 2 for n, m in zip(plane.shape, shape, strict=True))
+    part = plane[max(y, 0) : max(y, 0) + h, max(x, 0) : max(x, 0) + w]
+    return part if part.shape == shape else np.asarray(cv2.resize(plane, (w, h), interpolation=cv2.INTER_AREA))
+
+
 def _input(spec: Any, name: str, example: NDArray[np.float32], graph: Graph, file: Path, *, first: bool) -> Any:
     axes = [spec.BatchAxis()]
     if first:
-        channels = ("grey",) if example.shape[1] == 1 else ("red", "green", "blue")
-        axes.append(spec.ChannelAxis(channel_names=list(channels)))
+        axes.append(spec.ChannelAxis(channel_names=list(graph.shown)))
         for axis, length in zip("yx", example.shape[-2:], strict=True):
             free = None if graph.step_px is None else spec.ParameterizedSize(min=2 * graph.step_px, step=graph.step_px)
             axes.append(spec.SpaceInputAxis(id=axis, size=length if free is None else free))
     else:
-        axes.append(spec.ChannelAxis(channel_names=[name]))
-    told = "Raw grey values of any scale." if first else "Pixel size · numerical aperture / wavelength."
+        n = example.shape[1]
+        axes.append(spec.ChannelAxis(channel_names=[name] if n == 1 else [f"{name}_{k}" for k in range(n)]))
+    told = "Raw grey values of any scale." if first else graph.known[name]
     return spec.InputTensorDescr(id=name, axes=axes, description=told, test_tensor=spec.FileDescr(source=file))
 
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from napari_focusstack.networks.fusegan import FuseGenerator, focus_masks
 from napari_focusstack.networks.gmanet import GMANet
+from napari_focusstack.networks.hhnet import DISTANCES, FEATURES, HHNet
+from napari_focusstack.networks.hhnet import PATCH_PX as HH_PATCH_PX
 from napari_focusstack.networks.infer import prepare
 from napari_focusstack.networks.ldsenet import LEAST_PX, SAMPLING, signed_waves
 from napari_focusstack.networks.mmdf import MARGIN_PX, PATCH_PX, FocusClassifier
+from napari_focusstack.networks.msegnet import FocusSegmenter
 from napari_focusstack.networks.zoo import ModelCard, ModelError
 
 OPSET = 18
@@ -40,6 +44,10 @@ class Graph:
         What the numbers of an output are that is no image; empty for an image like the input.
     step_px : int or None
         The image's sides are any multiples of this, or fixed where None.
+    shown : tuple of str
+        What the channels of the image are.
+    known : mapping of str to str
+        What each input but the image is.
     """
 
     module: nn.Module
@@ -47,6 +55,13 @@ class Graph:
     output: str
     channels: tuple[str, ...]
     step_px: int | None = None
+    shown: tuple[str, ...] = ("grey",)
+    known: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def slices(self) -> bool:
+        """Whether the channels of the image are slices of a stack."""
+        return self.shown[0].startswith("slice")
 
 
 class _Classes(nn.Module):
@@ -77,6 +92,53 @@ class _Score(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         score: Tensor = self.network(_over_range(image))
         return score[:, None]
+
+
+class _Distances(nn.Module):
+    """Takes handcrafted features of the whole image beside a patch of it."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor, features: Tensor) -> Tensor:
+        return torch.softmax(self.network(_over_range(image), features), dim=1)
+
+
+class _Decision(nn.Module):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        decision: Tensor = self.network.decide(_over_range(image))  # type: ignore[operator]
+        return decision
+
+
+class _Mask(nn.Module):
+    def __init__(self, network: FocusSegmenter) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        clear, fuzzy = self.network.levels(_over_range(image))[-1].chunk(2, dim=1)
+        return torch.sigmoid(clear - fuzzy)
+
+
+class _Fused(nn.Module):
+    """Scaled by the range of all slices, and back again."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.masked = isinstance(network, FuseGenerator) and network.masks != "none"
+
+    def forward(self, image: Tensor) -> Tensor:
+        low, high = (f(image, dim=(1, 2, 3), keepdim=True) for f in (torch.amin, torch.amax))
+        span = (high - low).clamp(min=1e-12)
+        scaled = (image - low) / span
+        fused: Tensor = self.network(scaled, focus_masks(scaled)) if self.masked else self.network(scaled)
+        return fused * span + low
 
 
 class _Restored(nn.Module):
@@ -118,25 +180,64 @@ def _classes(network: nn.Module) -> Graph:
 
 def _defocus(network: nn.Module) -> Graph:
     inputs = {"image": torch.rand(1, 1, LEAST_PX, LEAST_PX), "sampling": torch.full((1, 1), SAMPLING)}
-    return Graph(_Defocus(network), inputs, "defocus", ("waves", "certainty_of_side"))
+    known = {"sampling": "Pixel size · numerical aperture / wavelength."}
+    return Graph(_Defocus(network), inputs, "defocus", ("waves", "certainty_of_side"), known=known)
 
 
 def _score(network: nn.Module) -> Graph:
     assert isinstance(network, GMANet)
     example = torch.rand(1, network.channels, 512, 768)
-    return Graph(_Score(network), {"image": example}, "score", ("score",))
+    shown = ("grey",) if network.channels == 1 else ("red", "green", "blue")
+    return Graph(_Score(network), {"image": example}, "score", ("score",), shown=shown)
+
+
+def _distances(network: nn.Module) -> Graph:
+    assert isinstance(network, HHNet)
+    inputs = {"image": torch.rand(1, 1, HH_PATCH_PX, HH_PATCH_PX), "features": torch.rand(1, FEATURES)}
+    known = {"features": "Of the whole image; napari_focusstack.core.handcrafted computes them."}
+    names = tuple(f"distance_{d}" for d in DISTANCES)
+    return Graph(_Distances(network), inputs, "probabilities", names, known=known)
+
+
+def _image(n: int, step: int) -> dict[str, Tensor]:
+    return {"image": torch.rand(1, n, 8 * step, 12 * step)}
+
+
+def _slices(n: int) -> tuple[str, ...]:
+    return tuple(f"slice_{k}" for k in range(n))
+
+
+def _decision(network: nn.Module) -> Graph:
+    step = max(16, int(network.multiple_px))  # type: ignore[arg-type]
+    return Graph(_Decision(network), _image(2, step), "decision", (), step, _slices(2))
+
+
+def _mask(network: nn.Module) -> Graph:
+    assert isinstance(network, FocusSegmenter)
+    step = max(16, network.multiple)
+    return Graph(_Mask(network), _image(1, step), "mask", (), step)
+
+
+def _fused(network: nn.Module) -> Graph:
+    n = network.slots if isinstance(network, FuseGenerator) else 2
+    step = max(16, int(network.multiple_px))  # type: ignore[arg-type]
+    return Graph(_Fused(network), _image(n, step), "fused", (), step, _slices(n))
 
 
 def _restored(network: nn.Module) -> Graph:
     step = max(16, int(network.multiple_px))  # type: ignore[arg-type]
-    return Graph(_Restored(network), {"image": torch.rand(1, 1, 8 * step, 12 * step)}, "restored", (), step)
+    return Graph(_Restored(network), _image(1, step), "restored", (), step)
 
 
 GRAPHS: tuple[tuple[tuple[str, ...], Callable[[nn.Module], Graph]], ...] = (
     (("mmdf",), _classes),
     (("ldsenet", "resnet50", "botnet"), _defocus),
     (("gmanet",), _score),
+    (("hhnet",), _distances),
     (("deblur",), _restored),
+    (("fusion_cnn", "decision_unet"), _decision),
+    (("ifcnn", "fusegan"), _fused),
+    (("msegnet", "segnet", "unet_mask"), _mask),
 )
 """By how the name of the architecture begins."""
 

@@ -124,7 +124,7 @@ class FuseGenerator(nn.Module):
             Where each slice is in focus, 0 … 1; not needed where the network takes none.
         """
         x = self._entering(slices, masks)
-        grown = slices.reshape(len(slices), -1, self.channels, *slices.shape[-2:])
+        grown = slices.reshape(slices.shape[0], -1, self.channels, *slices.shape[-2:])
         begun = grown.mean(dim=1) if masks is None else (grown * masks[:, :, None]).sum(dim=1)
         h = self.first(x)
         skips = []

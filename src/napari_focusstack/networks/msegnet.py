@@ -153,7 +153,7 @@ class SegNet(FocusSegmenter):
         outputs = []
         for i, (stage, head) in enumerate(zip(self.decoder, self.heads, strict=True)):
             if i or self.pools == len(self.encoder):
-                x = functional.max_unpool2d(x, indices.pop(), [2, 2])
+                x = _unpool(x, indices.pop())
             x = stage(x)
             if self.training or i + 1 == len(self.decoder):
                 outputs.append(head(x))
@@ -188,6 +188,15 @@ class UNet(FocusSegmenter):
             if self.training or i + 1 == len(self.up):
                 outputs.append(head(x))
         return outputs
+
+
+def _unpool(x: Tensor, where: Tensor) -> Tensor:
+    """Undo max-pooling by 2 × 2: (N, C, Y, X) → (N, C, 2Y, 2X), zero where no maximum was."""
+    if not torch.compiler.is_exporting():
+        return functional.max_unpool2d(x, where, [2, 2])
+    n, c, h, w = x.shape  # ONNX knows no unpooling
+    flat = x.new_zeros(n, c, 4 * h * w).scatter(2, where.flatten(2), x.flatten(2))
+    return flat.reshape(n, c, 2 * h, 2 * w)
 
 
 def _chain(channels: int, widths: Sequence[int], unit: Unit) -> nn.Sequential:
