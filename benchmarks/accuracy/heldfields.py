@@ -48,12 +48,12 @@ class Lens:
         return self.wavelength_um / (self.index - float(np.sqrt(self.index**2 - self.na**2)))
 
 
-LENSES = (
+LENSES = (  # pixel size · NA/λ from 0.42 to 0.58, as in training
     Lens("10x/0.30", 0.30, 0.65, 0.45),
     Lens("10x/0.45", 0.45, 0.65, 0.52),
-    Lens("20x/0.50", 0.50, 0.45, 0.60),
+    Lens("20x/0.50", 0.50, 0.55, 0.60),
     Lens("20x/0.75", 0.75, 0.345, 0.61),
-    Lens("20x/0.80", 0.80, 0.40, 0.53),
+    Lens("20x/0.80", 0.80, 0.36, 0.53),
     Lens("40x/0.95", 0.95, 0.29, 0.48),
     Lens("60x/1.20 water", 1.20, 0.215, 0.52, index=1.33),
 )
@@ -162,10 +162,8 @@ def _part(level: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _taken(seen: np.ndarray, rng: np.random.Generator, generator: torch.Generator) -> np.ndarray:
-    """Through a camera drawn at random."""
-    bright = rng.random() < 0.4
-    base, gain = (0.8, -rng.uniform(0.3, 0.75)) if bright else (0.05, rng.uniform(0.2, 0.9))
-    light = torch.from_numpy(np.clip(base + gain * seen, 0, 1))[None]
+    """Fluorescence, through a camera drawn at random."""
+    light = torch.from_numpy(np.clip(0.05 + rng.uniform(0.2, 0.9) * seen, 0, 1))[None]
     light = light * camera.uneven(1, shape=FIELD_PX, strength=0.1, generator=generator)
     taken = camera.expose(
         light.clamp(0, 1),

@@ -156,17 +156,17 @@ _PATCHES = PatchSettings(
     patch_px=TRAINED_PX,
     tile_px=112,
     blur_px=(0.0, 1.5, 3.0, 5.0, 7.0, 11.0, 15.0, 27.0, 40.0),
-    sampling=(0.35, 0.7),
+    sampling=(0.42, 0.58),
     spherical_waves=(0.2, 0.4),
-    modes=(0.55, 0.35, 0.1, 0.0),
+    modes=(1.0, 0.0, 0.0, 0.0),
     inverted=0.0,
-    texture=0.3,
-    blank=0.03,
-    dirt=0.03,
+    texture=0.15,
+    blank=0.05,
+    dirt=0.02,
     haze=0.05,
-    electrons=(3.2, 4.8),
+    electrons=(3.4, 4.8),
     shading=0.05,
-    jpeg=0.05,
+    jpeg=0.02,
 )
 
 _RECIPE = Recipe(
@@ -177,7 +177,7 @@ _RECIPE = Recipe(
     data=HHData(_PATCHES),
     loss=_loss,
     metrics=_metrics,
-    fit=FitSettings(epochs=16, steps=200, batch=32, learning_rate=1.5e-3, valid_steps=12),
+    fit=FitSettings(epochs=12, steps=200, batch=32, learning_rate=1.5e-3, valid_steps=12),
     architecture="hhnet",
     task="Distance from focus in seven ordered classes, with its side",
     normalisation="grey; local mean and deviation over 92 px, asinh; 18 features of the whole image beside it",
@@ -189,7 +189,7 @@ _PLAIN = _PATCHES.model_copy(
     update={
         "sampling": (0.45, 0.55),
         "spherical_waves": (0.25, 0.4),
-        "modes": (1.0, 0.0, 0.0, 0.0),
+        "blank": 0.03,
         "texture": 0.0,
         "dirt": 0.0,
         "haze": 0.0,
@@ -204,6 +204,6 @@ _FIRST = replace(
     data=HHData(_PLAIN),
     fit=_RECIPE.fit.model_copy(update={"epochs": 8, "steps": 120, "learning_rate": 2e-3}),
 )
-"""One clean fluorescence microscope: the side of focus is learned there first, and hardly at all without."""
+"""A clean microscope: the side of focus is learned there first, and hardly at all without."""
 
 RECIPES = (replace(_RECIPE, before=_FIRST),)
