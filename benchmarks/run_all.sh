@@ -17,9 +17,11 @@ run benchmarks/scoring_speed.py
 run benchmarks/fusion_speed.py
 run benchmarks/fusion_quality.py
 run benchmarks/fusion
+run benchmarks/mask_fusion_speed.py
 if [ -d "$data" ]; then
   run benchmarks/measures_accuracy.py "$data"
   run benchmarks/best_slice.py
+  run benchmarks/masks.py "$data"
 fi
 if command -v xvfb-run >/dev/null; then
   printf '\n### benchmarks/heartbeat.py\n\n'

@@ -35,7 +35,7 @@ from napari_focusstack.training.patches import (
 from napari_focusstack.training.scene import depth_map
 from napari_focusstack.training.settings import Relief
 
-CLEAR_DOF, FUZZY_DOF = 0.5, 1.0
+CLEAR_DOF, FUZZY_DOF = 0.5, 1.5
 """Depths of field up to which a pixel is in focus, and from which on it is not."""
 DETAIL_PX = 9
 """Window of the local contrast that tells where there is something to see."""
@@ -54,6 +54,9 @@ class SceneSettings(PatchSettings):
     tile_px: int = Field(default=192, ge=16, description="Side of what is simulated; the rest is margin.")
     sampling: tuple[float, float] = Field(default=(0.3, 1.6), description="Range of pixel size · NA/λ (log-uniform).")
     dirt: float = Field(default=0.15, ge=0, le=1, description="Share of views with sharp dirt.")
+    electrons: tuple[float, float] = Field(
+        default=(3.0, 4.8), description="As for patches: scenes that drown in noise teach nothing of borders."
+    )
     kinds: tuple[float, float, float] = Field(
         default=(0.25, 0.3, 0.45), description="Shares of regions, relief and layers."
     )

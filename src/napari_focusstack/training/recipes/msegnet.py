@@ -62,13 +62,13 @@ _MSEGNET = Recipe(
     data=SceneData(SceneSettings()),
     loss=_loss,
     metrics=_metrics,
-    fit=FitSettings(epochs=24, steps=80, batch=16, learning_rate=4e-3, weight_decay=0.0, valid_steps=12, patience=10),
+    fit=FitSettings(epochs=30, steps=80, batch=16, learning_rate=4e-3, weight_decay=0.0, valid_steps=12, patience=10),
     architecture="msegnet",
     task="Which pixels of a slice are in focus",
     normalisation="grey; local mean and deviation over 60 px",
     outputs="probability that the pixel is in focus (within half a depth of field)",
     input_px=(160, 160),
-    width=0.25,
+    width=0.375,
 )
 
 RECIPES = (
