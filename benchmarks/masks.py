@@ -68,6 +68,12 @@ class Scene:
     empty: np.ndarray
     dirt: np.ndarray
 
+    def only(self, z: int) -> Scene:
+        """One plane of it."""
+        part = slice(z, z + 1)
+        truth = (getattr(self, name)[part] for name in ("clear", "fuzzy", "textured", "empty", "dirt"))
+        return Scene(self.image, self.kind, self.stack, *truth)
+
 
 def crops(folder: Path, limit: int | None) -> Iterator[tuple[str, np.ndarray]]:
     """Name and light (SIDE, SIDE) of a part of each image, three of a large field.
@@ -209,8 +215,12 @@ def table(data: Path, methods: list[str], limit: int | None) -> None:
         for scene in (region_scene(name, light, rng), stack_scene(name, light, rng)):
             for method in methods:
                 masks = [drain(focus_masks(s, MASKS[method], device="cpu")).mask() for s in single_planes(scene)]
-                figures = judged(scene, np.concatenate(masks) > 0)
-                results.setdefault((scene.kind, method), []).append((name.split("#")[0], figures))
+                found, group = np.concatenate(masks) > 0, name.split("#")[0]
+                results.setdefault((scene.kind, method), []).append((group, judged(scene, found)))
+                if scene.kind == "regions":
+                    for sigma, z in zip(SIGMAS, range(len(SIGMAS)), strict=True):
+                        figures = judged(scene.only(z), found[z : z + 1])
+                        results.setdefault((f"regions, σ {sigma:g}", method), []).append((group, figures))
         print(f"{n} {name}", file=sys.stderr, flush=True)
     print(
         f"| scenes ({n} crops of {len({g for g, _ in next(iter(results.values()))})} images) | method | "
