@@ -21,7 +21,7 @@ from napari_focusstack.networks.zoo import ModelCard, ModelError, find_models, r
 
 SEGMENTERS = ("msegnet", "segnet", "unet_mask")
 """Architectures that say of every pixel whether it is in focus."""
-ODDS = 1.0
+ODDS = 2.0
 """By how much more likely real specimens are in focus than a network says: focal loss keeps it from being sure, and
 they are softer than what it learned from. Chosen on development stacks, so that ½ is the border there."""
 
