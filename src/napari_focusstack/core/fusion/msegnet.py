@@ -12,8 +12,8 @@ import numpy as np
 from napari_focusstack.core.fusion.method import Merged, Plane32, Series
 from napari_focusstack.core.fusion.noise import measure_noise
 from napari_focusstack.core.fusion.pyramid import Z_LIMIT, Z_SCALE
-from napari_focusstack.core.fusion.select import LOG_GAIN
 from napari_focusstack.core.fusion.sharpness import SharpnessTrack, summarise
+from napari_focusstack.core.masks.energy import LOG_GAIN, local_energy
 from napari_focusstack.core.masks.learned import SegmenterMask
 from napari_focusstack.core.progress import Job, Progress
 
@@ -84,7 +84,7 @@ class MaskFusion:
             area = float(cv2.mean(p)[0])
             if area > largest:
                 base, largest = image, area
-            energy = _energy(guide)
+            energy = local_energy(guide)
             cv2.multiply(energy, cv2.blur(p, (soften, soften)), energy, factor)
             cv2.add(energy, (constant * Z_SCALE, 0, 0, 0), energy)
             cv2.min(energy, Z_LIMIT * Z_SCALE, energy)
@@ -121,15 +121,6 @@ class MaskFusion:
                     p = cv2.resize(p, (w, h), interpolation=cv2.INTER_LINEAR)
                 return np.ascontiguousarray(p[:h, :w])
             yield Progress(i, n, f"slice {i + 1} of {n}: where it is in focus")
-
-
-def _energy(guide: Plane32) -> Plane32:
-    """Local energy of a Laplacian of Gaussian (σ 1), over about 11 px."""
-    energy: Plane32 = cv2.Laplacian(cv2.GaussianBlur(guide, (7, 7), 1.0), cv2.CV_32F, ksize=3)
-    cv2.multiply(energy, energy, energy)
-    cv2.blur(energy, (7, 7), energy)
-    cv2.blur(energy, (5, 5), energy)
-    return energy
 
 
 def _accumulate(plane: Plane32, weight: Plane32, into: Plane32) -> None:

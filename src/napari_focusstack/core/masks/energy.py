@@ -39,20 +39,26 @@ class EnergyMask:
     def slices(self, stack: Stack, *, device: str) -> Job[None]:
         """Two passes: the highest energy of each pixel first."""
         n = stack.n_slices
-        least = min(noise_sigma(stack.plane(z)) for z in {0, n // 2, n - 1})
-        noise = max(least, ROUNDING if stack.dtype.kind in "ui" else 0.0)
         highest = np.full(stack.plane_shape, 1e-30, np.float32)
         for z in range(n):
-            cv2.max(highest, _energy(stack, z), highest)
+            cv2.max(highest, local_energy(to_grey(stack.plane(z))), highest)
             yield Progress(z + 1, 2 * n, f"slice {z + 1} of {n}: how much detail")
-        constant = max(self.parameters["noise_constant"] * LOG_GAIN * noise**2, 1e-6 * float(highest.max()))
+        constant = max(self.parameters["noise_constant"] * noise_energy(stack), 1e-6 * float(highest.max()))
         for z in range(n):
-            energy = _energy(stack, z)
+            energy = local_energy(to_grey(stack.plane(z)))
             p = energy / highest * (energy / (energy + np.float32(constant)))
             yield Progress(n + z + 1, 2 * n, f"slice {z + 1} of {n}", SliceMask(z, p))
 
 
-def _energy(stack: Stack, z: int) -> Plane32:
-    detail = cv2.Laplacian(cv2.GaussianBlur(to_grey(stack.plane(z)), (7, 7), 1.0), cv2.CV_32F, ksize=3)
+def noise_energy(stack: Stack) -> float:
+    """`local_energy` of the noise of the first, middle or last slice, whichever has least."""
+    n = stack.n_slices
+    least = min(noise_sigma(stack.plane(z)) for z in {0, n // 2, n - 1})
+    return float(LOG_GAIN * max(least, ROUNDING if stack.dtype.kind in "ui" else 1e-6) ** 2)
+
+
+def local_energy(grey: Plane32) -> Plane32:
+    """Mean square of the Laplacian of Gaussian (σ 1 px) over about 11 px."""
+    detail = cv2.Laplacian(cv2.GaussianBlur(grey, (7, 7), 1.0), cv2.CV_32F, ksize=3)
     energy: Plane32 = cv2.blur(cv2.blur(cv2.multiply(detail, detail), (7, 7)), (5, 5))
     return energy

@@ -14,6 +14,7 @@ from napari_focusstack.core.filters import Plane32, noise_sigma, to_grey
 from napari_focusstack.core.learned.base import large_enough, load_network
 from napari_focusstack.core.learned.classes import ClassScorer
 from napari_focusstack.core.masks.base import MaskMethod, SliceMask
+from napari_focusstack.core.masks.energy import local_energy, noise_energy
 from napari_focusstack.core.progress import Job, Progress
 from napari_focusstack.core.scorer import PlaneContext
 from napari_focusstack.core.stack import Stack
@@ -21,9 +22,15 @@ from napari_focusstack.networks.zoo import ModelCard, ModelError, find_models, r
 
 SEGMENTERS = ("msegnet", "segnet", "unet_mask")
 """Architectures that say of every pixel whether it is in focus."""
-ODDS = 2.0
+ODDS = 1.5
 """By how much more likely real specimens are in focus than a network says: focal loss keeps it from being sure, and
 they are softer than what it learned from. Chosen on development stacks, so that ½ is the border there."""
+SHARE = 0.5
+"""In a stack, the odds are multiplied by ``(E / max over z of E / share)²``, E the energy of detail: the network knows
+specimen from dirt and background, the energy knows which of the neighbouring slices is the sharpest."""
+EVIDENCE, EVIDENCE_PX = 2.0, 9
+"""Detail of less than this many times the energy of noise is no evidence, that of twice as much is; over how many more
+pixels it is looked for."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,7 @@ class SegmenterMask:
     @property
     def parameters(self) -> Mapping[str, Any]:
         """Which weights."""
-        return {"weights_sha256": self.card.sha256, "odds": ODDS}
+        return {"weights_sha256": self.card.sha256, "odds": ODDS, "share": SHARE, "evidence": EVIDENCE}
 
     def network(self, device: str) -> Any:
         """The network, ready for inference; loaded once."""
@@ -86,24 +93,42 @@ class SegmenterMask:
             try:
                 done, total = next(tiles)
             except StopIteration as end:
-                p: Plane32 = end.value
-                likelier = np.float32(ODDS) * p
-                return np.asarray(likelier / (likelier + (1 - p)), np.float32)
+                return _likelier(end.value, np.float32(ODDS))
             yield Progress(done, total, "")
 
     def slices(self, stack: Stack, *, device: str) -> Job[None]:
-        """Judge slice by slice, tile by tile."""
+        """Judge slice by slice, tile by tile, after a look at all for the highest energy of each pixel.
+
+        Where detail does not stand out of the noise, nothing is in focus.
+        """
         n = stack.n_slices
         yield Progress(0, n, "loading the network")
+        noise, highest = noise_energy(stack), np.full(stack.plane_shape, 1e-30, np.float32)
+        for z in range(n if n > 1 else 0):
+            cv2.max(highest, local_energy(to_grey(stack.plane(z))), highest)
+            yield Progress(0, n, f"slice {z + 1} of {n}: how much detail")
         for z in range(n):
-            tiles = self.plane(to_grey(large_enough(stack.plane(z))), device=device)
+            grey = to_grey(large_enough(stack.plane(z)))
+            tiles = self.plane(grey, device=device)
             while True:
                 try:
                     next(tiles)
                 except StopIteration as end:
-                    yield Progress(z + 1, n, f"slice {z + 1} of {n}", SliceMask(z, end.value))
+                    p, energy = end.value, local_energy(grey)
+                    if n > 1:
+                        p = _likelier(p, np.square(energy / highest / np.float32(SHARE)))
+                    evidence = cv2.blur(energy, (EVIDENCE_PX, EVIDENCE_PX)) / np.float32(EVIDENCE * noise) - 1
+                    p *= np.clip(evidence, 0, 1)
+                    yield Progress(z + 1, n, f"slice {z + 1} of {n}", SliceMask(z, p))
                     break
                 yield Progress(z, n, f"slice {z + 1} of {n}")
+
+
+def _likelier(p: Plane32, odds: Plane32 | np.float32) -> Plane32:
+    """Probabilities whose odds ``p / (1 - p)`` are multiplied."""
+    more = p * odds
+    likelier: Plane32 = np.asarray(more / np.maximum(more + (1 - p), np.float32(1e-6)), np.float32)
+    return likelier
 
 
 @dataclass(frozen=True)
