@@ -96,7 +96,7 @@ _UNET = Recipe(
     data=PairData(PairSettings()),
     loss=_robust,
     metrics=_metrics,
-    fit=FitSettings(epochs=30, steps=100, batch=16, weight_decay=0.0, valid_steps=12),
+    fit=FitSettings(epochs=9, steps=100, batch=16, learning_rate=2e-3, weight_decay=0.0, valid_steps=8),
     architecture="deblur_unet",
     task="Sharpen an image blurred by defocus or motion",
     normalisation="0 to 1 between the image's 0.1 % and 99.9 % quantiles; each channel alone",
@@ -117,7 +117,7 @@ _GAN = _recipe(
     loss=_rivals,
     keep=_generator,
     width=0.125,
-    fit=_UNET.fit.model_copy(update={"learning_rate": 2e-4}),
+    fit=_UNET.fit.model_copy(update={"epochs": 30, "learning_rate": 2e-4}),
 )
 RECIPES = (
     _UNET,
