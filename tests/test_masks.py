@@ -53,18 +53,20 @@ def masked(stack, method="energy") -> FocusMasks:
     return drain(focus_masks(stack, MASKS[method] if isinstance(method, str) else method))
 
 
+@pytest.mark.parametrize("method", ["energy", "harris"])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
-def test_energy_marks_what_is_sharp_in_each_slice(dtype):
-    mask = masked(from_array(scene(dtype=dtype), axes="ZYX")).mask()
+def test_energy_marks_what_is_sharp_in_each_slice(dtype, method):
+    mask = masked(from_array(scene(dtype=dtype), axes="ZYX"), method).mask()
     for z in range(SLICES):
         inside = mask[z][:, z * STRIPE + 6 : (z + 1) * STRIPE - 6]
         assert inside.mean() > 0.9
         assert mask[z].mean() < 2.2 / SLICES
 
 
-def test_energy_lets_no_noise_in():
+@pytest.mark.parametrize("method", ["energy", "harris"])
+def test_energy_lets_no_noise_in(method):
     noise = np.random.default_rng(0).normal(1000, 20, (4, 96, 96)).astype(np.uint16)
-    assert masked(from_array(noise, axes="ZYX")).mask().mean() < 0.01
+    assert masked(from_array(noise, axes="ZYX"), method).mask().mean() < 0.01
 
 
 def test_brightness_changes_no_mask():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from napari_focusstack.core.masks.base import THRESHOLD, FocusMasks, MaskMethod, SliceMask, focus_masks
-from napari_focusstack.core.masks.energy import EnergyMask
+from napari_focusstack.core.masks.energy import EnergyMask, HarrisMask
 from napari_focusstack.core.masks.learned import installed_masks
 from napari_focusstack.core.registry import Registry
 
@@ -30,6 +30,7 @@ def add_networks() -> None:
 
 add_networks()
 MASKS.add(EnergyMask())
+MASKS.add(HarrisMask())
 
 
 def default_mask() -> str:
