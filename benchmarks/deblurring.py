@@ -187,12 +187,13 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("-o", "--output", type=Path, default=Path("deblurring"))
     options.add_argument("--quick", action="store_true", help="few tiles: to see that it runs")
+    options.add_argument("--each", type=int, default=4, help="tiles of each image")
     given = options.parse_args()
     if not real_patches.DATA.is_dir():
         sys.exit(f"'{real_patches.DATA}' is not there: the sharp images are needed.")
     given.output.mkdir(parents=True, exist_ok=True)
     images = drain(load(real_patches.DATA / "sharp", sources=list(TEST), limit=8 if given.quick else None))
-    tiles = samples(images, each=1 if given.quick else 4, seed=11)
+    tiles = samples(images, each=1 if given.quick else given.each, seed=11)
     try:
         features = perceptual_features()
     except InputError as error:

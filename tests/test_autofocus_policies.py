@@ -180,7 +180,8 @@ def test_jumps_lead_into_focus_though_signs_and_distances_are_wrong(start, focus
 
     verdict, heights, _ = drive(JumpPolicy(), travel(start), read)
     assert verdict.found, verdict.reason
-    assert abs(heights[-1] - focus) <= 0.6 * DOF
+    # A reader that is wrong in sign and by a quarter in distance costs up to a depth of field.
+    assert abs(heights[-1] - focus) <= DOF
 
 
 def test_a_right_jump_needs_two_images():

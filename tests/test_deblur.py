@@ -237,3 +237,11 @@ def test_colours_are_sharpened_alike():
 def test_an_unknown_model_names_the_known_ones():
     with pytest.raises(InputError, match="wiener"):
         deblur(from_array(np.eye(8), axes="YX"), DeblurSettings(model="magic"))
+
+
+def test_a_plane_too_small_is_named_and_a_wide_blur_on_a_small_one_is_none_of_its_worry():
+    with pytest.raises(InputError, match="2×2 pixels is too small"):
+        deblur(from_array(np.eye(2), axes="YX"), DeblurSettings(model="wiener"))
+    small = from_array(scene(20), axes="YX")
+    for name in CLASSICAL:
+        assert np.isfinite(deblur(small, DeblurSettings(model=name, blur_px=20)).data).all()

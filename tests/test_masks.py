@@ -257,3 +257,16 @@ class Unsure(SegmenterMask):
     def plane(self, grey, *, device):
         yield Progress(1, 1)
         return np.full(grey.shape, 0.4, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("exp1.5um_masks.ome.tif", "exp1.5um_masks_probability.ome.tif"),
+        ("a_masks.tif", "a_masks_probability.tif"),
+    ],
+)
+def test_the_probability_lies_beside_the_masks(name, expected):
+    from napari_focusstack.widgets.masks import beside
+
+    assert beside(Path(name), "probability").name == expected

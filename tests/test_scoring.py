@@ -12,7 +12,7 @@ from napari_focusstack.core.progress import Progress, drain
 from napari_focusstack.core.report import FocusReport, Grid, PlaneScore
 from napari_focusstack.core.scorers import SCORERS, PlaneContext, Scorer
 from napari_focusstack.core.scoring import SliceScored, curve, reweight, score_series
-from napari_focusstack.core.stack import Stack, from_array
+from napari_focusstack.core.stack import Optics, Stack, from_array
 from napari_focusstack.io.read import read_stack
 from scoring_scenes import (
     CENTRES,
@@ -237,7 +237,8 @@ def test_scorers_that_need_the_stacks_range_are_told_it(monkeypatch: pytest.Monk
 @pytest.mark.parametrize("name", SCORERS.names())
 def test_every_scorer_gives_a_map_of_its_grid(name: str) -> None:
     scorer: Scorer = SCORERS[name]
-    score = scorer.score_plane(eight_bit(brightfield(slices=1))[0], context=PlaneContext(patch_px=32))
+    context = PlaneContext(patch_px=32, pixel_um=0.65, optics=Optics(na=0.5, wavelength_um=0.55))
+    score = scorer.score_plane(eight_bit(brightfield(slices=1))[0], context=context)
     assert score.map.shape == score.grid.shape
     assert np.isfinite(score.map).all()
     assert scorer.title

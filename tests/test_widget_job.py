@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.progress import Job, Progress
+from napari_focusstack.widgets import job as job_module
 from napari_focusstack.widgets.job import JobBar, JobRunner
 
 
@@ -215,3 +216,14 @@ def test_a_bar_shows_a_button_then_progress_then_the_button_again(qtbot: Any) ->
     bar.cancel_button.click()
     assert bar.run_button.isVisible()
     assert not bar.runner.busy
+
+
+def test_what_a_closed_widget_leaves_is_collected_before_the_next_job_never_in_its_thread(qtbot, monkeypatch):
+    collected = []
+    monkeypatch.setattr(job_module.gc, "collect", lambda *a: collected.append(threading.current_thread()))
+    job_module.note_garbage()
+    runner = JobRunner()
+    for _ in range(2):
+        with qtbot.waitSignal(runner.succeeded):
+            runner.start(counting)
+    assert collected == [threading.main_thread()]

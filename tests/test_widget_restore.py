@@ -113,3 +113,13 @@ def test_cancelling_adds_nothing(viewer, widget, qtbot):
     click(qtbot, widget.bar.cancel_button)
     qtbot.wait(300)
     assert len(viewer.layers) == before
+
+
+def test_the_wipe_follows_a_new_result(viewer, nucleus, widget, qtbot):
+    run(widget, qtbot)
+    widget.compare_box.setChecked(True)
+    widget.model_box.setCurrentIndex(widget.model_box.findData("wiener"))
+    run(widget, qtbot)
+    (shown,) = (layer for layer in viewer.layers if layer.name.endswith("before | after"))
+    half = nucleus.data.shape[2] // 2
+    assert np.array_equal(shown.data[:, half:], widget.result().data[0][:, half:])

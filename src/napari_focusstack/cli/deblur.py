@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time as clock
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,7 +12,9 @@ from napari_focusstack.cli import options as opt
 from napari_focusstack.cli.commands import app
 from napari_focusstack.cli.show import print_json, run
 from napari_focusstack.core.errors import InputError
-from napari_focusstack.core.stack import Stack
+
+if TYPE_CHECKING:
+    from napari_focusstack.core.stack import Stack
 
 
 @app.command()

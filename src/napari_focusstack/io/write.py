@@ -409,8 +409,10 @@ def _imagej_options(stack: Stack, provenance: Mapping[str, str]) -> dict[str, An
     options: dict[str, Any] = {"imagej": True, "metadata": metadata}
     if stack.y_um and stack.x_um:
         options["resolution"] = (1 / stack.x_um, 1 / stack.y_um)
-    if (stack.y_um and stack.x_um) or stack.z_um:
         metadata["unit"] = "um"
+    elif stack.z_um:
+        # A file has a resolution in any case, 1 where none is given: with µm as its unit, pixels would be 1 µm wide.
+        metadata |= {"unit": "pixel", "zunit": "um"}
     if stack.z_um and stack.n_slices > 1:
         metadata["spacing"] = stack.z_um
     if provenance:

@@ -7,6 +7,8 @@ from typing import Any
 from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
 
+from napari_focusstack.widgets import job
+
 
 class DockedWidget(QWidget):
     """A widget for a dock that learns when it is closed: napari takes it out of its dock and lets it go."""
@@ -51,3 +53,4 @@ class DockedWidget(QWidget):
         if not self._closed:
             self._closed = True
             self.shut_down()
+            job.note_garbage()

@@ -7,6 +7,7 @@ progress bar with *Cancel* while it runs.
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import threading
 import time
@@ -25,8 +26,24 @@ from napari_focusstack.core.progress import Job, Progress
 
 log = logging.getLogger(__name__)
 
+_GARBAGE = threading.Event()
 SHORTEST_PAUSE_S = 0.03
 """Steps that only move the bar are passed on this often at most: the event loop has better things to do."""
+
+
+def note_garbage() -> None:
+    """A widget of ours was closed: what is left of it has to be collected in the main thread, before the next job.
+
+    Python collects cycles in whichever thread happens to run. Qt objects that are destroyed in a worker's thread, by an
+    import of torch say, take the whole program down.
+    """
+    _GARBAGE.set()
+
+
+def _collect_garbage() -> None:
+    if _GARBAGE.is_set():
+        _GARBAGE.clear()
+        gc.collect()
 
 
 @dataclass(frozen=True)
@@ -158,6 +175,7 @@ class JobRunner(QObject):
             Called in the worker's thread, and the place for heavy imports. It must not touch napari's objects: take
             what it needs from layers (references to their data) before.
         """
+        _collect_garbage()
         was_busy = self.busy
         self._switch.off()
         self._number += 1

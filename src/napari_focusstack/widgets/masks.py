@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from qtpy.QtWidgets import (
     QFormLayout,
     QHBoxLayout,
     QLabel,
+    QMessageBox,
     QPushButton,
     QSizePolicy,
     QVBoxLayout,
@@ -298,7 +300,9 @@ class MasksWidget(DockedWidget):
         path = Path(chosen if chosen.lower().endswith((".tif", ".tiff")) else f"{chosen}.ome.tif")
         paths: dict[MaskPart, str | Path] = {"masks": path}
         if self.probability_box.isChecked():
-            paths["probability"] = path.with_name(path.name.replace(".", "_probability.", 1))
+            paths["probability"] = beside(path, "probability")
+        if "probability" in paths and not self._may_write(Path(paths["probability"])):
+            return
         job = partial(
             write_masks_job,
             paths,
@@ -309,6 +313,15 @@ class MasksWidget(DockedWidget):
             overwrite=str(path) == chosen,  # the dialog has asked
         )
         self.exporter.start(job)
+
+    def _may_write(self, path: Path) -> bool:
+        """Ask before a file that the dialog did not name is replaced."""
+        if not path.exists():
+            return True
+        question = f"'{path.name}' is there already. Replace it?"
+        buttons = QMessageBox.StandardButton.Yes | QMessageBox.StandardButton.No
+        answer = QMessageBox.question(self, "Export masks", question, buttons, QMessageBox.StandardButton.No)
+        return bool(answer == QMessageBox.StandardButton.Yes)
 
     def _on_exported(self, paths: list[Path]) -> None:
         show_info(f"Wrote {', '.join(p.name for p in paths)} in {paths[0].parent}")
@@ -327,6 +340,12 @@ class MasksWidget(DockedWidget):
             show_warning(str(error))
         else:
             show_info(f"Wrote {table.path.name}")
+
+
+def beside(path: Path, word: str) -> Path:
+    """A file's name with a word before its ending: ``A01_masks.ome.tif`` → ``A01_masks_probability.ome.tif``."""
+    stem, ending = re.fullmatch(r"(.*?)((?:\.ome)?\.[^.]+)", path.name).groups()  # type: ignore[union-attr]
+    return path.with_name(f"{stem}_{word}{ending}")
 
 
 def _source(layer: Any, dims: Any) -> MaskSource:

@@ -291,6 +291,8 @@ class RestoreWidget(DockedWidget):
         self.wipe_slider.setEnabled(possible and self.compare_box.isChecked())
         if not possible:
             self.compare_box.setChecked(False)
+        elif self.compare_box.isChecked() and not self._wipe.shows(self.layer, self.result()):
+            self._on_compare(True)
 
     def _on_compare(self, wanted: bool) -> None:
         self.wipe_slider.setEnabled(wanted)

@@ -44,8 +44,13 @@ class Wipe:
         self._viewer.layers.selection.active = active
         self._viewer.dims.events.point.connect(self._on_slider)
 
+    def shows(self, before: Any, after: Any) -> bool:
+        """Whether it is these two layers that are shown."""
+        return self._before is before and self._after is after
+
     def stop(self) -> None:
         """Take the layer away again."""
+        self._before = self._after = None
         if self._shown is None:
             return
         self._viewer.dims.events.point.disconnect(self._on_slider)

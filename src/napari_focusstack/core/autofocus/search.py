@@ -54,7 +54,9 @@ class CurvePolicy:
             return Verdict(
                 False, best.z_um, f"It gets sharper up to the end of the range at {best.z_um:g} µm: search a wider one."
             )
-        return Verdict(True, best.z_um, f"The measure is highest here, {rise / _value(best):.0%} above its lowest.")
+        return Verdict(
+            True, best.z_um, f"The measure is highest here; at its lowest it was {lowest / _value(best):.0%} of that."
+        )
 
 
 def _value(look: Look) -> float:

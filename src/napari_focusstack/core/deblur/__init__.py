@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from napari_focusstack.core.deblur.methods import DEBLURRERS, DEFAULT_DEBLURRER, INVENTS, Deblurrer, Wish
 from napari_focusstack.core.devices import DeviceChoice
+from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.filters import Plane32
 from napari_focusstack.core.progress import Job, Progress, drain, relay
 from napari_focusstack.core.stack import Stack
@@ -26,6 +27,7 @@ __all__ = [
     "deblur_plane",
 ]
 
+SMALLEST_PX = 16
 _LOW, _HIGH = 0.001, 0.999
 _LOWEST, _HIGHEST = -0.5, 3.0
 """Results beyond these multiples of the image's range are cut: nothing real lies there."""
@@ -97,6 +99,9 @@ def deblur_plane(plane: NDArray[Any], deblurrer: Deblurrer, wish: Wish) -> Job[N
     The grey values are scaled to 0 … 1 between the plane's 0.1 % and 99.9 % quantiles (of all its colours together) on
     the way, so gain and offset of the camera do not matter.
     """
+    if min(plane.shape[:2]) < SMALLEST_PX:
+        size = "×".join(map(str, plane.shape[:2]))
+        raise InputError(f"A plane of {size} pixels is too small to sharpen: give {SMALLEST_PX}×{SMALLEST_PX} or more.")
     values = plane.astype(np.float32)
     few = values[:: max(1, values.shape[0] // 1024), :: max(1, values.shape[1] // 1024)]
     low, high = (float(v) for v in np.quantile(few, (_LOW, _HIGH)))

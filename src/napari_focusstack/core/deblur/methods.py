@@ -79,7 +79,7 @@ def _with_kernel(restore: Callable[[Plane32, Plane32, float], Any]) -> Callable[
         kernel = wish.kernel
         if kernel is None:
             kernel = disc(estimate_blur(plane, noise=noise) if wish.blur_px is None else wish.blur_px)
-        margin = min(4 * len(kernel), min(plane.shape))
+        margin = max(len(kernel), min(4 * len(kernel), min(plane.shape)))
         wide = np.pad(plane, margin, mode="symmetric")
         found = np.asarray(restore(wide, kernel, noise), np.float32)
         yield Progress(1, 1, f"blurred over {len(kernel)} px")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_focusstack.core.defocus import LEAST_AGREEMENT, agreement, calibration_of, sides
+from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.learned.base import NetworkScorer, large_enough, stacked
 from napari_focusstack.core.report import Grid, PlaneScore
 from napari_focusstack.core.scorer import Joined, PlaneContext
 
+COARSEST = 4.0
+"""Twice the coarsest pixel size · NA/λ that the networks have learned; there a tile has next to no pixels."""
+LEAST_PX = 32
+"""A field has to have so many pixels on the network's grid."""
 VOTES = "votes"
 """Layer within a series: the side by the image alone, -1 (surely the rings' side) … 1."""
 ONE_IMAGE = "one image, where the sign may be ambiguous: points show rings below focus, unless told that it is above"
@@ -58,7 +64,9 @@ class DefocusScorer(NetworkScorer):
         from napari_focusstack.networks import ldsenet
 
         known = calibration_of(context.optics, context.pixel_um)
-        found = ldsenet.measure_plane(self._network(context), large_enough(plane), sampling=known.sampling)
+        network = self._network(context)
+        _check_field(large_enough(plane), known.sampling, least=network.tile_px or LEAST_PX)
+        found = ldsenet.measure_plane(network, plane, sampling=known.sampling)
         direction = -1 if context.optics.rings == "above" else 1
         defocus = (direction * found.waves * known.um_per_wave).astype(np.float32)
         defocus[found.blank] = np.nan
@@ -100,3 +108,21 @@ class DefocusScorer(NetworkScorer):
         evidence = judged.any(axis=0).reshape(shape[1:]).astype(np.float32)
         maps = -distance.reshape(shape).astype(np.float32)
         return Joined(maps, layers, curves, evidence, notes)
+
+
+def _check_field(plane: NDArray[Any], sampling: float, *, least: int) -> None:
+    """Say where a field holds too little for the network, or its pixels are too coarse for the objective."""
+    from napari_focusstack.networks.ldsenet import SAMPLING
+
+    if sampling > COARSEST:
+        raise InputError(
+            f"Pixel size times aperture over wavelength is {sampling:.2g}, the network knows up to {COARSEST:g}: "
+            "check the pixel size, the numerical aperture and the wavelength."
+        )
+    needed = math.ceil(least * SAMPLING / sampling)
+    if min(plane.shape[:2]) < needed:
+        size = "×".join(map(str, plane.shape[:2]))
+        raise InputError(
+            f"A field of {size} pixels is too small for this network at this aperture and pixel size: "
+            f"give {needed}×{needed} pixels at least, or choose a classical measure."
+        )
