@@ -39,6 +39,9 @@ from napari_focusstack.widgets.picks_table import proposed_file
 from napari_focusstack.widgets.regions import RegionTool
 from napari_focusstack.widgets.score_flow import ScoreFlow
 
+LABEL_LENGTH = 34
+"""Characters that fit beside the curve."""
+
 
 class FocusWidget(DockedWidget):
     """Dock widget *Focus*: chooses what is looked at and shows what is known of it.
@@ -271,7 +274,7 @@ class FocusWidget(DockedWidget):
         signed: bool = False,
     ) -> None:
         earlier = {SCORERS[n].title: other.report.values for n, other in known.items() if n != scorer}
-        label = state.INDEX_LABEL if signed else f"{SCORERS[scorer].title} ({SCORERS[scorer].units})"
+        label = state.INDEX_LABEL if signed else _axis_label(scorer)
         crossing = known[scorer].report.extras.get("crossing") if signed else None
         self.form.plot.set_view(
             CurveView(len(values), values, label, heights_um, best, good, earlier, signed=signed, crossing=crossing)
@@ -462,3 +465,10 @@ def _shape(layer: Any) -> tuple[int, ...]:
 def _slices(layer: Any) -> int:
     stack = stack_or_none(layer)
     return stack.n_slices if stack else 0
+
+
+def _axis_label(scorer: str) -> str:
+    """Title and units of a scorer; the units alone where both are longer than the curve is high."""
+    chosen = SCORERS[scorer]
+    both = f"{chosen.title} ({chosen.units})"
+    return both if len(both) <= LABEL_LENGTH else chosen.units
