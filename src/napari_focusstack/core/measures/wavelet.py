@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import pywt
 from numpy.typing import NDArray
 
 from napari_focusstack.core.filters import Plane32, area_mean
@@ -18,6 +17,8 @@ RATIO_LEVELS = 3
 
 def _taps(level: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Low and high pass of a level, the low pass with sum 1; zeros between the taps instead of fewer pixels."""
+    import pywt  # loaded where it is needed: the table of measures is read by methods that use none of these
+
     wavelet = pywt.Wavelet(WAVELET)
     pair = []
     for taps in (wavelet.dec_lo, wavelet.dec_hi):

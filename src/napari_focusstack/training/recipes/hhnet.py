@@ -177,7 +177,7 @@ _RECIPE = Recipe(
     data=HHData(_PATCHES),
     loss=_loss,
     metrics=_metrics,
-    fit=FitSettings(epochs=12, steps=200, batch=32, learning_rate=1.5e-3, valid_steps=12),
+    fit=FitSettings(epochs=30, steps=200, batch=32, learning_rate=1.5e-3, valid_steps=12, patience=30),
     architecture="hhnet",
     task="Distance from focus in seven ordered classes, with its side",
     normalisation="grey; local mean and deviation over 92 px, asinh; 18 features of the whole image beside it",
@@ -202,7 +202,7 @@ _FIRST = replace(
     _RECIPE,
     name="hhnet-sides",
     data=HHData(_PLAIN),
-    fit=_RECIPE.fit.model_copy(update={"epochs": 8, "steps": 120, "learning_rate": 2e-3}),
+    fit=_RECIPE.fit.model_copy(update={"epochs": 14, "learning_rate": 2e-3}),
 )
 """A clean microscope: the side of focus is learned there first, and hardly at all without."""
 

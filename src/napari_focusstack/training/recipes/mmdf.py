@@ -127,7 +127,7 @@ _MMDF = Recipe(
     data=PatchData(_MMDF_PATCHES),
     loss=_mmdf_loss(ranked_probability_score),
     metrics=_mmdf_metrics,
-    fit=FitSettings(epochs=8, steps=250, batch=32),
+    fit=FitSettings(epochs=60, steps=250, batch=32, patience=60),
     architecture="mmdf",
     task="Focus class of a patch: in focus (0) to wholly blurred (9)",
     normalisation="grey; local mean and deviation over 44 px",
