@@ -85,6 +85,60 @@ def test_train_lists_its_recipes(capsys):
     assert {"mmdf", "ldsenet", "resnet50", "botnet"} <= {r["name"] for r in told(capsys)["recipes"]}
 
 
+def test_train_refuses_a_name_before_it_trains(tmp_path, capsys):
+    assert _run(["train", "mmdf", "--images", str(tmp_path), "-o", str(tmp_path), "--name", "My Cells"]) == 2
+    assert "small letters" in capsys.readouterr().err
+
+
 def test_train_asks_for_images(capsys):
     assert _run(["train", "mmdf"]) == 2
     assert "--images" in capsys.readouterr().err
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """A network of the user's, saved as training saves it; the folder of models."""
+    from napari_focusstack.networks.zoo import save_model
+    from test_zoo import FocusClassifier, card
+
+    monkeypatch.setenv("FOCUSSTACK_MODELS", str(tmp_path / "models"))
+    told = card() | {"training_data": {"cells": "3 images; licence not told", "beads": "1 images; licence not told"}}
+    save_model(FocusClassifier(width=0.1), told | {"accuracy": {"old": 0.5}}, tmp_path / "models" / "mine")
+    return tmp_path / "models"
+
+
+def test_a_bundled_copy_is_small_and_tells_licences_and_accuracy(mine, tmp_path, capsys, monkeypatch):
+    measured = tmp_path / "measured.json"
+    measured.write_text(json.dumps({"held-out cells": 0.9}))
+    arguments = ["bundle", "mine", "-o", str(tmp_path / "weights"), "--as", "cells", "--half"]
+    arguments += ["--licence", "cells=CC0, Jones et al.", "--accuracy", str(measured)]
+    assert _run([*arguments, "--json"]) == 0
+    assert told(capsys)["model"] == str(tmp_path / "weights" / "cells")
+    monkeypatch.setenv("FOCUSSTACK_MODELS", str(tmp_path / "weights"))
+    assert _run(["models", "cells", "--json"]) == 0
+    card = told(capsys)
+    assert card["training_data"] == {"cells": "3 images; CC0, Jones et al.", "beads": "1 images; licence not told"}
+    assert card["accuracy"] == {"old": 0.5, "held-out cells": 0.9}
+    sizes = [
+        f.stat().st_size for f in (tmp_path / "weights/cells/weights.safetensors", mine / "mine/weights.safetensors")
+    ]
+    assert sizes[0] < 0.52 * sizes[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["-o", "models"], "--overwrite"),
+        (["--licence", "clouds=MIT"], "not trained on 'clouds'"),
+        (["--licence", "cells"], "names no licence"),
+        (["--accuracy", "none.json"], "none.json"),
+        (["--as", "No Name"], "no name of a model"),
+    ],
+)
+def test_bundle_says_in_one_line_what_is_wrong(mine, tmp_path, capsys, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    assert _run(["bundle", "mine", *([] if "-o" in options else ["-o", "weights"]), *options]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "weights").exists()

@@ -1,4 +1,4 @@
-"""Commands about networks: simulate what they learn from, train them, list them."""
+"""Commands about learning: simulate what networks learn from, train them."""
 
 from __future__ import annotations
 
@@ -164,6 +164,7 @@ def train(
     verbose: opt.Verbose = False,
 ) -> None:
     """Train a network on sharp images, which are defocused by simulation on the way."""
+    from napari_focusstack.networks.zoo import ModelError, check_name
     from napari_focusstack.training.recipes import RECIPES, TINY, save_trained
     from napari_focusstack.training.recipes import train as train_job
 
@@ -180,6 +181,11 @@ def train(
         raise InputError(f"To train '{recipe}', give --images FOLDER (sharp images) and --output FOLDER.")
     if not images.is_dir():
         raise InputError(f"'{images}' is no folder: give the folder that holds the sharp images.")
+    if name is not None:
+        try:
+            check_name(name)
+        except ModelError as error:
+            raise InputError(str(error)) from error
     from napari_focusstack.core.devices import choose_device
 
     settings = (TINY if tiny else chosen.fit).model_copy(update={"seed": seed} | ({"epochs": epochs} if epochs else {}))
@@ -212,82 +218,3 @@ def train(
         return
     print(f"{recipe}: {result['epochs']} epochs, best {best.epoch}, validation loss {best.valid_loss:.4f}")
     print(f"wrote {output}" + ("" if saved is None else f" and the model {saved}"))
-
-
-@app.command()
-def models(
-    name: Annotated[str | None, typer.Argument(help="One of them, to show or export.", show_default=False)] = None,
-    onnx: Annotated[
-        Path | None,
-        typer.Option(help="Write it as ONNX (.onnx), its preprocessing included.", show_default=False),
-    ] = None,
-    bioimageio: Annotated[
-        Path | None, typer.Option(help="Write it as a BioImage.IO package (.zip).", show_default=False)
-    ] = None,
-    overwrite: opt.Overwrite = False,
-    device: opt.Device = opt.DeviceName.AUTO,
-    as_json: opt.Json = False,
-    verbose: opt.Verbose = False,
-) -> None:
-    """List the trained networks, the bundled ones and your own; show one, or export it for other programs."""
-    from napari_focusstack.networks.zoo import ModelError, find_model, find_models
-
-    if name is None:
-        if onnx is not None or bioimageio is not None:
-            raise InputError("No model was named: give the name of the one to export ('focusstack models' lists them).")
-        _list_models([_card(folder) for folder in find_models().values()], as_json, verbose)
-        return
-    try:
-        card = _card(find_model(name))
-    except ModelError as error:
-        raise InputError(str(error)) from error
-    written = _export(name, onnx, bioimageio, overwrite=overwrite)
-    if as_json:
-        print_json(card | written)
-    elif written:
-        for path in written.values():
-            print(f"wrote {path}")
-    else:
-        _list_models([card], as_json, True)
-
-
-def _export(name: str, onnx: Path | None, bioimageio: Path | None, *, overwrite: bool) -> dict[str, Path]:
-    """Write a model for other programs; the files by their kind."""
-    from napari_focusstack.io.atomic import check_target
-
-    for path in (onnx, bioimageio):
-        if path is not None:
-            check_target(path, overwrite=overwrite)
-    written = {}
-    if onnx is not None:
-        from napari_focusstack.io.bioimage import export_onnx
-
-        written["onnx"] = export_onnx(name, onnx, overwrite=overwrite)
-    if bioimageio is not None:
-        from napari_focusstack.io.bioimage import export_package
-
-        written["bioimageio"] = export_package(name, bioimageio, overwrite=overwrite)
-    return written
-
-
-def _card(folder: Path) -> dict[str, Any]:
-    from napari_focusstack.networks.zoo import BUNDLED, ModelError, read_card
-
-    try:
-        card = read_card(folder)
-    except ModelError as error:
-        raise InputError(str(error)) from error
-    return card.model_dump() | {"name": folder.name, "folder": folder, "bundled": folder.parent == BUNDLED}
-
-
-def _list_models(cards: list[dict[str, Any]], as_json: bool, verbose: bool) -> None:
-    if as_json:
-        print_json({"models": cards})
-        return
-    if not cards:
-        print("no model is installed")
-    for card in cards:
-        print(f"{card['name']:<16} {'bundled' if card['bundled'] else 'yours':<8} {card['title']}: {card['task']}")
-        if verbose:
-            for key in ("paper", "normalisation", "outputs", "training_data", "accuracy", "licence", "folder"):
-                print(f"  {key.replace('_', ' '):<14} {card[key]}")

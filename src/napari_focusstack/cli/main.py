@@ -19,6 +19,7 @@ from napari_focusstack.cli import (  # noqa: F401  (add their commands)
     learn,
     masks,
     microscope,
+    models,
     rings,
 )
 from napari_focusstack.cli.commands import app

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 CARD, WEIGHTS = "card.json", "weights.safetensors"
+NAME = r"^[a-z0-9][a-z0-9_.-]*$"
 BUNDLED = Path(__file__).parent / "weights"
 ARCHITECTURES = {
     "mmdf": "mmdf:FocusClassifier",
@@ -54,7 +56,7 @@ class ModelCard(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", description="By which it is chosen.")
+    name: str = Field(pattern=NAME, description="By which it is chosen.")
     title: str
     task: str = Field(description="What it answers, in a sentence.")
     paper: str = Field(description="Whose architecture it is.")
@@ -82,6 +84,19 @@ def user_folder() -> Path:
     from platformdirs import user_data_path
 
     return user_data_path("napari-focusstack") / "models"
+
+
+def check_name(name: str) -> str:
+    """The name, if a model can bear it.
+
+    Raises
+    ------
+    ModelError
+        If it can't.
+    """
+    if re.match(NAME, name) is None:
+        raise ModelError(f"'{name}' is no name of a model: give small letters, digits, '_', '-' and '.' alone.")
+    return name
 
 
 def find_models() -> Mapping[str, Path]:
@@ -212,3 +227,47 @@ def save_model(network: Any, card: Mapping[str, Any], folder: Path, *, half: boo
         beside.write_bytes(data)
         beside.replace(folder / name)
     return full
+
+
+def copy_model(
+    name: str,
+    folder: Path,
+    *,
+    half: bool = False,
+    licences: Mapping[str, str] | None = None,
+    accuracy: Mapping[str, Any] | None = None,
+) -> ModelCard:
+    """Write a model into another folder, which names it, and tell in its card what was not known at its training.
+
+    Parameters
+    ----------
+    name : str
+        Name or folder of the model.
+    folder : Path
+        To write to.
+    half : bool
+        Store 16 bit weights.
+    licences : mapping of str to str, optional
+        Licence and origin, by folder of training images.
+    accuracy : mapping, optional
+        Measured on sources absent from training; joins what the card says.
+
+    Raises
+    ------
+    ModelError
+        If the model can't be used, the folder is no name for one, or it was not trained on a folder that a licence is
+        given for.
+    """
+    check_name(folder.name)
+    network, card = load_model(name)
+    data = dict(card.training_data)
+    for source, licence in (licences or {}).items():
+        if source not in data:
+            raise ModelError(
+                f"'{card.name}' was not trained on '{source}' ({', '.join(data) or 'its card names no data'}): "
+                "give licences of its training folders alone."
+            )
+        data[source] = f"{data[source].split('; ', 1)[0]}; {licence}"
+    told = card.model_dump(exclude={"sha256"})
+    told |= {"name": folder.name, "training_data": data, "accuracy": card.accuracy | dict(accuracy or {})}
+    return save_model(network, told, folder, half=half)

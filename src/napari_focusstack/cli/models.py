@@ -1,0 +1,160 @@
+"""Commands about trained networks: list them, show one, export it, write a copy to give away."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from napari_focusstack.cli import options as opt
+from napari_focusstack.cli.commands import app
+from napari_focusstack.cli.show import print_json
+from napari_focusstack.core.errors import InputError
+
+
+@app.command()
+def models(
+    name: Annotated[str | None, typer.Argument(help="One of them, to show or export.", show_default=False)] = None,
+    onnx: Annotated[
+        Path | None,
+        typer.Option(help="Write it as ONNX (.onnx), its preprocessing included.", show_default=False),
+    ] = None,
+    bioimageio: Annotated[
+        Path | None, typer.Option(help="Write it as a BioImage.IO package (.zip).", show_default=False)
+    ] = None,
+    overwrite: opt.Overwrite = False,
+    device: opt.Device = opt.DeviceName.AUTO,
+    as_json: opt.Json = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """List the trained networks, the bundled ones and your own; show one, or export it for other programs."""
+    from napari_focusstack.networks.zoo import ModelError, find_model, find_models
+
+    if name is None:
+        if onnx is not None or bioimageio is not None:
+            raise InputError("No model was named: give the name of the one to export ('focusstack models' lists them).")
+        _list_models([_card(folder) for folder in find_models().values()], as_json, verbose)
+        return
+    try:
+        card = _card(find_model(name))
+    except ModelError as error:
+        raise InputError(str(error)) from error
+    written = _export(name, onnx, bioimageio, overwrite=overwrite)
+    if as_json:
+        print_json(card | written)
+    elif written:
+        for path in written.values():
+            print(f"wrote {path}")
+    else:
+        _list_models([card], as_json, True)
+
+
+def _export(name: str, onnx: Path | None, bioimageio: Path | None, *, overwrite: bool) -> dict[str, Path]:
+    """Write a model for other programs; the files by their kind."""
+    from napari_focusstack.io.atomic import check_target
+
+    for path in (onnx, bioimageio):
+        if path is not None:
+            check_target(path, overwrite=overwrite)
+    written = {}
+    if onnx is not None:
+        from napari_focusstack.io.bioimage import export_onnx
+
+        written["onnx"] = export_onnx(name, onnx, overwrite=overwrite)
+    if bioimageio is not None:
+        from napari_focusstack.io.bioimage import export_package
+
+        written["bioimageio"] = export_package(name, bioimageio, overwrite=overwrite)
+    return written
+
+
+def _card(folder: Path) -> dict[str, Any]:
+    from napari_focusstack.networks.zoo import BUNDLED, ModelError, read_card
+
+    try:
+        card = read_card(folder)
+    except ModelError as error:
+        raise InputError(str(error)) from error
+    return card.model_dump() | {"name": folder.name, "folder": folder, "bundled": folder.parent == BUNDLED}
+
+
+def _list_models(cards: list[dict[str, Any]], as_json: bool, verbose: bool) -> None:
+    if as_json:
+        print_json({"models": cards})
+        return
+    if not cards:
+        print("no model is installed")
+    for card in cards:
+        print(f"{card['name']:<16} {'bundled' if card['bundled'] else 'yours':<8} {card['title']}: {card['task']}")
+        if verbose:
+            for key in ("paper", "normalisation", "outputs", "training_data", "accuracy", "licence", "folder"):
+                print(f"  {key.replace('_', ' '):<14} {card[key]}")
+
+
+@app.command()
+def bundle(
+    name: Annotated[str, typer.Argument(help="A trained network, by name or as its folder.", show_default=False)],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of models, in which it gets one.", show_default=False)
+    ],
+    called: Annotated[
+        str | None, typer.Option("--as", help="Name of the copy.", show_default="the network's own")
+    ] = None,
+    half: Annotated[
+        bool, typer.Option("--half", help="Store 16 bit weights, half the size; otherwise 32 bit.")
+    ] = False,
+    licence: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SOURCE=TEXT", help="Licence and origin of a training folder (repeat for more)."),
+    ] = None,
+    accuracy: Annotated[
+        Path | None,
+        typer.Option(help="JSON object of what was measured; joins what the card says.", show_default=False),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model that is there.")] = False,
+    as_json: opt.Json = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Write a copy of a trained network to give away, with licences and accuracy told in its card."""
+    from napari_focusstack.networks.zoo import CARD, ModelError, copy_model, find_model
+
+    licences = dict(_licence(text) for text in licence or [])
+    measured = {} if accuracy is None else _measured(accuracy)
+    try:
+        target = output / (called or _card(find_model(name))["name"])
+        if (target / CARD).exists() and not overwrite:
+            raise InputError(f"'{target}' holds a model already: give another name (--as), or --overwrite.")
+        card = copy_model(name, target, half=half, licences=licences, accuracy=measured)
+    except ModelError as error:
+        raise InputError(str(error)) from error
+    except OSError as error:
+        raise InputError(f"'{output}' can't be written to ({error.strerror}): choose another folder.") from error
+    if as_json:
+        print_json({"model": target, "card": card.model_dump()})
+        return
+    for source, told in card.training_data.items():
+        print(f"{source}: {told}")
+    print(f"wrote {target}")
+
+
+def _licence(text: str) -> tuple[str, str]:
+    source, _, told = text.partition("=")
+    if not source.strip() or not told.strip():
+        raise InputError(
+            f"'{text}' names no licence: give the training folder and its licence, like cells='CC0, Jones'."
+        )
+    return source.strip(), told.strip()
+
+
+def _measured(path: Path) -> dict[str, Any]:
+    try:
+        found: Any = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise InputError(f"'{path}' can't be read ({error.strerror}): check the path.") from error
+    except ValueError as error:
+        raise InputError(f"'{path}' is no JSON ({error}): give an object of what was measured.") from error
+    if not isinstance(found, dict):
+        raise InputError(f"'{path}' holds no JSON object: give one, with a name for each number that was measured.")
+    return found
