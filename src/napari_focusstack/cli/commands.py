@@ -288,9 +288,9 @@ def quality(
     compared = {"itself": "", "sources": "against the slices", "reference": "against the reference"}
     for one in found:
         unit = "" if one.metric.units == "1" else f" {one.metric.units}"
-        print(f"{one.metric.name:<5} {one.value:>10.4f}{unit:<8} {compared[one.against]}".rstrip())
+        print(f"{one.metric.name:<8} {one.value:>10.4f}{unit:<8} {compared[one.against]}".rstrip())
         if verbose:
-            print(f"      {one.metric.hint}")
+            print(f"         {one.metric.hint}")
 
 
 @app.command()

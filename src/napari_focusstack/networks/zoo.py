@@ -43,6 +43,8 @@ ARCHITECTURES = {
     "msegnet": "msegnet:msegnet",
     "segnet": "msegnet:segnet",
     "unet_mask": "msegnet:unet_mask",
+    "brisque": "blind:Brisque",
+    "cnniqa": "blind:CNNIQA",
 }
 """Module of this folder and builder, by the name that cards use; imported late, since listing models loads no torch."""
 

@@ -84,8 +84,8 @@ def stack_scores(score: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return scores, differences, wrong.to(score.dtype)
 
 
-def dissimilarity(a: Tensor, b: Tensor, *, window_px: int = 7) -> Tensor:
-    """``1 - SSIM`` (Wang et al. 2004, eq. 13), the mean over square windows; differentiable.
+def similarity(a: Tensor, b: Tensor, *, window_px: int = 7) -> tuple[Tensor, Tensor]:
+    """SSIM (Wang et al. 2004, eq. 13) in square windows, and how much there is to compare; differentiable.
 
     Parameters
     ----------
@@ -93,6 +93,11 @@ def dissimilarity(a: Tensor, b: Tensor, *, window_px: int = 7) -> Tensor:
         Images of a range of about 1.
     window_px : int
         Side of the window.
+
+    Returns
+    -------
+    ssim, contrast : (N, C, y, x) tensors
+        Of each window; its contrast is the larger one of the two images' standard deviations.
     """
     c1, c2 = 0.01**2, 0.03**2
 
@@ -102,7 +107,12 @@ def dissimilarity(a: Tensor, b: Tensor, *, window_px: int = 7) -> Tensor:
     ma, mb = mean(a), mean(b)
     va, vb, cov = mean(a * a) - ma * ma, mean(b * b) - mb * mb, mean(a * b) - ma * mb
     ssim = (2 * ma * mb + c1) * (2 * cov + c2) / ((ma * ma + mb * mb + c1) * (va + vb + c2))
-    return 1 - ssim.mean()
+    return ssim, torch.sqrt(torch.maximum(va, vb).clamp(min=1e-8))
+
+
+def dissimilarity(a: Tensor, b: Tensor) -> Tensor:
+    """``1 - SSIM``, the mean over the windows of all images (N, C, Y, X): see `similarity`."""
+    return 1 - similarity(a, b)[0].mean()
 
 
 def focal(logits: Tensor, clear: Tensor, *, weight: Tensor, alpha: float = 0.5, gamma: float = 2.0) -> Tensor:

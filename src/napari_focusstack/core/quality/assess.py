@@ -9,6 +9,7 @@ from typing import Literal
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.progress import Job, Progress
 from napari_focusstack.core.quality.base import Image, Metric, Tally, check_pair
+from napari_focusstack.core.quality.blind import installed_metrics
 from napari_focusstack.core.quality.detail import AVERAGE_GRADIENT, SPATIAL_FREQUENCY
 from napari_focusstack.core.quality.edges import QABF
 from napari_focusstack.core.quality.information import MUTUAL_INFORMATION, NORMALISED_MUTUAL_INFORMATION
@@ -25,6 +26,7 @@ for _metric in (
     MUTUAL_INFORMATION,
     NORMALISED_MUTUAL_INFORMATION,
     SPATIAL_FREQUENCY,
+    *installed_metrics(),
 ):
     METRICS.add(_metric)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from napari_focusstack.core.registry import Registry
 from napari_focusstack.training.recipes import (
+    blind,
     deblur,
     end_to_end,
     fusion,
@@ -29,6 +30,7 @@ for _family in (
     end_to_end,
     fusion,
     msegnet,
+    blind,
 ):
     for _recipe in _family.RECIPES:
         RECIPES.add(_recipe)
