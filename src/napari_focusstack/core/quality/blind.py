@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 ARCHITECTURES = ("brisque", "cnniqa")
 HINT = (
-    "How undistorted the image looks, 0 … 100, to something that has seen blur, noise, compression and few grey levels. "
+    "How undistorted the image looks, 0 … 100, to something that has seen blur, noise, compression and rounding. "
     "It knows neither the slices nor the truth: compare images of one stack only."
 )
 
