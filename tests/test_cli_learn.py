@@ -142,3 +142,12 @@ def test_bundle_says_in_one_line_what_is_wrong(mine, tmp_path, capsys, monkeypat
     assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "weights").exists()
+
+
+def test_a_card_is_printed_for_people(mine, capsys):
+    assert _run(["models", "mine"]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert "mine: Mine (yours)" in lines
+    assert lines[lines.index("trained on") + 1] == "cells: 3 images; licence not told"
+    assert "old: 0.5" in lines
+    assert not any("{" in line for line in lines)

@@ -35,7 +35,7 @@ def about(architecture, arguments):
     """A card but for the checksum."""
     return {
         "name": architecture,
-        "title": f"A {architecture}",
+        "title": f"A {architecture} of somebody, 2026 (φ 32).",
         "task": "To test with",
         "paper": "Nobody 2026: nothing",
         "architecture": architecture,

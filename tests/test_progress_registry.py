@@ -61,6 +61,19 @@ def test_an_unknown_name_suggests_the_near_ones_or_lists_all() -> None:
         registry["xyz"]
 
 
+def test_a_network_that_is_not_installed_is_told_how_to_get() -> None:
+    registry: Registry[Choice] = Registry("scorer", listing="focusstack scorers", networks=["hhnet"])
+    for i in range(20):
+        registry.add(Choice(f"measure_{i}"))
+    with pytest.raises(
+        InputError, match=r"no scorer 'hhnet': no network of that name .*focusstack train hhnet"
+    ) as told:
+        registry["hhnet"]
+    assert "measure" not in str(told.value)
+    with pytest.raises(InputError, match="one of the 20 that 'focusstack scorers' lists"):
+        registry["xyz"]
+
+
 def test_a_name_is_registered_once() -> None:
     registry: Registry[Choice] = Registry("scorer")
     registry.add(Choice("a"))

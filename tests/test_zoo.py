@@ -87,6 +87,19 @@ def test_an_unknown_name_lists_the_known_ones(user):
         zoo.load_model("nobody")
 
 
+def test_a_name_that_is_nearly_one_suggests_it_alone(user):
+    save(user)
+    with pytest.raises(zoo.ModelError, match="did you mean mine") as told:
+        zoo.load_model("minne")
+    assert "mmdf" not in str(told.value)
+
+
+def test_a_network_without_weights_says_how_to_get_them(user):
+    with pytest.raises(zoo.ModelError, match="focusstack train hhnet") as told:
+        zoo.load_model("hhnet")
+    assert str(user) in str(told.value)
+
+
 def test_a_wrong_card_says_which_field(user):
     save(user)
     path = user / "mine" / zoo.CARD

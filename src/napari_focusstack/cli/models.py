@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import textwrap
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +13,7 @@ import typer
 
 from napari_focusstack.cli import options as opt
 from napari_focusstack.cli.commands import app
-from napari_focusstack.cli.show import print_json
+from napari_focusstack.cli.show import number, print_json
 from napari_focusstack.core.errors import InputError
 
 
@@ -87,10 +90,62 @@ def _list_models(cards: list[dict[str, Any]], as_json: bool, verbose: bool) -> N
     if not cards:
         print("no model is installed")
     for card in cards:
-        print(f"{card['name']:<16} {'bundled' if card['bundled'] else 'yours':<8} {card['title']}: {card['task']}")
         if verbose:
-            for key in ("paper", "normalisation", "outputs", "training_data", "accuracy", "licence", "folder"):
-                print(f"  {key.replace('_', ' '):<14} {card[key]}")
+            _print_card(card)
+        else:
+            print(f"{card['name']:<16} {'bundled' if card['bundled'] else 'yours':<8} {card['title']}: {card['task']}")
+
+
+def _print_card(card: dict[str, Any]) -> None:
+    """Print a card for people: what is told by a mapping a line each, long lines folded."""
+    training, (height, width) = card["training"], card["input_px"]
+    print(f"{card['name']}: {card['title']} ({'bundled' if card['bundled'] else 'yours'})")
+    told: dict[str, Any] = {
+        "answers": card["task"],
+        "paper": card["paper"],
+        "judges": f"{height}×{width} px, {'grey' if card['input_channels'] == 1 else 'colour'}",
+        "normalisation": card["normalisation"],
+        "outputs": card["outputs"],
+        "rule": ", ".join(f"{k} {number(v)}" for k, v in card["decision"].items()),
+        "trained on": card["training_data"],
+        "training": ", ".join(_course(training)),
+        "accuracy": card["accuracy"] or "not measured",
+        "licence": card["licence"],
+        "folder": str(card["folder"]),
+    }
+    for name, value in told.items():
+        if value:
+            _print_told(name, value, indent=2)
+    print()
+
+
+def _course(training: Mapping[str, Any]) -> Iterator[str]:
+    """What a training was, in words; a card written by hand may leave any of it out."""
+    for key, text in (
+        ("recipe", "recipe {}"),
+        ("width", "width {}"),
+        ("epochs", "{} epochs"),
+        ("best_epoch", "the best {}"),
+        ("samples", "{} samples"),
+        ("machine", "on {}"),
+    ):
+        if key in training:
+            yield text.format(training[key])
+    if "seconds" in training:
+        yield f"{training['seconds'] / 60:.0f} min"
+
+
+def _print_told(name: str, value: Any, *, indent: int) -> None:
+    if isinstance(value, Mapping):
+        print(f"{' ' * indent}{name}")
+        for key, part in value.items():
+            _print_told(key, part, indent=indent + 2)
+        return
+    columns = min(100, shutil.get_terminal_size((100, 24)).columns)
+    label = f"{' ' * indent}{name}: " if indent > 2 else f"  {name:<15}"
+    text = number(value) if isinstance(value, float) else str(value)
+    hang = " " * (len(label) if indent == 2 else indent + 4)
+    print(textwrap.fill(text, max(40, columns), initial_indent=label, subsequent_indent=hang))
 
 
 @app.command()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Generic, Protocol, TypeVar
 
 from napari_focusstack.core.errors import InputError
+from napari_focusstack.networks.zoo import how_to_install, near_names
 
 
 class Named(Protocol):
@@ -19,6 +19,8 @@ class Named(Protocol):
 
 
 N = TypeVar("N", bound=Named)
+FEW = 15
+"""So many names go into a message."""
 
 
 class Registry(Generic[N]):
@@ -28,10 +30,16 @@ class Registry(Generic[N]):
     ----------
     kind : str
         What they are, in the singular, for messages: ``"scorer"``.
+    listing : str, optional
+        The command that lists them, where they are too many for a message.
+    networks : iterable of str
+        Names of networks that stand among them once they are installed.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, *, listing: str = "", networks: Iterable[str] = ()) -> None:
         self.kind = kind
+        self.listing = listing
+        self.networks = frozenset(networks)
         self._entries: dict[str, N] = {}
 
     def add(self, entry: N) -> N:
@@ -45,9 +53,17 @@ class Registry(Generic[N]):
         try:
             return self._entries[name]
         except KeyError:
-            near = difflib.get_close_matches(name, self._entries, n=3)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"choose one of {', '.join(self._entries)}."
-            raise InputError(f"There is no {self.kind} '{name}': {hint}") from None
+            raise InputError(f"There is no {self.kind} '{name}': {self._advice(name)}") from None
+
+    def _advice(self, name: str) -> str:
+        near = near_names(name, self._entries)
+        if name in self.networks:
+            return how_to_install(name, near)
+        if near:
+            return f"did you mean {' or '.join(near)}?"
+        if self.listing and len(self) > FEW:
+            return f"choose one of the {len(self)} that '{self.listing}' lists."
+        return f"choose one of {', '.join(self._entries)}."
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries

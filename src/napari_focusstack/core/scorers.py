@@ -8,6 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from napari_focusstack.core.learned import SCORERS as NETWORKS
 from napari_focusstack.core.learned import installed_networks
 from napari_focusstack.core.measures import MEASURES, Measure
 from napari_focusstack.core.registry import Registry
@@ -81,7 +82,7 @@ class MeasureScorer:
         )
 
 
-SCORERS: Registry[Scorer] = Registry("scorer")
+SCORERS: Registry[Scorer] = Registry("scorer", listing="focusstack scorers", networks=NETWORKS)
 for _measure in MEASURES:
     SCORERS.add(MeasureScorer(_measure))
 

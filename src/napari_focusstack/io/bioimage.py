@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 import warnings
 from importlib.util import find_spec
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 import napari_focusstack
 from napari_focusstack.core.errors import InputError
@@ -78,10 +80,20 @@ def export_package(name: str, path: Path, *, overwrite: bool = False) -> Path:
 
     graph, card = _graph(name)
     # Nothing that a package says is looked up in the web: it can be written offline.
-    with tempfile.TemporaryDirectory() as work, ValidationContext(root=Path(work), perform_io_checks=False):
-        described = _described(graph, card, Path(work), card_file=find_model(name) / CARD)
-        with replacing(path, overwrite=overwrite) as part, warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)  # it leaves closing its files to Python
+    with (
+        tempfile.TemporaryDirectory() as work,
+        ValidationContext(root=Path(work), perform_io_checks=False),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore", ResourceWarning)  # it leaves closing its files to Python
+        warnings.filterwarnings("ignore", category=UserWarning, module="bioimageio")  # about itself
+        try:
+            described = _described(graph, card, Path(work), card_file=find_model(name) / CARD)
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            where = ".".join(map(str, wrong["loc"]))
+            raise InputError(f"The card of '{name}' makes no package ({where}: {wrong['msg']}): change it.") from error
+        with replacing(path, overwrite=overwrite) as part:
             package = save_bioimageio_package(described, output_path=Path(work) / "package.zip")
             part.write_bytes(Path(package).read_bytes())
     return path
@@ -126,7 +138,7 @@ def _described(graph: Graph, card: ModelCard, work: Path, *, card_file: Path) ->
     _save_cover(next(iter(inputs.values()))[0], work / "cover.png")
     authors = [spec.Author(name=name, github_user=None) for name in AUTHORS]
     return spec.ModelDescr(
-        name=_allowed(f"{card.title} ({card.name})"),
+        name=re.sub(r"[^\w+\- ()]", " ", f"{card.title} ({card.name})", flags=re.ASCII),
         description=card.task[:1024],
         authors=authors,
         cite=[spec.CiteEntry(text=card.paper, url=spec.HttpUrl(REPOSITORY))],
@@ -191,12 +203,12 @@ def _output(spec: Any, graph: Graph, card: ModelCard, file: Path) -> Any:
     if not graph.channels:
         image = next(iter(graph.inputs))
         axes += [spec.SpaceOutputAxis(id=a, size=spec.SizeReference(tensor_id=image, axis_id=a)) for a in "yx"]
-    told = _allowed(card.outputs)[:128]
+    told = _allowed(card.outputs)
     return spec.OutputTensorDescr(id=graph.output, axes=axes, description=told, test_tensor=spec.FileDescr(source=file))
 
 
 def _allowed(text: str) -> str:
-    """Names and descriptions there take few signs."""
+    """Descriptions there take few signs."""
     return "".join(c if c.isalnum() or c in " _+-.,/()" else " " for c in text)[:128]
 
 

@@ -6,11 +6,12 @@ model of a bundled one's name takes its place.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -123,9 +124,28 @@ def find_model(name: str) -> Path:
         return models[name]
     if (Path(name) / CARD).is_file():
         return Path(name)
-    known = ", ".join(models) or "none is installed"
-    raise ModelError(
-        f"There is no model '{name}' (there are: {known}): choose one, or give a folder that holds {CARD}."
+    near = near_names(name, models)
+    if name in ARCHITECTURES:
+        advice = how_to_install(name)
+    elif near:
+        advice = f"did you mean {' or '.join(near)}?"
+    else:
+        known = f"choose one of {', '.join(models)}, or give" if models else "none is installed: give"
+        advice = f"{known} a folder that holds {CARD}."
+    raise ModelError(f"There is no model '{name}': {advice}")
+
+
+def near_names(name: str, known: Iterable[str]) -> list[str]:
+    """The names that someone may have meant, the likeliest first."""
+    return difflib.get_close_matches(name, list(known), n=3)
+
+
+def how_to_install(name: str, near: Sequence[str] = ()) -> str:
+    """What to do where a network is known but none of its name is installed; `near` can be had at once."""
+    instead = f", or choose {' or '.join(near)}" if near else ""
+    return (
+        f"no network of that name is installed; train it (focusstack train {name} --name {name} …) or put its folder "
+        f"into '{user_folder()}'{instead}."
     )
 
 

@@ -85,7 +85,7 @@ def focus_methods(*, measure: str = DEFAULT_SCORER) -> Registry[FocusMethod]:
     measure : str
         The focus measure of the classical search.
     """
-    found: Registry[FocusMethod] = Registry("way to focus")
+    found: Registry[FocusMethod] = Registry("way to focus", networks=STEERS)
     title = SCORERS[measure].title
     found.add(FocusMethod("brent", f"Classical search ({title}, Brent)", "search", measure))
     for scorer in SCORERS:

@@ -169,4 +169,6 @@ class ClassicalMethod:
         return self.function(series, **self.parameters)
 
 
-METHODS: Registry[FusionMethod] = Registry("fusion method")
+NETWORKS = ("ifcnn", "fusegan", "segnet", "unet_mask")
+"""Names under which networks that fuse are usually installed, beside those that come with the package."""
+METHODS: Registry[FusionMethod] = Registry("fusion method", networks=NETWORKS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from napari_focusstack.core.masks.base import THRESHOLD, FocusMasks, MaskMethod, SliceMask, focus_masks
 from napari_focusstack.core.masks.energy import EnergyMask, HarrisMask
-from napari_focusstack.core.masks.learned import installed_masks
+from napari_focusstack.core.masks.learned import SEGMENTERS, installed_masks
 from napari_focusstack.core.registry import Registry
 
 __all__ = [
@@ -18,7 +18,7 @@ __all__ = [
     "focus_masks",
 ]
 
-MASKS: Registry[MaskMethod] = Registry("mask method")
+MASKS: Registry[MaskMethod] = Registry("mask method", networks=SEGMENTERS)
 
 
 def add_networks() -> None:
