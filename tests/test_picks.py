@@ -1,9 +1,11 @@
 from __future__ import annotations
 
-import pytest
+import csv
+import io
+from pathlib import Path
 
-from napari_focusstack.core.errors import InputError
-from napari_focusstack.core.picks import Pick, PickList, picks_from_csv
+from napari_focusstack.core.picks import COLUMNS, Pick, PickList
+from napari_focusstack.io.labels import Place, read_labels
 
 
 def test_a_second_pick_for_the_same_stack_replaces_the_first_in_its_place() -> None:
@@ -23,18 +25,18 @@ def test_an_earlier_list_is_untouched_so_that_undo_is_going_back() -> None:
     assert before.get("A01") == Pick("A01", 5)
 
 
-def test_a_csv_round_trip_keeps_everything() -> None:
-    picks = PickList(
-        (Pick("Müller, 1", 5, z_um=1003.25, proposed=4, confidence=0.5), Pick('a "b"', 0, position=2, time=3))
-    )
-    assert picks_from_csv(picks.to_csv()) == picks
+def test_the_table_holds_everything_that_is_known() -> None:
+    first, second = Pick("Müller, 1", 5, z_um=1003.25, proposed=4, confidence=0.5), Pick('a "b"', 0, position=2, time=3)
+    rows = list(csv.DictReader(io.StringIO(PickList((first, second)).to_csv())))
+    assert tuple(rows[0]) == COLUMNS
+    for row, pick in zip(rows, (first, second), strict=True):
+        assert row == {c: "" if getattr(pick, c) is None else str(getattr(pick, c)) for c in COLUMNS}
 
 
-def test_a_table_without_slices_is_refused_in_a_sentence() -> None:
-    with pytest.raises(InputError, match="no column 'slice'"):
-        picks_from_csv("stack,z\nA01,3\n")
-    with pytest.raises(InputError, match="Line 2"):
-        picks_from_csv("stack,slice\nA01,three\n")
+def test_the_table_is_read_as_labels(tmp_path: Path) -> None:
+    table = tmp_path / "picks.csv"
+    table.write_text(PickList((Pick("A01", 5, time=1),)).to_csv(), encoding="utf-8")
+    assert {place: truth.best for place, truth in read_labels(table).items()} == {Place("A01", time=1): 5}
 
 
 def test_renaming_a_stack_renames_its_picks() -> None:

@@ -86,7 +86,6 @@ def test_truth_agrees_with_itself():
     heights = r.stack.heights_um - 4.0
     np.testing.assert_allclose(r.defocus_um, heights[:, None, None] - r.depth_um, atol=1e-5)
     assert (np.abs(r.defocus_um)[r.in_focus] <= r.microscope.depth_of_field_um / 2).all()
-    np.testing.assert_allclose(r.defocus_waves, r.defocus_um * r.microscope.waves_per_um, rtol=1e-5)
 
 
 def test_the_all_in_focus_image_is_the_slice_in_focus_of_a_flat_specimen():

@@ -14,8 +14,8 @@ from napari.components import ViewerModel
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QFileDialog
 
-from napari_focusstack.core.picks import picks_from_csv
 from napari_focusstack.core.stack import Optics, from_array
+from napari_focusstack.io.labels import read_labels
 from napari_focusstack.widgets.focus import FocusWidget
 from napari_focusstack.widgets.focus_state import ScoredSeries, Target
 from napari_focusstack.widgets.layers import METADATA, layer_of, show, shown_at, stack_of
@@ -460,7 +460,9 @@ def test_picks_are_saved_as_a_table(bench: Bench, tmp_path: Path, monkeypatch: p
     panel.pick_button.click()
     save_to(monkeypatch, tmp_path / "mine")
     panel.save_button.click()
-    assert picks_from_csv((tmp_path / "mine.csv").read_text()) == panel.picks
+    (pick,) = panel.picks.picks
+    (place,) = (found := read_labels(tmp_path / "mine.csv"))
+    assert (place.stack, found[place].best) == ("A01", pick.slice)
 
 
 def test_scores_are_saved_as_a_table(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,6 @@ import csv
 import io
 from dataclasses import dataclass
 
-from napari_focusstack.core.errors import InputError
-
 COLUMNS = ("stack", "position", "time", "slice", "z_um", "by", "proposed", "confidence")
 
 
@@ -83,36 +81,3 @@ class PickList:
         for pick in self.picks:
             table.writerow({c: "" if getattr(pick, c) is None else getattr(pick, c) for c in COLUMNS})
         return out.getvalue()
-
-
-def picks_from_csv(text: str) -> PickList:
-    """Read back what `PickList.to_csv` wrote.
-
-    Raises
-    ------
-    InputError
-        If a column is missing or a number can't be read.
-    """
-    rows = list(csv.DictReader(io.StringIO(text.removeprefix("\ufeff"))))
-    if rows and (missing := [c for c in ("stack", "slice") if c not in rows[0]]):
-        raise InputError(f"The table has no column '{missing[0]}': give a CSV with the columns {', '.join(COLUMNS)}.")
-    picks = PickList()
-    for number, row in enumerate(rows, 2):
-        try:
-            picks = picks.with_pick(
-                Pick(
-                    row["stack"],
-                    int(row["slice"]),
-                    position=int(row.get("position") or 0),
-                    time=int(row.get("time") or 0),
-                    z_um=float(row["z_um"]) if row.get("z_um") else None,
-                    by=row.get("by") or "hand",
-                    proposed=int(row["proposed"]) if row.get("proposed") else None,
-                    confidence=float(row["confidence"]) if row.get("confidence") else None,
-                )
-            )
-        except ValueError as error:
-            raise InputError(
-                f"Line {number} of the table can't be read ({error}): give whole numbers for slices."
-            ) from None
-    return picks

@@ -37,12 +37,6 @@ class Grid:
         shape = max(1, round(h / patch_px)), max(1, round(w / patch_px))
         return cls(shape, (h / shape[0], w / shape[1]))
 
-    def patch_at(self, y_px: float, x_px: float) -> tuple[int, int] | None:
-        """(row, column) of the patch at a point given in pixels (pixel centres are whole numbers); None outside."""
-        row = int(np.floor((y_px + 0.5 - self.origin_px[0]) / self.cell_px[0]))
-        col = int(np.floor((x_px + 0.5 - self.origin_px[1]) / self.cell_px[1]))
-        return (row, col) if 0 <= row < self.shape[0] and 0 <= col < self.shape[1] else None
-
 
 @dataclass(frozen=True, eq=False)
 class PlaneScore:

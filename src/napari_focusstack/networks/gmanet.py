@@ -329,10 +329,6 @@ class GMANet(nn.Module):
         fifth: Tensor = self.backbone(pixels, attention)[2]
         return fifth
 
-    def score_map(self, pixels: Tensor, attention: Tensor | None) -> Tensor:
-        """(N, 1, y, x) scores every 16 px, 0 or more, of what `ready` gave."""
-        return torch.relu(self.heads[0](self.features(pixels, attention)))
-
     def outputs(self, pixels: Tensor, attention: Tensor | None) -> Outputs:
         """All three scores, for training."""
         third, fourth, fifth = self.backbone(pixels, attention)

@@ -62,12 +62,6 @@ class Simulated:
     microscope: Microscope
 
     @property
-    def defocus_waves(self) -> NDArray[np.float32]:
-        """(Z, Y, X) defocus in waves at the pupil's edge."""
-        waves: NDArray[np.float32] = (self.defocus_um * self.microscope.waves_per_um).astype(np.float32)
-        return waves
-
-    @property
     def best_slice(self) -> NDArray[np.intp]:
         """(Y, X) slice nearest to the specimen's height."""
         nearest: NDArray[np.intp] = np.abs(self.defocus_um).argmin(axis=0)
