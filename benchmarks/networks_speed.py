@@ -24,8 +24,9 @@ import cv2
 import numpy as np
 import torch
 
-from napari_focusstack.core.learned import installed_networks
+from napari_focusstack.core.learned.base import NetworkScorer
 from napari_focusstack.core.scorer import PlaneContext
+from napari_focusstack.core.scorers import SCORERS
 from napari_focusstack.core.stack import Optics
 
 RUNS = 7
@@ -68,7 +69,9 @@ def main() -> None:
     cv2.setNumThreads(threads)
     unit = yardstick_s()
     told = {"threads": threads, "yardstick_s": round(unit, 4), "networks": {}}
-    for scorer in installed_networks():
+    for scorer in SCORERS:
+        if not isinstance(scorer, NetworkScorer):
+            continue
         shape = SIZES.get(scorer.card.architecture)
         if shape is None:
             continue

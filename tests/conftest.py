@@ -37,16 +37,9 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def networks(tiny_models: Path) -> Iterator[Path]:
     """The tiny models offered as scorers while a module's tests run, and taken away again."""
-    import trained_networks
-    from napari_focusstack.core.scorers import SCORERS
-
-    before = dict(SCORERS._entries)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FOCUSSTACK_MODELS", str(tiny_models))
-        trained_networks.offer()
         yield tiny_models
-    SCORERS._entries.clear()
-    SCORERS._entries.update(before)
 
 
 @pytest.fixture(autouse=True)

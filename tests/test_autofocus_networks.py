@@ -22,10 +22,9 @@ def scene():
     return DemoScene(field_px=(320, 320), focus_um=2.0)
 
 
-def test_without_weights_only_the_search_is_offered(monkeypatch):
-    from napari_focusstack.core.scorers import SCORERS
-
-    monkeypatch.setattr(SCORERS, "_entries", {s.name: s for s in SCORERS if s.family != "networks"})
+def test_without_weights_only_the_search_is_offered(monkeypatch, tmp_path):
+    monkeypatch.setattr("napari_focusstack.networks.zoo.BUNDLED", tmp_path / "none")
+    monkeypatch.setenv("FOCUSSTACK_MODELS", str(tmp_path / "none"))
     assert focus_methods().names() == ("brent",)
 
 

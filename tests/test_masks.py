@@ -18,7 +18,7 @@ from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.fusion.msegnet import MaskFusion
 from napari_focusstack.core.masks import MASKS, SliceMask, focus_masks
 from napari_focusstack.core.masks.base import FocusMasks
-from napari_focusstack.core.masks.learned import SegmenterMask, installed_masks
+from napari_focusstack.core.masks.learned import SegmenterMask
 from napari_focusstack.core.progress import Progress, drain
 from napari_focusstack.core.stack import from_array
 from napari_focusstack.io.samples import sample_stack
@@ -105,9 +105,10 @@ def test_a_stack_with_channels_is_refused_in_a_sentence():
 
 def test_a_network_is_offered_only_where_its_weights_are(model, monkeypatch, tmp_path):
     monkeypatch.setenv("FOCUSSTACK_MODELS", str(tmp_path))
-    before = {m.name for m in installed_masks()}
+    monkeypatch.setattr("napari_focusstack.networks.zoo.BUNDLED", tmp_path / "none")
+    assert MASKS.names() == ("energy", "harris")
     monkeypatch.setenv("FOCUSSTACK_MODELS", str(model.folder.parent))
-    assert {m.name for m in installed_masks()} == before | {"msegnet"}
+    assert MASKS.names() == ("msegnet", "energy", "harris")
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
@@ -233,7 +234,7 @@ def test_slices_stream(model):
 
 
 def test_the_bundled_network_marks_organoids_but_neither_background_nor_what_is_far_off():
-    method = next(m for m in installed_masks() if m.name == "msegnet")
+    method = MASKS["msegnet"]
     stack = sample_stack("organoids")
     mask = masked(stack, method).mask()
     shares = mask.mean(axis=(1, 2))

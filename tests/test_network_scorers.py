@@ -82,12 +82,12 @@ def test_preloading_torch_imports_nothing_and_torch_works_afterwards():
 
 
 def test_a_damaged_card_is_left_out(tmp_path, monkeypatch, caplog):
-    from napari_focusstack.core.learned import installed_networks
+    from napari_focusstack.core.scorers import SCORERS
 
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "card.json").write_text("{}")
     monkeypatch.setenv("FOCUSSTACK_MODELS", str(tmp_path))
-    assert "broken" not in [s.name for s in installed_networks()]
+    assert "broken" not in SCORERS
     assert "not valid" in caplog.text
 
 

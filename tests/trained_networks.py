@@ -7,8 +7,6 @@ from pathlib import Path
 import imageio.v3 as iio
 
 from napari_focusstack.core.progress import drain
-from napari_focusstack.core.scorers import SCORERS, add_networks
-from napari_focusstack.networks.zoo import user_folder
 from napari_focusstack.training.recipes import RECIPES, TINY, save_trained, train
 from test_patches import cells
 
@@ -25,11 +23,3 @@ def train_tiny(root: Path, work: Path) -> None:
         settings = TINY.model_copy(update={"steps": 4, "batch": 8, "epochs": 1})
         trained = drain(train(RECIPES[name], sharp, folder=work / name, settings=settings, width=width))
         save_trained(trained, RECIPES[name], name=name, root=root)
-
-
-def offer() -> None:
-    """Offer what lies in the user's folder now, in the place of what was offered before."""
-    for name in [s.name for s in SCORERS if s.family == "networks"]:
-        del SCORERS._entries[name]
-    assert user_folder().is_dir()
-    add_networks()

@@ -27,11 +27,11 @@ import real_patches
 import through_focus
 import whole_planes
 
-from napari_focusstack.core.learned import installed_networks
 from napari_focusstack.core.learned.base import NetworkScorer
 from napari_focusstack.core.learned.classes import ClassScorer
 from napari_focusstack.core.learned.defocus import DefocusScorer
 from napari_focusstack.core.progress import drain
+from napari_focusstack.core.scorers import SCORERS
 from napari_focusstack.networks.zoo import find_model, read_card
 from napari_focusstack.training.library import Sharp, load
 
@@ -42,7 +42,7 @@ TEST_SEED = 20_262
 
 
 def installed(kind: type[NetworkScorer]) -> tuple[str, ...]:
-    return tuple(scorer.name for scorer in installed_networks() if isinstance(scorer, kind))
+    return tuple(scorer.name for scorer in SCORERS if isinstance(scorer, kind))
 
 
 def sharp(sources: tuple[str, ...], limit: int | None) -> list[Sharp]:

@@ -111,12 +111,12 @@ def _read(
 
 
 def _list_models(as_json: bool) -> None:
-    from napari_focusstack.core.deblur import DEBLURRERS, DEFAULT_DEBLURRER
+    from napari_focusstack.core.deblur import DEBLURRERS, default_deblurrer
 
     if as_json:
         found = [{"name": d.name, "title": d.title, "learned": d.learned, "reference": d.reference} for d in DEBLURRERS]
-        print_json({"models": found, "default": DEFAULT_DEBLURRER})
+        print_json({"models": found, "default": default_deblurrer()})
         return
     for one in DEBLURRERS:
-        print(f"{'*' if one.name == DEFAULT_DEBLURRER else ' '} {one.name:<22} {one.description}")
+        print(f"{'*' if one.name == default_deblurrer() else ' '} {one.name:<22} {one.description}")
     print("* is the default")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from napari_focusstack.core.errors import InputError
-from napari_focusstack.networks.zoo import how_to_install, near_names
+from napari_focusstack.networks.zoo import ModelCard, how_to_install, installed_cards, near_names
 
 
 class Named(Protocol):
@@ -41,6 +42,31 @@ class Registry(Generic[N]):
         self.listing = listing
         self.networks = frozenset(networks)
         self._entries: dict[str, N] = {}
+        self._offer: Callable[[ModelCard, Path], Iterable[N]] | None = None
+        self._before = 0
+        self._cards: object = None
+        self._networks: dict[str, N] = {}
+
+    def follow_models(self, offer: Callable[[ModelCard, Path], Iterable[N]]) -> None:
+        """List what models have to offer here: at every look those that are installed by then, with their cards.
+
+        Parameters
+        ----------
+        offer : callable
+            Makes entries from a model's card and folder; none for a model of another kind. Reads no weights.
+        """
+        self._offer, self._before = offer, len(self._entries)
+
+    def _now(self) -> dict[str, N]:
+        """All entries; models stand where `follow_models` was called, and take no name that is taken."""
+        if self._offer is None:
+            return self._entries
+        cards = installed_cards()
+        if cards is not self._cards:
+            self._networks = {entry.name: entry for known in cards for entry in self._offer(*known)}
+            self._cards = cards
+        fixed = list(self._entries.items())
+        return dict(fixed[: self._before]) | self._networks | dict(fixed[self._before :]) | self._entries
 
     def add(self, entry: N) -> N:
         """Add an entry and return it. Names are unique."""
@@ -51,29 +77,29 @@ class Registry(Generic[N]):
 
     def __getitem__(self, name: str) -> N:
         try:
-            return self._entries[name]
+            return self._now()[name]
         except KeyError:
             raise InputError(f"There is no {self.kind} '{name}': {self._advice(name)}") from None
 
     def _advice(self, name: str) -> str:
-        near = near_names(name, self._entries)
+        near = near_names(name, self._now())
         if name in self.networks:
             return how_to_install(name, near)
         if near:
             return f"did you mean {' or '.join(near)}?"
         if self.listing and len(self) > FEW:
             return f"choose one of the {len(self)} that '{self.listing}' lists."
-        return f"choose one of {', '.join(self._entries)}."
+        return f"choose one of {', '.join(self._now())}."
 
     def __contains__(self, name: object) -> bool:
-        return name in self._entries
+        return name in self._now()
 
     def __iter__(self) -> Iterator[N]:
-        return iter(self._entries.values())
+        return iter(self._now().values())
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._now())
 
     def names(self) -> tuple[str, ...]:
         """All names, in order."""
-        return tuple(self._entries)
+        return tuple(self._now())

@@ -9,13 +9,13 @@ from typing import Any
 from numpy.typing import NDArray
 
 from napari_focusstack.core.learned import SCORERS as NETWORKS
-from napari_focusstack.core.learned import installed_networks
+from napari_focusstack.core.learned import scorers_of
 from napari_focusstack.core.measures import MEASURES, Measure
 from napari_focusstack.core.registry import Registry
 from napari_focusstack.core.report import PlaneScore
 from napari_focusstack.core.scorer import PlaneContext, Scorer
 
-__all__ = ["DEFAULT_SCORER", "SCORERS", "MeasureScorer", "PlaneContext", "Scorer", "add_networks"]
+__all__ = ["DEFAULT_SCORER", "SCORERS", "MeasureScorer", "PlaneContext", "Scorer"]
 
 
 @dataclass(frozen=True)
@@ -85,15 +85,6 @@ class MeasureScorer:
 SCORERS: Registry[Scorer] = Registry("scorer", listing="focusstack scorers", networks=NETWORKS)
 for _measure in MEASURES:
     SCORERS.add(MeasureScorer(_measure))
-
-
-def add_networks() -> None:
-    """Offer the networks that are installed; call it again after one was trained or copied. Loads no weights."""
-    for network in installed_networks():
-        if network.name not in SCORERS:
-            SCORERS.add(network)
-
-
-add_networks()
+SCORERS.follow_models(scorers_of)
 
 DEFAULT_SCORER = "tenengrad"

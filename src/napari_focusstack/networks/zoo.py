@@ -9,14 +9,19 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import logging
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+log = logging.getLogger(__name__)
 
 CARD, WEIGHTS = "card.json", "weights.safetensors"
 NAME = r"^[a-z0-9][a-z0-9_.-]*$"
@@ -109,6 +114,39 @@ def find_models() -> Mapping[str, Path]:
         if root.is_dir():
             found.update({p.parent.name: p.parent for p in sorted(root.glob(f"*/{CARD}"))})
     return found
+
+
+def installed_cards() -> tuple[tuple[ModelCard, Path], ...]:
+    """Cards and folders of all models that there are now; those with a damaged card are told of in the log.
+
+    It is the same object until a model comes, goes or is trained anew, so that lists can tell whether they are old.
+    """
+    return _cards(tuple((name, folder, _stamp(folder / CARD)) for name, folder in find_models().items()))
+
+
+@lru_cache(maxsize=1)
+def _cards(found: tuple[tuple[str, Path, tuple[int, ...]], ...]) -> tuple[tuple[ModelCard, Path], ...]:
+    cards = []
+    for name, folder, _ in found:
+        try:
+            card = read_card(folder)
+        except ModelError as error:
+            log.warning("%s", error)
+            continue
+        if card.name == name:
+            cards.append((card, folder))
+        else:
+            log.warning("The model in '%s' calls itself '%s': it is left out.", folder / CARD, card.name)
+    return tuple(cards)
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """By which a file that was written anew is told; nothing where it is gone by now."""
+    try:
+        state = path.stat()
+    except OSError:
+        return ()
+    return state.st_mtime_ns, state.st_size, state.st_ino
 
 
 def find_model(name: str) -> Path:

@@ -8,7 +8,6 @@ import numpy as np
 from napari.layers import Image
 from napari.utils.theme import get_theme
 from numpy.typing import NDArray
-from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QVBoxLayout
 
 from napari_focusstack.core.errors import InputError
@@ -163,15 +162,7 @@ class FocusWidget(DockedWidget):
         chosen = self._layer if self._layer in self._layers else None
         if chosen is None or (_slices(chosen) < 2 and any(_slices(x) > 1 for x in self._layers)):
             chosen = self._default_layer()
-        box = self.form.layer_box
-        box.blockSignals(True)
-        box.clear()
-        for layer in self._layers:
-            box.addItem(layer.name)
-            # Names may be longer than the box.
-            box.setItemData(box.count() - 1, layer.name, Qt.ItemDataRole.ToolTipRole)
-        box.setCurrentIndex(self._layers.index(chosen) if chosen is not None else -1)
-        box.blockSignals(False)
+        self.form.layer_box.offer(self._layers, chosen)
         self._take(chosen)
         self.refresh()
 

@@ -13,6 +13,7 @@ from superqt import QLabeledRangeSlider
 from napari_focusstack.core.fusion import DEFAULT_METHOD, METHODS
 from napari_focusstack.core.settings import FuseSettings
 from napari_focusstack.core.stack import Stack
+from napari_focusstack.widgets.method_combo import MethodCombo
 from napari_focusstack.widgets.note_label import NoteLabel
 
 ALONE = "alone"
@@ -48,11 +49,7 @@ class FuseForm(QWidget):
         super().__init__(parent)
         self._n_slices = 1
         self._split = False
-        self.method_box = QComboBox()
-        for i, method in enumerate(METHODS):
-            self.method_box.addItem(method.title, method.name)
-            self.method_box.setItemData(i, method.description, Qt.ItemDataRole.ToolTipRole)
-        self.method_box.setCurrentIndex(self.method_box.findData(DEFAULT_METHOD))
+        self.method_box = MethodCombo(METHODS, DEFAULT_METHOD)
         self.method_note = NoteLabel()
         self.channel_box = QComboBox()
         self.channel_box.setToolTip("Which channel's sharpness chooses the slices")
@@ -74,7 +71,7 @@ class FuseForm(QWidget):
         column.setSpacing(0)
         column.addWidget(self.slices)
         column.addWidget(self.slices_note)
-        for box in (self.method_box, self.channel_box, self.extent_box):
+        for box in (self.channel_box, self.extent_box):
             box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
             box.setMinimumContentsLength(12)
             box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from qtpy.QtCore import Qt
@@ -24,6 +25,17 @@ class LayerCombo(QComboBox):
         self.setMinimumContentsLength(12)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.view().setTextElideMode(Qt.TextElideMode.ElideMiddle)
+
+    def offer(self, layers: Sequence[Any], chosen: Any) -> None:
+        """List layers, ``currentData`` is one, without a signal; nothing is chosen where `chosen` is not among them."""
+        self.blockSignals(True)
+        self.clear()
+        for i, layer in enumerate(layers):
+            self.addItem(layer.name, layer)
+            # Names may be longer than the box.
+            self.setItemData(i, layer.name, Qt.ItemDataRole.ToolTipRole)
+        self.setCurrentIndex(next((i for i, layer in enumerate(layers) if layer is chosen), -1))
+        self.blockSignals(False)
 
     def shown_text(self) -> str:
         """The current name as far as it fits."""

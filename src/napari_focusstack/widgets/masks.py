@@ -15,14 +15,12 @@ from napari.utils.theme import get_theme
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QCheckBox,
-    QComboBox,
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
     QLabel,
     QMessageBox,
     QPushButton,
-    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -38,8 +36,11 @@ from napari_focusstack.widgets.desk import stack_or_none
 from napari_focusstack.widgets.dock import DockedWidget
 from napari_focusstack.widgets.fuse_channels import joined_stack
 from napari_focusstack.widgets.job import JobBar, JobRunner
+from napari_focusstack.widgets.layer_combo import LayerCombo
 from napari_focusstack.widgets.layers import METADATA, frame_of, show, shown_at
 from napari_focusstack.widgets.mask_layers import MaskJob, MaskResult, MaskSource
+from napari_focusstack.widgets.method_combo import MethodCombo
+from napari_focusstack.widgets.note_label import NoteLabel
 from napari_focusstack.widgets.pick_flow import ask_table
 from napari_focusstack.widgets.picks_table import proposed_file
 
@@ -59,20 +60,9 @@ class MasksWidget(DockedWidget):
         self.result: MaskResult | None = None
         self._source: MaskSource | None = None
         self._shares: Any = None
-        self.layer_box = QComboBox()
-        self.layer_box.setToolTip("The stack to mask")
-        self.method_box = QComboBox()
-        self.method_note = QLabel()
-        self.method_note.setWordWrap(True)
-        self.method_note.setEnabled(False)
-        for box in (self.layer_box, self.method_box):
-            box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-            box.setMinimumContentsLength(12)
-            box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        for i, method in enumerate(MASKS):
-            self.method_box.addItem(method.title, method.name)
-            self.method_box.setItemData(i, method.description, Qt.ItemDataRole.ToolTipRole)
-        self.method_box.setCurrentIndex(self.method_box.findData(default_mask()))
+        self.layer_box = LayerCombo("The stack to mask")
+        self.method_box = MethodCombo(MASKS, default_mask())
+        self.method_note = NoteLabel()
         self.bar = JobBar("Mask focus", tooltip="Mark the pixels of each slice that are in focus")
         self.problem = QLabel()
         self.problem.setWordWrap(True)
@@ -176,12 +166,7 @@ class MasksWidget(DockedWidget):
         if chosen not in layers:
             active = self._viewer.layers.selection.active
             chosen = active if active in layers else next(iter(layers), None)
-        self.layer_box.blockSignals(True)
-        self.layer_box.clear()
-        for layer in layers:
-            self.layer_box.addItem(layer.name, layer)
-        self.layer_box.setCurrentIndex(layers.index(chosen) if chosen in layers else -1)
-        self.layer_box.blockSignals(False)
+        self.layer_box.offer(layers, chosen)
         self._on_layer()
 
     def _on_layer(self) -> None:
@@ -197,13 +182,13 @@ class MasksWidget(DockedWidget):
     def _on_mask(self) -> None:
         layer = self.layer
         try:
-            source = _source(layer, self._viewer.dims)
+            source, method = _source(layer, self._viewer.dims), MASKS[self.method_box.currentData()]
         except InputError as error:
             show_warning(str(error))
             return
         self._source = source
         self._shares = np.full(source.stack.n_slices, np.nan)
-        self.bar.runner.start(MaskJob(source, MASKS[self.method_box.currentData()]))
+        self.bar.runner.start(MaskJob(source, method))
 
     def _on_step(self, step: Progress) -> None:
         if step.partial is not None:

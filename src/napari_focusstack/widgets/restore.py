@@ -9,7 +9,6 @@ from napari.utils.notifications import show_info, show_warning
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QCheckBox,
-    QComboBox,
     QDoubleSpinBox,
     QFormLayout,
     QHBoxLayout,
@@ -21,7 +20,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_focusstack.core.deblur import DEBLURRERS, DEFAULT_DEBLURRER, INVENTS, DeblurSettings, deblur_job
+from napari_focusstack.core.deblur import DEBLURRERS, INVENTS, DeblurSettings, deblur_job, default_deblurrer
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.progress import Job
 from napari_focusstack.core.report import Grid
@@ -29,7 +28,10 @@ from napari_focusstack.core.stack import Stack
 from napari_focusstack.widgets.dock import DockedWidget
 from napari_focusstack.widgets.fuse_preview import Region, visible_region
 from napari_focusstack.widgets.job import JobBar, JobRunner
+from napari_focusstack.widgets.layer_combo import LayerCombo
 from napari_focusstack.widgets.layers import METADATA, Frame, Placed, frame_of, place, shown_at, source_id, stack_of
+from napari_focusstack.widgets.method_combo import MethodCombo
+from napari_focusstack.widgets.note_label import NoteLabel
 from napari_focusstack.widgets.overlays import FocusMap
 from napari_focusstack.widgets.wipe import Wipe
 
@@ -118,16 +120,12 @@ class RestoreWidget(DockedWidget):
     def __init__(self, napari_viewer: Any, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
-        self.layer_box = _box("The image or stack to sharpen")
-        self.model_box = _box("What sharpens it")
-        for one in DEBLURRERS:
-            self.model_box.addItem(one.title, one.name)
-        self.model_box.setCurrentIndex(self.model_box.findData(DEFAULT_DEBLURRER))
-        self.note = QLabel()
+        self.layer_box = LayerCombo("The image or stack to sharpen")
+        self.model_box = MethodCombo(DEBLURRERS, default_deblurrer())
+        self.note = NoteLabel()
         self.warning = QLabel(INVENTS)
-        for label in (self.note, self.warning):
-            label.setWordWrap(True)
-            label.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
+        self.warning.setWordWrap(True)
+        self.warning.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
         self.warning.setStyleSheet("QLabel { border: 1px solid #d9a300; border-radius: 3px; padding: 4px; }")
         self.blur_box = QDoubleSpinBox()
         self.blur_box.setRange(0.0, 100.0)
@@ -200,12 +198,7 @@ class RestoreWidget(DockedWidget):
         if chosen not in layers:
             active = self._viewer.layers.selection.active
             chosen = active if active in layers else next(reversed(layers), None)
-        self.layer_box.blockSignals(True)
-        self.layer_box.clear()
-        for layer in layers:
-            self.layer_box.addItem(layer.name, layer)
-        self.layer_box.setCurrentIndex(layers.index(chosen) if chosen in layers else -1)
-        self.layer_box.blockSignals(False)
+        self.layer_box.offer(layers, chosen)
         self._on_layer()
 
     @property
@@ -235,6 +228,7 @@ class RestoreWidget(DockedWidget):
 
     def _on_model(self) -> None:
         chosen = DEBLURRERS[self.model_box.currentData()]
+        self.model_box.setToolTip(chosen.description)
         self.note.setText(chosen.description.replace(INVENTS, "").strip())
         self.warning.setVisible(chosen.learned)
         self._form.setRowVisible(self.blur_box, not chosen.learned)
@@ -315,15 +309,6 @@ def _middle(region: Region) -> Region:
         return start, start + PREVIEW_PX
 
     return Region(*span(region.y0, region.y1), *span(region.x0, region.x1))
-
-
-def _box(tooltip: str) -> QComboBox:
-    box = QComboBox()
-    box.setToolTip(tooltip)
-    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    box.setMinimumContentsLength(12)
-    box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-    return box
 
 
 def _is_source(layer: Any) -> bool:

@@ -26,18 +26,15 @@ class ScorerCombo(QComboBox):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.setModel(_model(SCORERS, self))
         self.setEditable(True)
         self.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
         self.setMaxVisibleItems(24)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(12)
-        completer = QCompleter([scorer.title for scorer in SCORERS], self)
-        completer.setCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
-        completer.setFilterMode(Qt.MatchFlag.MatchContains)
-        self.setCompleter(completer)
+        self._told: list[tuple[str, str]] = []
         self._name = ""
+        self.refresh()
         self.choose(DEFAULT_SCORER)
         self.currentIndexChanged.connect(self._on_index)
         self.lineEdit().editingFinished.connect(self._on_typed)
@@ -46,6 +43,29 @@ class ScorerCombo(QComboBox):
     def scorer(self) -> str:
         """Name of the chosen scorer."""
         return self._name
+
+    def refresh(self) -> None:
+        """Offer the scorers that there are now, keeping the choice."""
+        told = [(scorer.title, explain(scorer)) for scorer in SCORERS]
+        if told == self._told:
+            return
+        self._told = told
+        self.blockSignals(True)
+        self.setModel(_model(SCORERS, self))
+        completer = QCompleter([title for title, _ in told], self)
+        completer.setCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
+        completer.setFilterMode(Qt.MatchFlag.MatchContains)
+        self.setCompleter(completer)
+        if self._name:
+            self.setCurrentIndex(self.findData(self._name if self._name in SCORERS else DEFAULT_SCORER, NAME))
+        self.blockSignals(False)
+        if self._name:
+            self._on_index(self.currentIndex())
+
+    def showPopup(self) -> None:  # noqa: N802 (Qt's name)
+        """Open the list; what was trained or installed meanwhile is in it."""
+        self.refresh()
+        super().showPopup()
 
     def choose(self, name: str) -> None:
         """Choose a scorer by its name."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from napari_focusstack.core.deblur.methods import DEBLURRERS, DEFAULT_DEBLURRER, INVENTS, Deblurrer, Wish
+from napari_focusstack.core.deblur.methods import DEBLURRERS, INVENTS, Deblurrer, Wish, default_deblurrer
 from napari_focusstack.core.devices import DeviceChoice
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.filters import Plane32
@@ -18,13 +18,13 @@ from napari_focusstack.core.stack import Stack
 
 __all__ = [
     "DEBLURRERS",
-    "DEFAULT_DEBLURRER",
     "INVENTS",
     "DeblurSettings",
     "Deblurrer",
     "deblur",
     "deblur_job",
     "deblur_plane",
+    "default_deblurrer",
 ]
 
 SMALLEST_PX = 16
@@ -48,7 +48,7 @@ class DeblurSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: str = DEFAULT_DEBLURRER
+    model: str = Field(default_factory=default_deblurrer)
     blur_px: float | None = Field(default=None, gt=0, le=100)
     device: DeviceChoice = "auto"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +13,7 @@ from napari_focusstack.core.deblur.kernel import disc, estimate_blur
 from napari_focusstack.core.filters import Plane32, noise_sigma
 from napari_focusstack.core.progress import Job, Progress
 from napari_focusstack.core.registry import Registry
-from napari_focusstack.networks.zoo import ModelCard, ModelError, find_models, read_card
-
-log = logging.getLogger(__name__)
+from napari_focusstack.networks.zoo import ModelCard
 
 INVENTS = "A network made this image: it can invent detail. Do not measure intensities in it."
 PREFIX = "deblur"
@@ -174,20 +171,17 @@ def _by_network(folder: Path, sha256: str) -> Callable[[Plane32, Wish], Job[Plan
     return run
 
 
-def installed_deblurrers() -> Iterator[Deblurrer]:
-    """Deblurring networks that are installed. Reads cards, no weights."""
-    for name, folder in find_models().items():
-        try:
-            card = read_card(folder)
-        except ModelError as error:
-            log.warning("%s", error)
-            continue
-        if card.architecture.startswith(PREFIX) and card.name == name:
-            run = _by_network(folder, card.sha256)
-            yield Deblurrer(name, card.title, f"{card.task}. {INVENTS}", card.paper, run, card)
+def deblurrers_of(card: ModelCard, folder: Path) -> Iterator[Deblurrer]:
+    """The deblurrer of a model; none where it does not deblur. Reads no weights."""
+    if card.architecture.startswith(PREFIX):
+        run = _by_network(folder, card.sha256)
+        yield Deblurrer(card.name, card.title, f"{card.task}. {INVENTS}", card.paper, run, card)
 
 
-for _network in installed_deblurrers():
-    DEBLURRERS.add(_network)
+DEBLURRERS.follow_models(deblurrers_of)
 _PREFERRED = "deblur_unet"
-DEFAULT_DEBLURRER = _PREFERRED if _PREFERRED in DEBLURRERS else "wiener"
+
+
+def default_deblurrer() -> str:
+    """Name of the method that measures best (docs/restore.md) among those that are there."""
+    return _PREFERRED if _PREFERRED in DEBLURRERS else "wiener"

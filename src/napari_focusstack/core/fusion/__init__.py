@@ -6,7 +6,7 @@ from napari_focusstack.core.fusion.dsift import DSIFT
 from napari_focusstack.core.fusion.dwt import fuse_dwt
 from napari_focusstack.core.fusion.fused import Fused
 from napari_focusstack.core.fusion.guided import GFF
-from napari_focusstack.core.fusion.learned import add_networks
+from napari_focusstack.core.fusion.learned import methods_of
 from napari_focusstack.core.fusion.method import METHODS, ClassicalMethod, FusionMethod, Merged, Series
 from napari_focusstack.core.fusion.multiscale import CURVELET, DTCWT, NSCT
 from napari_focusstack.core.fusion.pyramid import fuse_pyramid
@@ -21,7 +21,6 @@ __all__ = [
     "FusionMethod",
     "Merged",
     "Series",
-    "add_networks",
     "fuse_series",
 ]
 
@@ -61,4 +60,4 @@ METHODS.add(CURVELET)
 METHODS.add(NSCT)
 METHODS.add(GFF)
 METHODS.add(DSIFT)
-add_networks()
+METHODS.follow_models(methods_of)

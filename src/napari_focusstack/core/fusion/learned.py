@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,16 +14,14 @@ from numpy.typing import NDArray
 from napari_focusstack.core.fusion.end_to_end import EndToEndMethod, fuse_by_groups, fuse_ifcnn
 from napari_focusstack.core.fusion.gmanet import ScoreMethod
 from napari_focusstack.core.fusion.guided import LAPLACIAN_GAIN, WeightedMean, guided_filter
-from napari_focusstack.core.fusion.method import METHODS, FusionMethod, Merged, Plane32, Series
+from napari_focusstack.core.fusion.method import FusionMethod, Merged, Plane32, Series
 from napari_focusstack.core.fusion.msegnet import MaskFusion
 from napari_focusstack.core.fusion.noise import measure_noise
 from napari_focusstack.core.fusion.sharpness import NOISE_CONSTANT, SharpnessTrack, summarise
 from napari_focusstack.core.learned.base import load_network
 from napari_focusstack.core.masks.learned import SegmenterMask
 from napari_focusstack.core.progress import Job, Progress
-from napari_focusstack.networks.zoo import CARD, ModelCard, ModelError, find_models, read_card
-
-log = logging.getLogger(__name__)
+from napari_focusstack.networks.zoo import ModelCard
 
 Mask = NDArray[np.bool_]
 GUIDED_RADIUS, GUIDED_EPS = 8, 0.1
@@ -205,22 +202,7 @@ KINDS: Mapping[str, Callable[[ModelCard, Path], FusionMethod]] = {
 """By the architecture that a model's card names."""
 
 
-def installed_methods() -> Iterator[FusionMethod]:
-    """Methods for the models that are installed and fuse. Reads cards, no weights."""
-    for name, folder in find_models().items():
-        try:
-            card = read_card(folder)
-        except ModelError as error:
-            log.warning("%s", error)
-            continue
-        if card.name != name:
-            log.warning("The model in '%s' calls itself '%s': it is left out.", folder / CARD, card.name)
-        elif card.architecture in KINDS:
-            yield KINDS[card.architecture](card, folder)
-
-
-def add_networks() -> None:
-    """Offer the networks that are installed; call it again after one was trained or copied. Loads no weights."""
-    for method in installed_methods():
-        if method.name not in METHODS:
-            METHODS.add(method)
+def methods_of(card: ModelCard, folder: Path) -> Iterator[FusionMethod]:
+    """The method of a model; none where it does not fuse. Reads no weights."""
+    if card.architecture in KINDS:
+        yield KINDS[card.architecture](card, folder)

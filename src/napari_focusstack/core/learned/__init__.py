@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,9 +11,7 @@ from napari_focusstack.core.learned.gmanet import GmaScorer, ProtocolScorer
 from napari_focusstack.core.learned.hhnet import DistanceScorer
 from napari_focusstack.core.learned.iqa import QualityScorer
 from napari_focusstack.core.scorer import Scorer
-from napari_focusstack.networks.zoo import CARD, ModelCard, ModelError, find_models, read_card
-
-log = logging.getLogger(__name__)
+from napari_focusstack.networks.zoo import ModelCard
 
 SCORERS: dict[str, tuple[Callable[[ModelCard, Path], Scorer], ...]] = {
     "mmdf": (ClassScorer,),
@@ -29,15 +26,6 @@ SCORERS: dict[str, tuple[Callable[[ModelCard, Path], Scorer], ...]] = {
 """By the architecture that a model's card names; some models score in more than one way."""
 
 
-def installed_networks() -> Iterator[Scorer]:
-    """Scorers for the models that are installed and score focus. Reads cards, no weights."""
-    for name, folder in find_models().items():
-        try:
-            card = read_card(folder)
-        except ModelError as error:
-            log.warning("%s", error)
-            continue
-        if card.name != name:
-            log.warning("The model in '%s' calls itself '%s': it is left out.", folder / CARD, card.name)
-        elif card.architecture in SCORERS:
-            yield from (scorer(card, folder) for scorer in SCORERS[card.architecture])
+def scorers_of(card: ModelCard, folder: Path) -> Iterator[Scorer]:
+    """The ways in which a model scores focus; none where it doesn't. Reads no weights."""
+    return (scorer(card, folder) for scorer in SCORERS.get(card.architecture, ()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from napari_focusstack.core.masks.base import THRESHOLD, FocusMasks, MaskMethod, SliceMask, focus_masks
 from napari_focusstack.core.masks.energy import EnergyMask, HarrisMask
-from napari_focusstack.core.masks.learned import SEGMENTERS, installed_masks
+from napari_focusstack.core.masks.learned import SEGMENTERS, masks_of
 from napari_focusstack.core.registry import Registry
 
 __all__ = [
@@ -13,22 +13,12 @@ __all__ = [
     "FocusMasks",
     "MaskMethod",
     "SliceMask",
-    "add_networks",
     "default_mask",
     "focus_masks",
 ]
 
 MASKS: Registry[MaskMethod] = Registry("mask method", networks=SEGMENTERS)
-
-
-def add_networks() -> None:
-    """Offer the networks that are installed; call it again after one was trained or copied. Loads no weights."""
-    for method in installed_masks():
-        if method.name not in MASKS:
-            MASKS.add(method)
-
-
-add_networks()
+MASKS.follow_models(masks_of)
 MASKS.add(EnergyMask())
 MASKS.add(HarrisMask())
 

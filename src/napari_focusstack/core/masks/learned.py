@@ -18,7 +18,7 @@ from napari_focusstack.core.masks.energy import local_energy, noise_energy
 from napari_focusstack.core.progress import Job, Progress
 from napari_focusstack.core.scorer import PlaneContext
 from napari_focusstack.core.stack import Stack
-from napari_focusstack.networks.zoo import ModelCard, ModelError, find_models, read_card
+from napari_focusstack.networks.zoo import ModelCard
 
 SEGMENTERS = ("msegnet", "segnet", "unet_mask")
 """Architectures that say of every pixel whether it is in focus."""
@@ -145,10 +145,22 @@ class ClassifierMask:
 
     scorer: ClassScorer
 
-    name = "classifier"
-    title = "Patch classifier (MMDF)"
     description = "The focus classes of 84 px patches, drawn out to pixels: coarse, the same answer as its score."
     step_px = 12
+
+    @property
+    def name(self) -> str:
+        """``classifier``; that of the model where it is another one than MMDF's own."""
+        return "classifier" if self._usual else self.scorer.name
+
+    @property
+    def title(self) -> str:
+        """What to call it in a list."""
+        return "Patch classifier (MMDF)" if self._usual else f"Patch classifier ({self.scorer.name})"
+
+    @property
+    def _usual(self) -> bool:
+        return self.scorer.card.name == self.scorer.card.architecture
 
     @property
     def reference(self) -> str:
@@ -175,14 +187,9 @@ class ClassifierMask:
             yield Progress(z + 1, n, f"slice {z + 1} of {n}", SliceMask(z, np.ascontiguousarray(fine)))
 
 
-def installed_masks() -> Iterator[MaskMethod]:
-    """Methods for the models that are installed. Reads cards, no weights."""
-    for name, folder in find_models().items():
-        try:
-            card = read_card(folder)
-        except ModelError:
-            continue  # the list of scorers has told of it
-        if card.name == name and card.architecture in SEGMENTERS:
-            yield SegmenterMask(card, folder)
-        elif name == card.architecture == "mmdf":
-            yield ClassifierMask(ClassScorer(card, folder))
+def masks_of(card: ModelCard, folder: Path) -> Iterator[MaskMethod]:
+    """The mask method of a model; none where it can't mask. Reads no weights."""
+    if card.architecture in SEGMENTERS:
+        yield SegmenterMask(card, folder)
+    elif card.architecture == "mmdf":
+        yield ClassifierMask(ClassScorer(card, folder))
