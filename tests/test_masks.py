@@ -69,6 +69,23 @@ def test_energy_lets_no_noise_in(method):
     assert masked(from_array(noise, axes="ZYX"), method).mask().mean() < 0.01
 
 
+@pytest.mark.parametrize("method", ["energy", "harris"])
+def test_of_a_single_plane_the_sharp_half_is_marked(method):
+    plane = scene(slices=1)[0] * 1
+    plane[:, 48:] = cv2.GaussianBlur(plane, (0, 0), 8)[:, 48:]
+    mask = masked(from_array(plane, axes="YX"), method).mask()[0]
+    assert mask[:, :40].mean() > 0.9
+    assert mask[:, 60:].mean() < 0.1
+
+
+@pytest.mark.parametrize("method", ["energy", "harris"])
+@pytest.mark.parametrize("spread", [0, 20])
+def test_a_single_plane_of_which_nothing_can_be_told_is_refused_in_a_sentence(method, spread):
+    noise = np.random.default_rng(0).normal(1000, spread, (96, 96)).astype(np.uint16)
+    with pytest.raises(InputError, match="give the stack"):
+        masked(from_array(noise, axes="YX"), method)
+
+
 def test_brightness_changes_no_mask():
     plain = masked(from_array(scene(), axes="ZYX")).levels.astype(int)
     other = masked(from_array(scene() * 7 + 500, axes="ZYX")).levels.astype(int)

@@ -8,8 +8,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.filters import Plane32, noise_sigma, to_grey
-from napari_focusstack.core.masks.base import SliceMask
+from napari_focusstack.core.masks.base import THRESHOLD, SliceMask
 from napari_focusstack.core.measures import harris_response
 from napari_focusstack.core.progress import Job, Progress
 from napari_focusstack.core.stack import Stack
@@ -27,7 +28,8 @@ class EnergyMask:
 
     With E the mean square of a Laplacian of Gaussian (σ 1 px) over about 11 px, ``share = E / max over z of E`` and
     ``evidence = E / (E + c·N)``, N what noise alone gives. So ½ is where a slice has half of the highest energy, and
-    that stands well out of noise. A single plane has a share of 1: there only noise decides.
+    that stands well out of noise. A single plane has a share of 1: there only noise decides, and nothing can be told
+    where no detail stands out of it.
     """
 
     name = "energy"
@@ -45,7 +47,13 @@ class EnergyMask:
         return local_energy(grey)
 
     def slices(self, stack: Stack, *, device: str) -> Job[None]:
-        """Two passes: the highest energy of each pixel first."""
+        """Two passes: the highest energy of each pixel first.
+
+        Raises
+        ------
+        InputError
+            If a single plane has no detail that stands out of its noise.
+        """
         n = stack.n_slices
         highest = np.full(stack.plane_shape, 1e-30, np.float32)
         for z in range(n):
@@ -55,6 +63,12 @@ class EnergyMask:
         for z in range(n):
             energy = self.energy(to_grey(stack.plane(z)))
             p = energy / highest * (energy / (energy + np.float32(constant)))
+            if n == 1 and float(p.max()) < THRESHOLD:
+                raise InputError(
+                    f"No detail of '{stack.name}' stands out of its noise, and a single plane has no other slices to "
+                    "compare with: give the stack that it is from, or a method that knows what focus looks like "
+                    "(msegnet, classifier)."
+                )
             yield Progress(n + z + 1, 2 * n, f"slice {z + 1} of {n}", SliceMask(z, p))
 
 
