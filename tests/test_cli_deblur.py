@@ -46,6 +46,27 @@ def test_a_whole_stack_stays_a_stack(stack, tmp_path, capsys):
     assert read_stack(out).data.shape == (3, 40, 50)
 
 
+def test_the_estimated_blur_is_printed_and_kept(stack, tmp_path, capsys):
+    out = tmp_path / "out.ome.tif"
+    code, printed, _ = run(capsys, "deblur", stack, "--slice", 1, "--model", "wiener", "-o", out, "--json")
+    told = json.loads(printed)
+    assert code == 0
+    assert told["blur_um"] == pytest.approx([0.2 * b for b in told["blur_px"]])
+    assert read_provenance(out)["Estimated blur radius"] == f"{told['blur_px'][0]:.3g} px ({told['blur_um'][0]:.3g} µm)"
+    assert read_provenance(out)["Parameter blur_px"] == "estimated"
+    assert "estimated blur radius: " in run(capsys, "deblur", stack, "--model", "wiener", "-o", tmp_path / "b.tif")[1]
+
+
+def test_the_slice_that_holds_nan_is_named(tmp_path, capsys):
+    data = np.random.default_rng(0).random((3, 40, 50), dtype=np.float32)
+    data[1, 2, 2] = np.nan
+    tifffile.imwrite(tmp_path / "nan.tif", data, photometric="minisblack", metadata={"axes": "ZYX"})
+    for arguments in ((), ("--slice", 1)):
+        code, _, said = run(capsys, "deblur", tmp_path / "nan.tif", *arguments, "-o", tmp_path / "out.tif")
+        assert code == 2
+        assert "Slice 1 of" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_focusstack.core.deblur import DEBLURRERS, Deblurrer, DeblurSettings, Wish, deblur, deblur_plane
+from napari_focusstack.core.deblur import DEBLURRERS, Deblurrer, DeblurSettings, Wish, deblur, deblur_job, deblur_plane
 from napari_focusstack.core.deblur.kernel import disc, estimate_blur
 from napari_focusstack.core.deblur.methods import _by_network
 from napari_focusstack.core.errors import InputError
@@ -224,6 +224,35 @@ def test_a_stack_keeps_axes_type_and_calibration():
     assert (sharper.axes, sharper.dtype, sharper.data.shape) == (few.axes, few.dtype, few.data.shape)
     assert (sharper.z_um, sharper.x_um) == (0.5, 0.2)
     assert not np.array_equal(sharper.data, few.data)
+
+
+@pytest.mark.parametrize("name", CLASSICAL)
+def test_the_blur_that_was_estimated_is_told_of_each_plane_in_px_and_um(name):
+    image = scene()
+    planes = np.stack([cv2.filter2D(image, -1, disc(r)) for r in (2, 7)])
+    made = drain(deblur_job(from_array(planes, z_um=1.0, y_um=0.2, x_um=0.2), DeblurSettings(model=name)))
+    assert made.blurs_px[0] < made.blurs_px[1]
+    assert made.blurs_um == pytest.approx([0.2 * b for b in made.blurs_px])
+    assert f"{made.blurs_px[0]:.3g} to {made.blurs_px[1]:.3g}" in made.blur_told
+    assert "µm" in made.blur_told
+    one = drain(deblur_job(from_array(planes), DeblurSettings(model=name), at={"Z": 1}))
+    assert one.blurs_px == made.blurs_px[1:]
+    assert one.blur_told == f"{one.blurs_px[0]:.3g} px"
+    assert np.array_equal(one.stack.data, made.stack.data[1:])
+
+
+def test_a_blur_that_was_given_is_not_called_estimated():
+    made = drain(deblur_job(from_array(scene(64)), DeblurSettings(model="wiener", blur_px=3)))
+    assert (made.blurs_px, made.blur_told) == ((), "")
+
+
+@pytest.mark.parametrize("at", [None, {"Z": 2}, {"Z": 2, "T": 1}])
+def test_the_slice_that_holds_nan_is_named(at):
+    data = np.tile(scene(32), (2, 4, 1, 1))
+    data[1 if at and "T" in at else slice(None), 2, 5, 5] = np.nan
+    with pytest.raises(InputError, match=r"Slice 2 \(time point") as told:
+        drain(deblur_job(from_array(data, axes="TZYX"), DeblurSettings(model="wiener"), at=at))
+    assert f"time point {(at or {}).get('T', 0)}" in str(told.value)
 
 
 def test_colours_are_sharpened_alike():

@@ -89,6 +89,28 @@ def test_a_blur_that_is_known_is_offered_for_the_classical_methods(widget):
     assert widget.settings().blur_px == 3.5
 
 
+def test_the_blur_that_was_estimated_is_shown_and_kept(viewer, nucleus, widget, qtbot):
+    viewer.dims.set_current_step(0, 3)
+    run(widget, qtbot)
+    kept = widget.result().metadata[METADATA]
+    assert widget.blur_note.text() == f"Estimated radius: {kept['blur']}"
+    assert f"{kept['blur_px'][0]:.3g} px" in kept["blur"]
+    assert ("µm" in kept["blur"]) == (nucleus.units[-1] != "pixel")
+    widget.compare_box.setChecked(True)
+    assert widget.blur_note.text()
+
+
+def test_the_slice_that_holds_nan_is_named(viewer, widget, qtbot, notes):
+    data = np.random.default_rng(0).random((4, 64, 64), dtype=np.float32)
+    data[2, 5, 5] = np.nan
+    layer = viewer.add_image(data, name="holes")
+    widget.layer_box.setCurrentIndex(widget.layer_box.findText("holes"))
+    assert widget.layer is layer
+    viewer.dims.set_current_step(0, 2)
+    run(widget, qtbot)
+    assert any("Slice 2 of 'holes'" in note for note in notes)
+
+
 def test_a_network_comes_with_its_warning(widget):
     from napari_focusstack.core.deblur import DEBLURRERS
 

@@ -59,18 +59,20 @@ def deblur(
     if output is None:
         raise InputError("No output was named: give --output FILE.tif.")
     source, made_of = _read(image, channel=channel, time=time, z=z, pixel_size=pixel_size)
+    at = {"Z": z} if z is not None and "Z" in made_of.axes else {}
     from napari_focusstack.io.atomic import check_target
     from napari_focusstack.io.provenance import provenance, source_files
     from napari_focusstack.io.write import Output, check_tiff_name, write_job
 
     check_target(check_tiff_name(output), overwrite=overwrite, sources=source_files(source))
-    result = run(deblur_job(made_of, settings), verbose=verbose)
+    made = run(deblur_job(made_of, settings, at=at), verbose=verbose)
     parameters: dict[str, Any] = {"model": chosen.name}
     if chosen.card is not None:
         parameters["weights SHA-256"] = chosen.card.sha256
-    elif blur is not None:
-        parameters["blur_px"] = blur
-    more = {"Channel": channel, "Time": time, "Warning": INVENTS if chosen.learned else None}
+    else:
+        parameters["blur_px"] = "estimated" if blur is None else blur
+    told = {"Estimated blur radius": made.blur_told} if made.blur_told else {}
+    more = {"Channel": channel, "Time": time, "Warning": INVENTS if chosen.learned else None, **told}
     said = provenance(
         source,
         method=chosen.title,
@@ -78,12 +80,18 @@ def deblur(
         slices=() if z is None else (z,),
         more={k: v for k, v in more.items() if v is not None},
     )
+    result = _without_z(made.stack) if at else made.stack
     run(write_job([Output(output, result, provenance=said)], overwrite=overwrite), verbose=verbose)
     seconds = round(clock.perf_counter() - begin, 3)
     if as_json:
-        print_json({"model": chosen.name, "output": output, "learned": chosen.learned, "seconds": seconds})
+        print_json(
+            {"model": chosen.name, "output": output, "learned": chosen.learned, "seconds": seconds}
+            | ({"blur_px": made.blurs_px, "blur_um": made.blurs_um or None} if made.blurs_px else {})
+        )
         return
     print(f"sharpened {source.name} by {chosen.title} in {seconds:.1f} s")
+    if made.blur_told:
+        print(f"estimated blur radius: {made.blur_told}")
     if chosen.learned:
         print(INVENTS)
     print(f"wrote {output}")
@@ -92,22 +100,24 @@ def deblur(
 def _read(
     image: list[Path], *, channel: str | None, time: int | None, z: int | None, pixel_size: float | None
 ) -> tuple[Stack, Stack]:
-    """What the file holds, and what of it is to be sharpened."""
-    import dataclasses
-
+    """What the file holds, and its channel and time; the slice is only looked for."""
     stacks = opt.read(image, z_axis=None, z_step=None, z_positions=None, pixel_size=pixel_size)
     if len(stacks) > 1:
         raise InputError(f"{len(stacks)} stacks were given ({stacks[0].name}, …): sharpen one at a time.")
     source = stacks[0]
     chosen = opt.narrowed(source, channel=channel, time=time)
-    if z is not None:
-        if z >= chosen.n_slices:
-            raise InputError(f"'{source.name}' has no slice {z}: choose one from 0 to {chosen.n_slices - 1}.")
-        if "Z" in chosen.axes:
-            where = tuple(z if a == "Z" else slice(None) for a in chosen.axes)
-            axes = chosen.axes.replace("Z", "")
-            chosen = dataclasses.replace(chosen, data=chosen.data[where], axes=axes, z_um=None, z_positions_um=None)
+    if z is not None and z >= chosen.n_slices:
+        raise InputError(f"'{source.name}' has no slice {z}: choose one from 0 to {chosen.n_slices - 1}.")
     return source, chosen
+
+
+def _without_z(stack: Stack) -> Stack:
+    """A stack of one slice as an image."""
+    import dataclasses
+
+    where = tuple(0 if a == "Z" else slice(None) for a in stack.axes)
+    axes = stack.axes.replace("Z", "")
+    return dataclasses.replace(stack, data=stack.data[where], axes=axes, z_um=None, z_positions_um=None)
 
 
 def _list_models(as_json: bool) -> None:

@@ -190,8 +190,11 @@ class Stack:
             return plane.astype(np.uint8)
         if plane.dtype.kind == "f" and not np.isfinite(plane).all():
             bad = int(plane.size - np.isfinite(plane).sum())
+            others = (("time point", "T"), ("channel", "C"), ("position", "P"))
+            told = ", ".join(f"{word} {where[a]}" for word, a in others if self.size(a) > 1)
+            which = f"Slice {z} ({told})" if told else f"Slice {z}"
             raise InputError(
-                f"Slice {z} of '{self.name}' holds {bad} pixels that are NaN or infinite: "
+                f"{which} of '{self.name}' holds {bad} pixels that are NaN or infinite: "
                 "replace them by numbers first (numpy.nan_to_num, or crop the border)."
             )
         return plane

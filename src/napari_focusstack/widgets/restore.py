@@ -64,7 +64,7 @@ class SharpenJob:
     Parameters
     ----------
     stack : Stack
-        Its planes, all of them sharpened.
+        All of it, cut to the region.
     frame : Frame
         How the layer lies.
     settings : DeblurSettings
@@ -72,7 +72,7 @@ class SharpenJob:
     look : mapping
         See `Sharpened`.
     at : mapping of str to int
-        Index at which the planes begin along each axis of the layer.
+        Index of the plane along each axis of the layer; empty: all are sharpened.
     region : Region, optional
         The part of the planes that they were cut out from, of a preview.
     """
@@ -93,17 +93,19 @@ class SharpenJob:
     def __call__(self) -> Job[Sharpened]:
         """Make the job; called in the thread that runs it."""
         chosen = DEBLURRERS[self.settings.model]
-        made = yield from deblur_job(self.stack, self.settings)
+        made = yield from deblur_job(self.stack, self.settings, at=self.at)
         provenance: dict[str, Any] = {
             "role": "preview of restoring" if self.region else "restored",
             "method": chosen.name,
             "parameters": self.settings.model_dump(exclude={"device"}),
         }
+        if made.blur_told:
+            provenance |= {"blur": made.blur_told, "blur_px": made.blurs_px, "blur_um": made.blurs_um or None}
         if chosen.card is not None:
             provenance |= {"warning": INVENTS, "weights_sha256": chosen.card.sha256}
         r = self.region
         grid = None if r is None else Grid((r.y1 - r.y0, r.x1 - r.x0), (1.0, 1.0), (float(r.y0), float(r.x0)))
-        placed = place(made.data, made.axes, like=self.frame, grid=grid, at=self.at, provenance=provenance)
+        placed = place(made.stack.data, made.stack.axes, like=self.frame, grid=grid, at=self.at, provenance=provenance)
         word = "preview" if self.region else "sharpened"
         return Sharpened(placed, f"{self.frame.name} {word}", self.look)
 
@@ -134,6 +136,7 @@ class RestoreWidget(DockedWidget):
         self.blur_box.setSuffix(" px")
         self.blur_box.setSpecialValueText("estimated")
         self.blur_box.setToolTip("Radius of the disc that a point is blurred to; at its lowest it is estimated")
+        self.blur_note = NoteLabel()
         self.whole_box = QCheckBox("All slices")
         self.whole_box.setToolTip("Sharpen every plane of the layer, not only the one shown")
         self.bar = JobBar("Sharpen", tooltip="Add a sharpened copy beside the layer")
@@ -170,6 +173,7 @@ class RestoreWidget(DockedWidget):
         form.addRow(self.note)
         form.addRow(self.warning)
         form.addRow("Blur", self.blur_box)
+        form.addRow("", self.blur_note)
         form.addRow("", self.whole_box)
         self._form = form
         run = QHBoxLayout()
@@ -214,9 +218,13 @@ class RestoreWidget(DockedWidget):
 
     def result(self) -> Any:
         """The newest sharpened copy of the chosen layer; None where there is none."""
+        return next((x for x in reversed(self._made()) if _role(x) == "restored"), None)
+
+    def _made(self) -> list[Any]:
+        """Copies and previews of the chosen layer, the oldest first."""
         own = None if self.layer is None else self.layer.metadata.get(METADATA, {}).get("id")
-        made = [x for x in self._viewer.layers if own and source_id(x) == own and _role(x) == "restored"]
-        return made[-1] if made else None
+        roles = ("restored", "preview of restoring")
+        return [x for x in self._viewer.layers if own and source_id(x) == own and _role(x) in roles]
 
     def _on_layer(self) -> None:
         layer = self.layer
@@ -239,9 +247,7 @@ class RestoreWidget(DockedWidget):
         at: dict[str, int] = {}
         if not whole:
             shown = shown_at(layer, self._viewer.dims)
-            where = tuple(slice(shown[a], shown[a] + 1) if a in "PTCZ" else slice(None) for a in stack.axes)
             at = {a: shown[a] for a in stack.axes if a in "PTCZ"}
-            stack = dataclasses.replace(stack, data=stack.data[where], channels=(), z_positions_um=None)
         if region is not None:
             r = region
             place_of = {"Y": slice(r.y0, r.y1), "X": slice(r.x0, r.x1)}
@@ -280,6 +286,9 @@ class RestoreWidget(DockedWidget):
         show_info("Sharpening was cancelled; nothing was added.")
 
     def _refresh_comparison(self) -> None:
+        made = self._made()
+        blur = made[-1].metadata[METADATA].get("blur") if made else None
+        self.blur_note.setText(f"Estimated radius: {blur}" if blur else "")
         possible = self.result() is not None
         self.compare_box.setEnabled(possible)
         self.wipe_slider.setEnabled(possible and self.compare_box.isChecked())

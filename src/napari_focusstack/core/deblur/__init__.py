@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from napari_focusstack.core.deblur.methods import DEBLURRERS, INVENTS, Deblurrer, Wish, default_deblurrer
+from napari_focusstack.core.deblur.methods import DEBLURRERS, INVENTS, Blur, Deblurrer, Wish, default_deblurrer
 from napari_focusstack.core.devices import DeviceChoice
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.filters import Plane32
@@ -20,6 +21,7 @@ __all__ = [
     "DEBLURRERS",
     "INVENTS",
     "DeblurSettings",
+    "Deblurred",
     "Deblurrer",
     "deblur",
     "deblur_job",
@@ -53,13 +55,51 @@ class DeblurSettings(BaseModel):
     device: DeviceChoice = "auto"
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Deblurred:
+    """A result.
+
+    Attributes
+    ----------
+    stack : Stack
+        The sharpened planes.
+    blurs_px : tuple of float
+        Radius of the blur disc of each plane, in the stack's order, where it had to be estimated; of colours the mean.
+    """
+
+    stack: Stack
+    blurs_px: tuple[float, ...] = ()
+
+    @property
+    def blurs_um(self) -> tuple[float, ...]:
+        """`blurs_px` in µm; empty where the pixel size is not known."""
+        y_um, x_um = self.stack.y_um, self.stack.x_um
+        return () if y_um is None or x_um is None else tuple(b * (y_um * x_um) ** 0.5 for b in self.blurs_px)
+
+    @property
+    def blur_told(self) -> str:
+        """The blur in words: ``"3.2 px (0.64 µm)"``, of several planes the range and the median; else empty."""
+        if not self.blurs_px:
+            return ""
+        um = f" ({_span(self.blurs_um)} µm)" if self.blurs_um else ""
+        of_all = f", of {len(self.blurs_px)} planes" if len(self.blurs_px) > 1 else ""
+        return f"{_span(self.blurs_px)} px{um}{of_all}"
+
+
+def _span(values: tuple[float, ...]) -> str:
+    low, middle, high = (f"{v:.3g}" for v in (min(values), float(np.median(values)), max(values)))
+    return middle if low == high else f"{low} to {high}, median {middle}"
+
+
 def deblur(stack: Stack, settings: DeblurSettings | None = None) -> Stack:
-    """Run `deblur_job` to its end."""
-    return drain(deblur_job(stack, settings))
+    """Run `deblur_job` to its end; the sharpened planes alone."""
+    return drain(deblur_job(stack, settings)).stack
 
 
-def deblur_job(stack: Stack, settings: DeblurSettings | None = None) -> Job[Stack]:
-    """Sharpen every plane of a stack by itself: slices, channels, times, positions; RGB colour by colour.
+def deblur_job(
+    stack: Stack, settings: DeblurSettings | None = None, *, at: Mapping[str, int] | None = None
+) -> Job[Deblurred]:
+    """Sharpen every plane of a stack: all its slices, channels, times and positions; RGB colour by colour.
 
     Parameters
     ----------
@@ -67,10 +107,12 @@ def deblur_job(stack: Stack, settings: DeblurSettings | None = None) -> Job[Stac
         One image, or many.
     settings : DeblurSettings, optional
         How.
+    at : mapping of str to int, optional
+        Only the planes at these indices, ``{"Z": 3}``; the result has length 1 along these axes.
 
     Returns
     -------
-    Stack
+    Deblurred
         Of the same axes, type and calibration.
 
     Raises
@@ -78,19 +120,46 @@ def deblur_job(stack: Stack, settings: DeblurSettings | None = None) -> Job[Stac
     InputError
         If there is no such model, or a plane holds NaN.
     """
-    settings = settings or DeblurSettings()
+    settings, at = settings or DeblurSettings(), at or {}
     chosen = DEBLURRERS[settings.model]
     lead = [a for a in stack.axes if a in "PTCZ"]
-    places = list(np.ndindex(*(stack.size(a) for a in lead)))
-    out = np.empty(stack.data.shape, np.uint8 if stack.dtype.kind == "b" else stack.dtype)
+    shape = tuple(1 if a in at else stack.size(a) for a in lead)
+    places = list(np.ndindex(*shape))
+    out = np.empty((*shape, *stack.data.shape[len(lead) :]), np.uint8 if stack.dtype.kind == "b" else stack.dtype)
+    blurs: list[float] = []
     for i, place in enumerate(places):
-        at = {"z": 0} | {a.lower(): k for a, k in zip(lead, place, strict=True)}
-        plane = stack.plane(**at)
+        where = {"z": 0} | {a.lower(): at.get(a, k) for a, k in zip(lead, place, strict=True)}
+        plane = stack.plane(**where)
         told = f"plane {i + 1} of {len(places)}" if len(places) > 1 else ""
         job = deblur_plane(plane, chosen, Wish(blur_px=settings.blur_px, device=settings.device))
         first, last = (round(1000 * k / len(places)) for k in (i, i + 1))
-        out[place] = yield from relay(job, done=first, total=last, message=told)
-    return dataclasses.replace(stack, data=out, name=f"{stack.name} deblurred", source=None)
+        out[place], found = yield from _noting_blur(relay(job, done=first, total=last, message=told))
+        blurs += [float(np.mean(found))] if found else []
+    made = dataclasses.replace(stack, data=out, name=f"{stack.name} deblurred", source=None, **_left(stack, at))
+    return Deblurred(made, tuple(blurs))
+
+
+def _left(stack: Stack, at: Mapping[str, int]) -> dict[str, Any]:
+    """Names and heights of what was chosen."""
+    left: dict[str, Any] = {}
+    if "C" in at and stack.channels:
+        left["channels"] = stack.channels[at["C"] : at["C"] + 1]
+    if "Z" in at and stack.z_positions_um is not None:
+        left["z_positions_um"] = stack.z_positions_um[at["Z"] : at["Z"] + 1]
+    return left
+
+
+def _noting_blur(job: Job[NDArray[Any]]) -> Job[tuple[NDArray[Any], list[float]]]:
+    """The job, and the blurs that were estimated on its way."""
+    found: list[float] = []
+    while True:
+        try:
+            step = next(job)
+        except StopIteration as end:
+            return end.value, found
+        if isinstance(step.partial, Blur):
+            found.append(step.partial.radius_px)
+        yield step
 
 
 def deblur_plane(plane: NDArray[Any], deblurrer: Deblurrer, wish: Wish) -> Job[NDArray[Any]]:

@@ -42,6 +42,19 @@ class Wish:
 
 
 @dataclass(frozen=True)
+class Blur:
+    """What was found of the blur of an image; ``Progress.partial`` of the methods that estimate it.
+
+    Attributes
+    ----------
+    radius_px : float
+        Of the disc that a point is blurred to; 0 where no edge tells it.
+    """
+
+    radius_px: float
+
+
+@dataclass(frozen=True)
 class Deblurrer:
     """A way to sharpen a plane.
 
@@ -75,7 +88,11 @@ def _with_kernel(restore: Callable[[Plane32, Plane32, float], Any]) -> Callable[
         noise = noise_sigma(plane)
         kernel = wish.kernel
         if kernel is None:
-            kernel = disc(estimate_blur(plane, noise=noise) if wish.blur_px is None else wish.blur_px)
+            radius_px = wish.blur_px
+            if radius_px is None:
+                radius_px = estimate_blur(plane, noise=noise)
+                yield Progress(0, 1, f"a blur of {radius_px:.1f} px", Blur(radius_px))
+            kernel = disc(radius_px)
         margin = max(len(kernel), min(4 * len(kernel), min(plane.shape)))
         wide = np.pad(plane, margin, mode="symmetric")
         found = np.asarray(restore(wide, kernel, noise), np.float32)
