@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import numpy as np
 import pytest
 
 from fuse_scenes import click
+from napari_focusstack.core.progress import Progress
 from napari_focusstack.io.samples import sample_stack
 from napari_focusstack.widgets.layers import METADATA, layer_of
 from napari_focusstack.widgets.restore import RestoreWidget
+from napari_focusstack.widgets.wipe import Reading
 
 
 @pytest.fixture
@@ -33,6 +38,17 @@ def widget(viewer, nucleus, qtbot) -> RestoreWidget:
 def run(widget, qtbot) -> None:
     click(qtbot, widget.bar.run_button)
     qtbot.waitUntil(lambda: not widget.bar.runner.busy, timeout=20_000)
+
+
+def compared(viewer, widget, qtbot):
+    """The layer of the comparison, once it is there."""
+    widget.compare_box.setChecked(True)
+
+    def shown() -> list:
+        return [layer for layer in viewer.layers if layer.name.endswith("before | after")]
+
+    qtbot.waitUntil(lambda: bool(shown()) and not widget._wipe.runner.busy, timeout=10_000)
+    return shown()[0]
 
 
 def test_the_slice_that_is_shown_is_sharpened_and_lies_on_it(viewer, nucleus, widget, qtbot):
@@ -68,8 +84,7 @@ def test_the_preview_shows_the_middle_of_the_screen_and_goes_when_the_result_com
 def test_the_wipe_shows_the_original_left_and_the_result_right(viewer, nucleus, widget, qtbot):
     widget.whole_box.setChecked(True)
     run(widget, qtbot)
-    widget.compare_box.setChecked(True)
-    (shown,) = (layer for layer in viewer.layers if layer.name.endswith("before | after"))
+    shown = compared(viewer, widget, qtbot)
     z = viewer.dims.current_step[0]
     half = nucleus.data.shape[2] // 2
     assert np.array_equal(shown.data[:, :half], nucleus.data[z][:, :half])
@@ -77,10 +92,36 @@ def test_the_wipe_shows_the_original_left_and_the_result_right(viewer, nucleus, 
     widget.wipe_slider.setValue(1000)
     assert np.array_equal(shown.data, nucleus.data[z])
     viewer.dims.set_current_step(0, z - 1)
-    assert np.array_equal(shown.data, nucleus.data[z - 1])
+    qtbot.waitUntil(lambda: np.array_equal(shown.data, nucleus.data[z - 1]), timeout=10_000)
     widget.compare_box.setChecked(False)
     qtbot.wait(10)
     assert shown not in viewer.layers
+
+
+def test_the_wipe_reads_beside_the_window_and_only_where_the_sliders_stop(viewer, widget, qtbot, monkeypatch):
+    read = []
+
+    def slowly(self):
+        yield Progress(0, 1)
+        read.append((threading.current_thread(), self.where[0]))
+        time.sleep(0.3)
+        return (yield from at_once(self))
+
+    widget.whole_box.setChecked(True)
+    run(widget, qtbot)
+    at_once = Reading.__call__
+    monkeypatch.setattr(Reading, "__call__", slowly)
+    begin = time.monotonic()
+    widget.compare_box.setChecked(True)
+    assert time.monotonic() - begin < 0.25
+    compared(viewer, widget, qtbot)
+    del read[:]
+    for z in range(6):
+        viewer.dims.set_current_step(0, z)
+    qtbot.waitUntil(lambda: bool(read), timeout=10_000)
+    qtbot.waitUntil(lambda: not widget._wipe.runner.busy, timeout=10_000)
+    assert [where for _, where in read] == [(5,)]
+    assert all(thread is not threading.main_thread() for thread, _ in read)
 
 
 def test_a_blur_that_is_known_is_offered_for_the_classical_methods(widget):
@@ -96,7 +137,7 @@ def test_the_blur_that_was_estimated_is_shown_and_kept(viewer, nucleus, widget, 
     assert widget.blur_note.text() == f"Estimated radius: {kept['blur']}"
     assert f"{kept['blur_px'][0]:.3g} px" in kept["blur"]
     assert ("µm" in kept["blur"]) == (nucleus.units[-1] != "pixel")
-    widget.compare_box.setChecked(True)
+    compared(viewer, widget, qtbot)
     assert widget.blur_note.text()
 
 
@@ -139,9 +180,9 @@ def test_cancelling_adds_nothing(viewer, widget, qtbot):
 
 def test_the_wipe_follows_a_new_result(viewer, nucleus, widget, qtbot):
     run(widget, qtbot)
-    widget.compare_box.setChecked(True)
+    compared(viewer, widget, qtbot)
     widget.model_box.setCurrentIndex(widget.model_box.findData("wiener"))
     run(widget, qtbot)
-    (shown,) = (layer for layer in viewer.layers if layer.name.endswith("before | after"))
+    shown = compared(viewer, widget, qtbot)
     half = nucleus.data.shape[2] // 2
     assert np.array_equal(shown.data[:, half:], widget.result().data[0][:, half:])

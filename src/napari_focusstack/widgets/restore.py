@@ -149,7 +149,7 @@ class RestoreWidget(DockedWidget):
         self.wipe_slider.setRange(0, 1000)
         self.wipe_slider.setValue(500)
         self.wipe_slider.setToolTip("Left of here the original is shown, right of here the sharpened image")
-        self._wipe = Wipe(self._viewer)
+        self._wipe = Wipe(self._viewer, self)
         self._lay_out()
 
         self.layer_box.currentIndexChanged.connect(self._on_layer)

@@ -2,17 +2,49 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from qtpy.QtCore import QObject, QTimer
 
 from napari_focusstack.core.errors import InputError
+from napari_focusstack.core.progress import Job, Progress
+from napari_focusstack.core.stack import Stack
+from napari_focusstack.widgets.job import JobRunner
 from napari_focusstack.widgets.layers import frame_of, place, shown_at, stack_of
 
+SETTLED_MS = 60
+"""Planes are read once the sliders have stood still for so long."""
 
-class Wipe:
-    """Shows two layers in one.
+Planes = tuple[NDArray[Any], NDArray[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """Makes the job that reads a plane of each of two stacks.
+
+    Attributes
+    ----------
+    stacks : (Stack, Stack)
+        Before and after.
+    where : (tuple, tuple)
+        Index of the plane in the data of each.
+    """
+
+    stacks: tuple[Stack, Stack]
+    where: tuple[tuple[int, ...], tuple[int, ...]]
+
+    def __call__(self) -> Job[Planes]:
+        """Read; where the restored one does not have the plane, it is the original's twice."""
+        yield Progress(0, 2, "reading")
+        before, after = (np.asarray(s.data[where]) for s, where in zip(self.stacks, self.where, strict=True))
+        return before, after if after.shape == before.shape else before
+
+
+class Wipe(QObject):
+    """Shows two layers in one. Their planes are read in a thread, when the sliders stand still.
 
     Parameters
     ----------
@@ -20,29 +52,27 @@ class Wipe:
         The viewer that they are in.
     """
 
-    def __init__(self, viewer: Any) -> None:
+    def __init__(self, viewer: Any, parent: QObject | None = None) -> None:
+        super().__init__(parent)
         self._viewer = viewer
         self._before: Any = None
         self._after: Any = None
         self._shown: Any = None
-        self._planes: tuple[NDArray[Any], NDArray[Any]] | None = None
+        self._planes: Planes | None = None
         self._share = 0.5
+        self.runner = JobRunner(self)
+        self.runner.succeeded.connect(self._on_read)
+        self._settled = QTimer(self)
+        self._settled.setSingleShot(True)
+        self._settled.setInterval(SETTLED_MS)
+        self._settled.timeout.connect(self._read)
 
     def start(self, before: Any, after: Any, share: float) -> None:
-        """Add the layer, split at a share of the width."""
+        """Add the layer as soon as the planes are read, split at a share of the width."""
         self.stop()
         self._before, self._after, self._share = before, after, share
-        self._read()
-        if self._planes is None:
-            return
-        axes = "YXS" if before.rgb else "YX"
-        provenance = {"role": "before | after"}
-        placed = place(self._split(), axes, like=frame_of(before), provenance=provenance)
-        look = {} if before.rgb else {"contrast_limits": before.contrast_limits, "colormap": before.colormap.name}
-        active = self._viewer.layers.selection.active
-        self._shown = self._viewer.add_image(placed.data, **placed.kwargs, **look, name=f"{before.name} before | after")
-        self._viewer.layers.selection.active = active
         self._viewer.dims.events.point.connect(self._on_slider)
+        self._read()
 
     def shows(self, before: Any, after: Any) -> bool:
         """Whether it is these two layers that are shown."""
@@ -50,34 +80,47 @@ class Wipe:
 
     def stop(self) -> None:
         """Take the layer away again."""
-        self._before = self._after = None
-        if self._shown is None:
+        if self._before is None:
             return
+        self._settled.stop()
+        self.runner.cancel()
         self._viewer.dims.events.point.disconnect(self._on_slider)
-        shown, self._shown, self._planes = self._shown, None, None
-        if shown in self._viewer.layers:
+        shown, self._shown, self._planes, self._before, self._after = self._shown, None, None, None, None
+        if shown is not None and shown in self._viewer.layers:
             self._viewer.layers.remove(shown)
 
     def move(self, share: float) -> None:
         """Move the line to a share of the width."""
         self._share = share
-        if self._shown is not None and self._planes is not None:
+        if self._shown is not None:
             self._shown.data = self._split()
 
     def _on_slider(self, event: Any = None) -> None:
-        self._read()
-        self.move(self._share)
+        self._settled.start()
 
     def _read(self) -> None:
-        """Read the plane that is shown, of both; where the restored one does not have it, the original's twice."""
+        """Have the plane that is shown read, of both."""
         if self._before not in self._viewer.layers or self._after not in self._viewer.layers:
             return
         try:
-            before = _plane(self._before, self._viewer.dims)
-            after = _plane(self._after, self._viewer.dims)
+            found = [_plane_of(layer, self._viewer.dims) for layer in (self._before, self._after)]
         except (InputError, IndexError):
             return
-        self._planes = (before, after if after.shape == before.shape else before)
+        (before, at), (after, there) = found
+        self.runner.start(Reading((before, after), (at, there)))
+
+    def _on_read(self, planes: Planes) -> None:
+        self._planes = planes
+        if self._shown is not None:
+            self.move(self._share)
+            return
+        before = self._before
+        axes, provenance = "YXS" if before.rgb else "YX", {"role": "before | after"}
+        placed = place(self._split(), axes, like=frame_of(before), provenance=provenance)
+        look = {} if before.rgb else {"contrast_limits": before.contrast_limits, "colormap": before.colormap.name}
+        active = self._viewer.layers.selection.active
+        self._shown = self._viewer.add_image(placed.data, **placed.kwargs, **look, name=f"{before.name} before | after")
+        self._viewer.layers.selection.active = active
 
     def _split(self) -> NDArray[Any]:
         assert self._planes is not None
@@ -87,6 +130,7 @@ class Wipe:
         return split
 
 
-def _plane(layer: Any, dims: Any) -> NDArray[Any]:
+def _plane_of(layer: Any, dims: Any) -> tuple[Stack, tuple[int, ...]]:
+    """The layer as a stack, and where in its data the plane lies that is shown."""
     stack, shown = stack_of(layer), shown_at(layer, dims)
-    return stack.plane(**{a.lower(): shown[a] for a in stack.axes if a in "PTCZ"})
+    return stack, tuple(shown[a] for a in stack.axes if a in "PTCZ")
