@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 import time
 import weakref
 
@@ -32,10 +33,11 @@ def viewer(make_napari_viewer):
 
 
 @pytest.fixture
-def widget(viewer, scene):
+def widget(viewer, scene, qtbot):
     _, widget = viewer.window.add_plugin_dock_widget("napari-focusstack", "Microscope")
     yield widget
     widget.disconnect_rig()
+    qtbot.waitUntil(lambda: not widget.leaving.busy, timeout=20_000)
 
 
 @pytest.fixture
@@ -170,7 +172,7 @@ def test_closing_the_dock_lets_go_of_the_microscope(viewer, scene, qtbot):
     qtbot.waitUntil(lambda: gone().rig is not None, timeout=20_000)
     rig = widget.rig
     viewer.window.remove_dock_widget(widget)
-    assert rig.core.getLoadedDevices() == ("Core",)
+    qtbot.waitUntil(lambda: rig.core.getLoadedDevices() == ("Core",), timeout=20_000)
     del widget
     qtbot.wait(100)
     gc.collect()
@@ -181,5 +183,31 @@ def test_disconnect_and_connect_again(connected, qtbot):
     connected.disconnect_button.click()
     assert connected.rig is None
     assert not connected.focus.isEnabled()
+    qtbot.waitUntil(lambda: connected.connect_bar.isVisibleTo(connected), timeout=20_000)
     connected.connect_bar.run_button.click()
     qtbot.waitUntil(lambda: connected.rig is not None, timeout=20_000)
+
+
+@pytest.mark.parametrize("close", [False, True])
+def test_a_slow_image_does_not_hold_the_window_up_while_it_disconnects(viewer, scene, qtbot, monkeypatch, close):
+    widget = viewer.window.add_plugin_dock_widget("napari-focusstack", "Microscope")[1]
+    widget.connect_bar.run_button.click()
+    qtbot.waitUntil(lambda: widget.rig is not None, timeout=20_000)
+    rig, taking, release = widget.rig, threading.Event(), threading.Event()
+    render = scene.image
+    monkeypatch.setattr(scene, "image", lambda *a, **k: (taking.set(), release.wait(20), render(*a, **k))[2])
+    qtbot.waitUntil(taking.is_set, timeout=10_000)
+    if close:
+        viewer.window.remove_dock_widget(widget)
+    else:
+        widget.disconnect_button.click()
+    # Had it waited for the image, that would be taken by now.
+    assert not release.is_set()
+    assert rig.core.getLoadedDevices() != ("Core",)
+    if not close:
+        assert not widget.disconnect_button.isEnabled()
+        assert not widget.connection.isEnabled()
+    release.set()
+    qtbot.waitUntil(lambda: rig.core.getLoadedDevices() == ("Core",), timeout=20_000)
+    if not close:
+        qtbot.waitUntil(lambda: widget.connection.isEnabled(), timeout=10_000)

@@ -60,6 +60,7 @@ class MicroscopeWidget(DockedWidget):
         self.disconnect_button.setToolTip("Stop the stages and let go of the microscope")
         self.focus, self.take, self.scan = FocusPart(), TakePart(), ScanPart()
         self.live = JobRunner(self)
+        self.leaving = JobRunner(self)
         self._lay_out()
         self._connect_signals()
         self._on_theme()
@@ -86,6 +87,7 @@ class MicroscopeWidget(DockedWidget):
         self.connect_bar.requested.connect(self._on_connect)
         self.connect_bar.runner.succeeded.connect(self._on_connected)
         self.disconnect_button.clicked.connect(self.disconnect_rig)
+        self.leaving.busy_changed.connect(self._on_leaving)
         self.focus.live_box.toggled.connect(self._on_live)
         self.live.stepped.connect(self._on_image)
         self.live.failed.connect(self._on_live_failed)
@@ -138,22 +140,28 @@ class MicroscopeWidget(DockedWidget):
         self.focus.live_box.setChecked(True)
 
     def disconnect_rig(self) -> None:
-        """Stop every job and the stages, and unload the devices."""
+        """Stop every job and the stages, and unload the devices, in a thread: the last image may take its time."""
         rig, self.rig = self.rig, None
         for bar in self._bars:
             bar.runner.cancel()
         self.focus.live_box.setChecked(False)
         self.live.cancel()
         if rig is not None:
-            rig.disconnect()
+            self.leaving.start(Disconnecting(rig))
+        if not self._closing:
+            self._show_connected()
+
+    def _on_leaving(self, _busy: bool) -> None:
         if not self._closing:
             self._show_connected()
 
     def _show_connected(self) -> None:
-        connected = self.rig is not None
-        self.connection.setEnabled(not connected)
-        self.connect_bar.setVisible(not connected)
-        self.disconnect_button.setVisible(connected)
+        connected, leaving = self.rig is not None, self.leaving.busy
+        self.connection.setEnabled(not connected and not leaving)
+        self.connect_bar.setVisible(not connected and not leaving)
+        self.disconnect_button.setVisible(connected or leaving)
+        self.disconnect_button.setEnabled(not leaving)
+        self.disconnect_button.setText("Disconnecting…" if leaving else "Disconnect")
         for part in (self.focus, self.take, self.scan):
             part.setEnabled(connected)
         self.scan.setEnabled(self.rig is not None and self.rig.has_xy)
@@ -348,6 +356,18 @@ class Connecting:
             rig.disconnect()
             raise
         return rig
+
+
+class Disconnecting:
+    """Makes the job that stops a microscope and lets go of it."""
+
+    def __init__(self, rig: Rig) -> None:
+        self.rig = rig
+
+    def __call__(self) -> Job[None]:
+        """Run in the worker's thread; all at once, as the widget that asked may be closed before a first step."""
+        self.rig.disconnect()
+        return (step for step in (Progress(1, 1, "disconnected"),))
 
 
 class Live:
