@@ -80,6 +80,14 @@ def test_a_scan_writes_its_fields_and_their_mosaic(run, tmp_path):
     assert read_stack(told["mosaic"]).plane_shape[1] > 900
 
 
+def test_a_scan_beyond_its_limits_in_x_and_y_is_refused(run, tmp_path):
+    where = ["-o", tmp_path / "scan.ome.tif"]
+    code, out, err = run("scan", "--demo", "--x-limits", -10, 10, "--y-limits", -500, 500, *where)
+    assert (code, out) == (2, "")
+    assert "x from -10 to 10 µm" in err
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from napari_focusstack import score
-from napari_focusstack.core.autofocus import LoopSettings, StageError
+from napari_focusstack.core.autofocus import Focused, LoopSettings, StageError
 from napari_focusstack.core.autofocus.methods import focus_methods
 from napari_focusstack.core.errors import InputError
-from napari_focusstack.core.progress import drain
+from napari_focusstack.core.progress import Progress, drain
 from napari_focusstack.core.stack import Optics
 
 pytest.importorskip("pymmcore_plus", reason="needs the extra 'acquire'")
@@ -95,6 +95,61 @@ def test_the_limits_can_t_be_passed(rig, moves):
         with pytest.raises(InputError, match="nothing was moved"):
             drain(job)
     assert moves == []
+
+
+@pytest.mark.parametrize("limits", [{"y_limits_um": (-5.0, 200.0)}, {"x_limits_um": (-200.0, 30.0)}])
+def test_the_limits_in_x_and_y_can_t_be_passed(scene, limits, monkeypatch):
+    rig = connect_demo(scene, **limits)
+    told = []
+    monkeypatch.setattr(rig.core, "setXYPosition", lambda *place: told.append(place))
+    with pytest.raises(StageError, match="beyond the travel limits"):
+        rig.start_moving_xy(-50.0, 50.0)
+    with pytest.raises(InputError, match=r"\d places of the scan lie beyond"):
+        drain(acquire.scan(rig, acquire.grid_plan(rig, rows=4, columns=4 if "x_limits_um" in limits else 1)))
+    assert told == []
+    rig.start_moving_xy(0.0, 0.0)
+    assert told == [(0.0, 0.0)]
+    with pytest.raises(InputError, match="lower first"):
+        rig.y_limits_um = (3.0, -3.0)
+    rig.disconnect()
+
+
+def test_a_scan_near_a_limit_shifts_the_stack_of_that_field_says_so_and_goes_on(rig, scene, moves):
+    grid, plan = acquire.grid_plan(rig, rows=1, columns=2), acquire.z_plan(6, 1)
+    truth = [scene.focus_at(0, x) for x in (-rig.field_um[1] / 2, rig.field_um[1] / 2)]
+    rig.limits_um = (-20.0, max(truth) + 2.5)
+    taken = drain(acquire.scan(rig, grid, focus=lambda: autofocus(rig, BRENT), plan=plan))
+    assert taken.stack.data.shape == (2, 7, *FIELD)
+    shifted = [height > rig.limits_um[1] - 3 - 1e-9 for height in taken.heights_um]
+    assert any(shifted)
+    assert [bool(note) for note in taken.notes] == shifted
+    assert "to stay within the limits" in "".join(taken.notes)
+    assert max(moves) <= rig.limits_um[1]
+
+
+def test_a_scan_goes_on_from_a_field_without_focus_and_says_why(rig):
+    fields = iter((False, True))
+
+    def focus():
+        yield Progress(0, 1)
+        found = next(fields)
+        return Focused("test", found, 0.0, 0.0, 0.0, "" if found else "nothing to focus on", ())
+
+    taken = drain(acquire.scan(rig, acquire.grid_plan(rig, rows=1, columns=2), focus=focus))
+    assert taken.found == (False, True)
+    assert taken.notes == ("focus not found: nothing to focus on", "")
+
+
+def test_a_z_stack_longer_than_the_travel_is_refused_before_anything_moves(rig, moves):
+    rig.limits_um = (-4.0, 4.0)
+    with pytest.raises(InputError, match="does not fit"):
+        drain(acquire.scan(rig, acquire.grid_plan(rig, rows=1, columns=2), plan=acquire.z_plan(10, 1)))
+    assert moves == []
+
+
+def test_a_stage_that_stopped_a_hair_beyond_its_limit_stands_at_it(rig, monkeypatch):
+    monkeypatch.setattr(rig, "height_um", lambda: rig.limits_um[1] + 0.01)
+    assert rig.travel().start_um == rig.limits_um[1]
 
 
 def test_a_stage_outside_its_limits_is_not_moved(rig, moves):

@@ -126,6 +126,18 @@ def test_cancel_stops_and_leaves_the_stage_where_it_is(connected, scene, qtbot, 
     assert "Stopped" in connected.focus.verdict.text()
 
 
+def test_limits_in_x_and_y_are_taken_from_the_form(widget, qtbot, notes):
+    assert widget.connection.wanted.x_limits_um is None
+    widget.connection.xy_box.setChecked(True)
+    for box, value in zip(("x_low", "x_high", "y_low", "y_high"), (-10, 20, -30, 40), strict=True):
+        getattr(widget.connection, box).setValue(value)
+    run(widget.connect_bar, qtbot)
+    assert (widget.rig.x_limits_um, widget.rig.y_limits_um) == ((-10, 20), (-30, 40))
+    run(widget.scan.bar, qtbot)
+    assert any("lie beyond the travel limits" in note for note in notes)
+    assert widget.rig.place_um() == (0, 0)
+
+
 def test_one_job_at_a_time(connected, qtbot):
     connected.scan.bar.run_button.click()
     assert not connected.focus.bar.run_button.isEnabled()

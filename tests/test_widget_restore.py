@@ -11,7 +11,7 @@ import pytest
 from fuse_scenes import click
 from napari_focusstack.core.progress import Progress
 from napari_focusstack.io.samples import sample_stack
-from napari_focusstack.widgets.layers import METADATA, layer_of
+from napari_focusstack.widgets.layers import METADATA, layer_of, show
 from napari_focusstack.widgets.restore import RestoreWidget
 from napari_focusstack.widgets.wipe import Reading
 
@@ -144,7 +144,7 @@ def test_the_slice_that_holds_nan_is_named(viewer, widget, qtbot, notes):
     layer = viewer.add_image(data, name="holes")
     widget.layer_box.setCurrentIndex(widget.layer_box.findText("holes"))
     assert widget.layer is layer
-    viewer.dims.set_current_step(0, 2)
+    show(layer, viewer.dims, Z=2)
     run(widget, qtbot)
     assert any("Slice 2 of 'holes'" in note for note in notes)
 

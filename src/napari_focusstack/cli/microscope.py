@@ -32,6 +32,14 @@ Limits = Annotated[
         metavar="LOW HIGH", help="Travel limits in µm, on the stage's scale; never passed.", show_default="demo: -40 40"
     ),
 ]
+XLimits = Annotated[
+    tuple[float, float] | None,
+    typer.Option(metavar="LOW HIGH", help="Travel limits in x in µm; never passed.", show_default="none"),
+]
+YLimits = Annotated[
+    tuple[float, float] | None,
+    typer.Option(metavar="LOW HIGH", help="Travel limits in y in µm; never passed.", show_default="none"),
+]
 Start = Annotated[float | None, typer.Option(help="Height in µm to begin at.", show_default="where the stage stands")]
 Toward = Annotated[
     str | None,
@@ -127,6 +135,8 @@ def scan(
     method: Method = "brent",
     measure: Measure = "tenengrad",
     limits: Limits = None,
+    x_limits: XLimits = None,
+    y_limits: YLimits = None,
     start: Start = None,
     toward: Toward = None,
     range_um: RangeUm = 20.0,
@@ -152,6 +162,8 @@ def scan(
         demo,
         config,
         limits=limits,
+        y_limits=y_limits,
+        x_limits=x_limits,
         toward=toward,
         specimen=specimen,
         optics={"na": na, "wavelength_um": wavelength},
@@ -174,13 +186,16 @@ def scan(
     finally:
         rig.disconnect()
     written = _write_scan(taken, output, mosaic, overwrite=overwrite, verbose=verbose)
-    places = zip(taken.places_um, taken.heights_um, taken.found, written, strict=False)
-    fields = [{"y_um": y, "x_um": x, "z_um": z, "in_focus": ok, "output": f} for (y, x), z, ok, f in places]
+    places = zip(taken.places_um, taken.heights_um, taken.found, taken.notes, written, strict=False)
+    fields = [
+        {"y_um": y, "x_um": x, "z_um": z, "in_focus": ok, "note": note, "output": f}
+        for (y, x), z, ok, note, f in places
+    ]
     if as_json:
         print_json({"method": method if refocus else None, "fields": fields, "mosaic": mosaic})
         return
     for k, one in enumerate(fields):
-        told = "" if not refocus else "in focus" if one["in_focus"] else "focus not found"
+        told = one["note"] or ("in focus" if refocus else "")
         print(f"field {k}: y {one['y_um']:.1f}, x {one['x_um']:.1f}, z {one['z_um']:.2f} µm {told}".rstrip())
     for path in written:
         print(f"wrote {path}")
@@ -205,6 +220,8 @@ def _connected(
     config: Path | None,
     *,
     limits: tuple[float, float] | None,
+    y_limits: tuple[float, float] | None = None,
+    x_limits: tuple[float, float] | None = None,
     toward: str | None,
     specimen: Path | None,
     optics: dict[str, Any],
@@ -225,7 +242,14 @@ def _connected(
         from napari_focusstack.core.stack import Optics
         from napari_focusstack.microscope.rig import connect
 
-        rig = connect(config, limits_um=limits, optics=Optics(**optics), pixel_um=pixel_um, toward=_sign(toward))
+        rig = connect(
+            config,
+            limits_um=limits,
+            optics=Optics(**optics),
+            pixel_um=pixel_um,
+            toward=_sign(toward),
+        )
+    rig.y_limits_um, rig.x_limits_um = y_limits, x_limits
     rig.device = str(device)
     return rig
 
@@ -273,7 +297,8 @@ def _write_scan(taken: Scan, output: Path, mosaic: Path | None, *, overwrite: bo
     from napari_focusstack.io.write import Output, position_paths, write_job
 
     fields = position_paths(output, len(taken.heights_um))
-    outputs = [Output(path, taken.stack.series(p=p), {}) for p, path in enumerate(fields)]
+    said = [{"Note": note} if note else {} for note in taken.notes]
+    outputs = [Output(path, taken.stack.series(p=p), said[p]) for p, path in enumerate(fields)]
     if mosaic is not None:
         outputs.append(Output(mosaic, taken.mosaic(), {}))
     return run(write_job(outputs, overwrite=overwrite), verbose=verbose)

@@ -21,6 +21,7 @@ from napari_focusstack.microscope.rig import Rig
 
 XY_TIMEOUT_S = 30.0
 POLL_S = 0.005
+ROUNDING_UM = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,15 +35,18 @@ class Scan:
     places_um : (P, 2) float64
         (y, x) of the stage at each.
     heights_um : (P,) float64
-        Of the stage at each: in focus where it was found, else where it was found last.
+        Of the stage at each, the middle of its z-stack: in focus where that was found, else where it was found last.
     found : tuple of bool
         Whether each was brought into focus.
+    notes : tuple of str
+        What went another way than planned in each, and why; empty where nothing did.
     """
 
     stack: Stack
     places_um: NDArray[np.float64]
     heights_um: NDArray[np.float64]
     found: tuple[bool, ...]
+    notes: tuple[str, ...]
 
     def mosaic(self) -> Stack:
         """The fields side by side, where the stage saw them.
@@ -160,38 +164,69 @@ def scan(
     focus : callable, optional
         Makes the job that brings the field under the objective into focus; None: all fields at one height.
     plan : ZRangeAround, optional
-        A z-stack of each field.
+        A z-stack of each field. Where it would leave the travel limits it is taken higher or lower, just within them.
+
+    Raises
+    ------
+    InputError
+        If the grid leaves the x-y stage's limits, or the z-stack is longer than the travel; nothing is moved then.
     """
     with _stopping(rig):
         y0, x0 = rig.place_um()
         height = start = rig.height_um()
-        fields = list(_sequence((x0, y0, height), grid=grid))
-        images, z_of, found = [], [], []
-        for k, event in enumerate(fields):
-            y, x = _known(event.y_pos), _known(event.x_pos)
-            yield Progress(k, len(fields), f"field {k + 1} of {len(fields)}")
-            yield from _moving_xy(rig, y, x, k, len(fields))
-            ok = False
+        places = [(_known(e.y_pos), _known(e.x_pos)) for e in _sequence((x0, y0, height), grid=grid)]
+        _check_scan(rig, [(y0, x0), *places], plan)
+        images, z_of, found, notes = [], [], [], []
+        for k, (y, x) in enumerate(places):
+            yield Progress(k, len(places), f"field {k + 1} of {len(places)}")
+            yield from _moving_xy(rig, y, x, k, len(places))
+            ok, told = False, []
             if focus is not None:
-                result = yield from _as_part(focus(), k, len(fields))
+                result = yield from _as_part(focus(), k, len(places))
                 ok = result.found
+                told += [] if ok else [f"focus not found: {result.reason}"]
             height = rig.height_um()
             if plan is None:
                 images.append(rig.snap())
             else:
-                say = _part_of(k, len(fields))
-                planes, _ = yield from _planes(rig, plan, height, say)
+                focused, height = height, _middle_within(rig, plan, height)
+                if height != focused:
+                    told.append(f"z-stack around {height:.1f} µm, not {focused:.1f} µm, to stay within the limits")
+                planes, _ = yield from _planes(rig, plan, height, _part_of(k, len(places)))
                 images.append(np.stack(planes))
             z_of.append(height)
             found.append(ok)
-            yield Progress(k + 1, len(fields), f"field {k + 1} of {len(fields)}", images[-1])
-        yield from _moving_xy(rig, y0, x0, len(fields), len(fields))
-        yield from _moving_z(rig, start, len(fields), len(fields))
-    places = np.array([(_known(e.y_pos), _known(e.x_pos)) for e in fields])
+            notes.append("; ".join(told))
+            yield Progress(k + 1, len(places), f"field {k + 1} of {len(places)}", images[-1])
+        yield from _moving_xy(rig, y0, x0, len(places), len(places))
+        yield from _moving_z(rig, start, len(places), len(places))
     axes = "PYX" if plan is None else "PZYX"
     steps = None if plan is None else np.asarray(list(plan))
     stack = _stack(rig, np.stack(images), axes, steps, plan)
-    return Scan(stack, places, np.array(z_of), tuple(found))
+    return Scan(stack, np.array(places), np.array(z_of), tuple(found), tuple(notes))
+
+
+def _check_scan(rig: Rig, places: list[tuple[float, float]], plan: ZRangeAround | None) -> None:
+    """Refuse a scan that can't be done within the limits."""
+    beyond = [place for place in places if not rig.within_xy(*place)]
+    if beyond:
+        y, x = beyond[0]
+        raise InputError(
+            f"{len(beyond)} places of the scan lie beyond {rig.xy_limits_told}, the first at ({y:.1f}, {x:.1f}) µm: "
+            "nothing was moved; take a smaller grid, or other limits."
+        )
+    low, high = rig.limits_um
+    if plan is not None and plan.range > high - low:
+        raise InputError(
+            f"A z-stack of {plan.range:g} µm does not fit between the travel limits {low:g} to {high:g} µm: "
+            "nothing was moved; take a smaller range, or other limits."
+        )
+
+
+def _middle_within(rig: Rig, plan: ZRangeAround, height_um: float) -> float:
+    """The height nearest to `height_um` around which a z-stack stays within the limits."""
+    (low, high), offsets = rig.limits_um, np.asarray(list(plan))
+    return float(np.clip(height_um, low - offsets.min(), high - offsets.max()))
 
 
 def _sequence(place: tuple[float, float, float], **plans: Any) -> Iterator[MDAEvent]:
@@ -224,6 +259,7 @@ def _planes(
     y, x = rig.place_um()
     heights = np.array([_known(event.z_pos) for event in _sequence((x, y, around_um), z=plan)])
     _check_limits(rig, float(heights.min()), float(heights.max()))
+    heights = np.clip(heights, *rig.limits_um)  # rounding
     planes = []
     for k, z in enumerate(heights):
         for _ in going(rig, float(z), near_um=_near(rig, plan)):
@@ -237,7 +273,7 @@ def _planes(
 
 def _check_limits(rig: Rig, lowest: float, highest: float) -> None:
     low, high = rig.limits_um
-    if lowest < low or highest > high:
+    if lowest < low - ROUNDING_UM or highest > high + ROUNDING_UM:
         raise InputError(
             f"The stage would go from {lowest:.1f} to {highest:.1f} µm, beyond the travel limits "
             f"{low:g} to {high:g} µm: nothing was moved; take a smaller range, or other limits."

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_focusstack.core.errors import InputError
-from napari_focusstack.microscope.rig import MISSING, Rig, RigInfo, plain_signals
+from napari_focusstack.microscope.rig import MISSING, Limits, Rig, RigInfo, plain_signals
 from napari_focusstack.microscope.scene import DemoScene
 
 LIMITS_UM = (-40.0, 40.0)
@@ -18,7 +18,12 @@ TOWARD: Literal[-1] = -1
 
 
 def connect_demo(
-    scene: DemoScene | None = None, *, start_um: float = 0.0, limits_um: tuple[float, float] = LIMITS_UM
+    scene: DemoScene | None = None,
+    *,
+    start_um: float = 0.0,
+    limits_um: Limits = LIMITS_UM,
+    y_limits_um: Limits | None = None,
+    x_limits_um: Limits | None = None,
 ) -> Rig:
     """Connect the demo microscope.
 
@@ -30,6 +35,8 @@ def connect_demo(
         Where its z stage stands.
     limits_um : (float, float)
         Soft limits of the z stage.
+    y_limits_um, x_limits_um : (float, float), optional
+        Soft limits of the x-y stage.
 
     Raises
     ------
@@ -61,7 +68,7 @@ def connect_demo(
     core.setPosition(start_um)
     core.waitForDevice("Z")
     info = RigInfo("Demo microscope", scene.optics, scene.settings.pixel_um, TOWARD)
-    return Rig(core, info, limits_um=limits_um)
+    return Rig(core, info, limits_um=limits_um, y_limits_um=y_limits_um, x_limits_um=x_limits_um)
 
 
 def _camera(core: Any, scene: DemoScene) -> Any:

@@ -1,7 +1,7 @@
 """A microscope of Micro-Manager's, behind limits: the only place that moves anything.
 
-Connecting moves nothing. Every motion in z goes through `Rig.start_moving`, which refuses heights beyond the soft
-limits; jobs hold the rig (`Rig.held`) so that two never drive it at once.
+Connecting moves nothing. Every motion goes through `Rig.start_moving` or `Rig.start_moving_xy`, which refuse what lies
+beyond the soft limits; jobs hold the rig (`Rig.held`) so that two never drive it at once.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ MISSING = (
 )
 
 SIGNALS = "PYMM_SIGNALS_BACKEND"
+Limits = tuple[float, float]
+ARRIVED_DOF = 0.1
+"""A stage that stands beyond a limit by less than this share of the depth of field stands at it."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,8 @@ class Rig:
         What is known of the microscope.
     limits_um : (float, float)
         Soft limits of the z stage.
+    y_limits_um, x_limits_um : (float, float), optional
+        Soft limits of the x-y stage; it goes anywhere where they are not given.
 
     Attributes
     ----------
@@ -87,30 +92,52 @@ class Rig:
         If there is no camera or no z stage, or the limits are none.
     """
 
-    def __init__(self, core: Any, info: RigInfo, *, limits_um: tuple[float, float]) -> None:
+    def __init__(
+        self,
+        core: Any,
+        info: RigInfo,
+        *,
+        limits_um: Limits,
+        y_limits_um: Limits | None = None,
+        x_limits_um: Limits | None = None,
+    ) -> None:
         self.core, self.info = core, info
         if not core.getCameraDevice() or not core.getFocusDevice():
             raise InputError(f"'{info.name}' names no camera or no focus stage: give a configuration with both roles.")
         self._holder = threading.RLock()
         self._closed = False
         self.limits_um = limits_um
+        self.y_limits_um, self.x_limits_um = y_limits_um, x_limits_um
         self.device = "auto"
         if not core.getShutterDevice():
             core.setAutoShutter(False)
 
     @property
-    def limits_um(self) -> tuple[float, float]:
+    def limits_um(self) -> Limits:
         """Soft limits of the z stage, the lower first."""
         return self._limits
 
     @limits_um.setter
-    def limits_um(self, limits: tuple[float, float]) -> None:
-        low, high = limits
-        if not (np.isfinite(limits).all() and low < high):
-            raise InputError(
-                f"Travel limits from {low:g} to {high:g} µm were given: give two heights, the lower first."
-            )
-        self._limits = float(low), float(high)
+    def limits_um(self, limits: Limits) -> None:
+        self._limits = _checked(limits)
+
+    @property
+    def y_limits_um(self) -> Limits | None:
+        """Soft limits of the x-y stage along y, the lower first; None where there are none."""
+        return self._y_limits
+
+    @y_limits_um.setter
+    def y_limits_um(self, limits: Limits | None) -> None:
+        self._y_limits = None if limits is None else _checked(limits)
+
+    @property
+    def x_limits_um(self) -> Limits | None:
+        """Soft limits of the x-y stage along x, the lower first; None where there are none."""
+        return self._x_limits
+
+    @x_limits_um.setter
+    def x_limits_um(self, limits: Limits | None) -> None:
+        self._x_limits = None if limits is None else _checked(limits)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -128,8 +155,12 @@ class Rig:
         InputError
             If it stands beyond them, or the depth of field is not known.
         """
-        low, high = self._limits
-        return Travel(self.height_um(), low, high, self.info.depth_of_field_um, self.info.toward)
+        (low, high), depth = self._limits, self.info.depth_of_field_um
+        start = self.height_um()
+        nearest = min(max(start, low), high)
+        # Sent to a limit, a stage may stop a little beyond it.
+        start = nearest if abs(start - nearest) <= ARRIVED_DOF * depth else start
+        return Travel(start, low, high, depth, self.info.toward)
 
     @property
     def context(self) -> PlaneContext:
@@ -181,8 +212,28 @@ class Rig:
         return (float(self.core.getYPosition()), float(self.core.getXPosition())) if self.has_xy else (0.0, 0.0)
 
     def start_moving_xy(self, y_um: float, x_um: float) -> None:
-        """Set the x-y stage going."""
+        """Set the x-y stage going.
+
+        Raises
+        ------
+        StageError
+            If the target lies beyond the soft limits; nothing moves then.
+        """
+        if not self.within_xy(y_um, x_um):
+            raise StageError(f"({y_um:.1f}, {x_um:.1f}) µm lies beyond {self.xy_limits_told}: nothing was moved.")
         self.core.setXYPosition(float(x_um), float(y_um))
+
+    def within_xy(self, y_um: float, x_um: float) -> bool:
+        """Whether a place lies within the soft limits of the x-y stage."""
+        pairs = ((y_um, self._y_limits), (x_um, self._x_limits))
+        return all(limits is None or limits[0] <= place <= limits[1] for place, limits in pairs)
+
+    @property
+    def xy_limits_told(self) -> str:
+        """The soft limits of the x-y stage in words."""
+        given = (("y", self._y_limits), ("x", self._x_limits))
+        told = [f"{axis} from {limits[0]:g} to {limits[1]:g} µm" for axis, limits in given if limits is not None]
+        return f"the travel limits ({', '.join(told) or 'none'})"
 
     def moving_xy(self) -> bool:
         """Whether the x-y stage is on its way."""
@@ -203,6 +254,13 @@ class Rig:
                 self.core.unloadAllDevices()
 
 
+def _checked(limits: Limits) -> Limits:
+    low, high = limits
+    if not (np.isfinite(limits).all() and low < high):
+        raise InputError(f"Travel limits from {low:g} to {high:g} µm were given: give two numbers, the lower first.")
+    return float(low), float(high)
+
+
 @contextlib.contextmanager
 def plain_signals() -> Iterator[None]:
     """Cores made meanwhile have signals without Qt: Qt's belong to the thread that makes them, and workers end."""
@@ -220,8 +278,10 @@ def plain_signals() -> Iterator[None]:
 def connect(
     config: Path,
     *,
-    limits_um: tuple[float, float],
+    limits_um: Limits,
     optics: Optics,
+    y_limits_um: Limits | None = None,
+    x_limits_um: Limits | None = None,
     pixel_um: float | None = None,
     toward: Literal[1, -1] | None = None,
 ) -> Rig:
@@ -235,6 +295,8 @@ def connect(
         Soft limits of the z stage.
     optics : Optics
         Objective and light; Micro-Manager does not know them.
+    y_limits_um, x_limits_um : (float, float), optional
+        Soft limits of the x-y stage.
     pixel_um : float, optional
         In the place of the configuration's.
     toward : {1, -1}, optional
@@ -264,4 +326,4 @@ def connect(
         toward = -1 if stage and int(core.getFocusDirection(stage)) < 0 else 1
     pixel = pixel_um or core.getPixelSizeUm() or None
     info = RigInfo(config.stem, optics, pixel, toward)
-    return Rig(core, info, limits_um=limits_um)
+    return Rig(core, info, limits_um=limits_um, y_limits_um=y_limits_um, x_limits_um=x_limits_um)

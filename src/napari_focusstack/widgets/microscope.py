@@ -5,9 +5,6 @@ Nothing moves until a button that moves is pressed: not when this opens, not whe
 
 from __future__ import annotations
 
-import contextlib
-import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_warning
@@ -19,12 +16,13 @@ from qtpy.QtWidgets import QFrame, QPushButton, QScrollArea, QVBoxLayout, QWidge
 from napari_focusstack.core.autofocus import Focused, Seen, Step
 from napari_focusstack.core.autofocus.methods import FocusMethod, focus_methods
 from napari_focusstack.core.errors import InputError
-from napari_focusstack.core.progress import Job, Progress
+from napari_focusstack.core.progress import Progress
 from napari_focusstack.core.stack import Stack
 from napari_focusstack.widgets.dock import DockedWidget
 from napari_focusstack.widgets.job import JobBar, JobRunner
 from napari_focusstack.widgets.layers import METADATA
-from napari_focusstack.widgets.microscope_form import ConnectForm, FocusPart, ScanPart, TakePart, Wanted
+from napari_focusstack.widgets.microscope_form import ConnectForm, FocusPart, ScanPart, TakePart
+from napari_focusstack.widgets.microscope_jobs import Connecting, Disconnecting, Focusing, Live, Scanning, Taking
 from napari_focusstack.widgets.reader import layers_of
 
 if TYPE_CHECKING:
@@ -32,8 +30,8 @@ if TYPE_CHECKING:
     from napari_focusstack.microscope.rig import Rig
 
 LIVE = "Live"
-LIVE_PAUSE_S = 0.05
-"""Between live images, at least."""
+NOTES = 3
+"""So many fields in which something went another way are told of; the layer's metadata has all."""
 
 
 class MicroscopeWidget(DockedWidget):
@@ -308,12 +306,16 @@ class MicroscopeWidget(DockedWidget):
         layer = self._add(taken.mosaic(), corner)
         if "Z" in taken.stack.axes:
             layer = self._add(taken.stack, corner)
-        layer.metadata[METADATA] |= {"places_um": taken.places_um.tolist(), "heights_um": taken.heights_um.tolist()}
+        layer.metadata[METADATA] |= {
+            "places_um": taken.places_um.tolist(),
+            "heights_um": taken.heights_um.tolist(),
+            "notes": list(taken.notes),
+        }
         lost = taken.found.count(False) if self.scan.refocus_box.isChecked() else 0
         heights = f"focus from {taken.heights_um.min():.1f} to {taken.heights_um.max():.1f} µm"
-        self.focus.verdict.setText(
-            f"{len(taken.found)} fields, {heights}" + (f"; not found in {lost} of them." if lost else ".")
-        )
+        verdict = f"{len(taken.found)} fields, {heights}" + (f"; not found in {lost} of them." if lost else ".")
+        told = [f"Field {k + 1}: {note}." for k, note in enumerate(taken.notes) if note]
+        self.focus.verdict.setText(" ".join([verdict, *told[:NOTES], *(["…"] if len(told) > NOTES else [])]))
 
     def _on_score(self) -> None:
         from napari_focusstack.widgets import commands
@@ -330,120 +332,3 @@ class MicroscopeWidget(DockedWidget):
     def _on_theme(self, event: Any = None) -> None:
         theme = get_theme(self._viewer.theme)
         self.focus.track.set_colours(background=theme.background.as_hex(), text=theme.text.as_hex())
-
-
-class Connecting:
-    """Makes the job that connects a microscope."""
-
-    def __init__(self, wanted: Wanted) -> None:
-        self.wanted = wanted
-
-    def __call__(self) -> Job[Rig]:
-        """Run in the worker's thread, where the imports belong."""
-        w = self.wanted
-        yield Progress(0, 1, "connecting")
-        if w.config is None:
-            from napari_focusstack.microscope.demo import connect_demo
-
-            rig = connect_demo(limits_um=w.limits_um)
-        else:
-            from napari_focusstack.microscope.rig import connect
-
-            rig = connect(w.config, limits_um=w.limits_um, optics=w.optics, pixel_um=w.pixel_um, toward=w.toward)
-        try:
-            yield Progress(1, 1, "connected")
-        except GeneratorExit:
-            rig.disconnect()
-            raise
-        return rig
-
-
-class Disconnecting:
-    """Makes the job that stops a microscope and lets go of it."""
-
-    def __init__(self, rig: Rig) -> None:
-        self.rig = rig
-
-    def __call__(self) -> Job[None]:
-        """Run in the worker's thread; all at once, as the widget that asked may be closed before a first step."""
-        self.rig.disconnect()
-        return (step for step in (Progress(1, 1, "disconnected"),))
-
-
-class Live:
-    """Makes the job that shows what the camera sees.
-
-    Attributes
-    ----------
-    shown : Event
-        Set it once an image is on the screen: the next one is taken then, so that none pile up.
-    """
-
-    def __init__(self, rig: Rig) -> None:
-        self.rig, self.shown = rig, threading.Event()
-
-    def __call__(self) -> Job[None]:
-        """Run in the worker's thread."""
-        from napari_focusstack.microscope.acquire import live
-
-        with contextlib.closing(live(self.rig)) as images:
-            for step in images:
-                self.shown.clear()
-                yield step
-                time.sleep(LIVE_PAUSE_S)
-                while not self.shown.wait(LIVE_PAUSE_S):
-                    yield Progress(step.done, step.total, step.message)
-
-
-class Focusing:
-    """Makes the job of *Autofocus*."""
-
-    def __init__(self, rig: Rig, method: FocusMethod) -> None:
-        self.rig, self.method = rig, method
-
-    def __call__(self) -> Job[Focused]:
-        """Run in the worker's thread."""
-        from napari_focusstack.microscope.autofocus import autofocus
-
-        return autofocus(self.rig, self.method)
-
-
-class Taking:
-    """Makes the job of *Take z-stack*."""
-
-    def __init__(self, rig: Rig, range_um: float, step_um: float) -> None:
-        self.rig, self.range_um, self.step_um = rig, range_um, step_um
-
-    def __call__(self) -> Job[Stack]:
-        """Run in the worker's thread."""
-        from napari_focusstack.microscope.acquire import z_plan, z_stack
-
-        return z_stack(self.rig, z_plan(self.range_um, self.step_um))
-
-
-class Scanning:
-    """Makes the job of *Scan*."""
-
-    def __init__(
-        self,
-        rig: Rig,
-        grid: tuple[int, int, float],
-        method: FocusMethod | None,
-        plan: tuple[float, float] | None,
-    ) -> None:
-        self.rig, self.grid, self.method, self.plan = rig, grid, method, plan
-
-    def __call__(self) -> Job[Scan]:
-        """Run in the worker's thread."""
-        from napari_focusstack.microscope import acquire
-
-        rows, columns, overlap = self.grid
-        grid = acquire.grid_plan(self.rig, rows=rows, columns=columns, overlap_percent=overlap)
-        plan = None if self.plan is None else acquire.z_plan(*self.plan)
-        return acquire.scan(self.rig, grid, focus=None if self.method is None else self._focus, plan=plan)
-
-    def _focus(self) -> Job[Focused]:
-        from napari_focusstack.microscope.autofocus import autofocus
-
-        assert self.method is not None
-        return autofocus(self.rig, self.method)

@@ -33,6 +33,7 @@ from napari_focusstack.widgets.track import TrackPlot
 B = TypeVar("B", bound=QWidget)
 DEMO, CONFIG = "Demo microscope", "Micro-Manager configuration…"
 DEMO_LIMITS = (-40.0, 40.0)
+ENDS = ("Lowest", "Highest")
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Wanted:
         A Micro-Manager configuration; None: the demo microscope.
     limits_um : (float, float)
         Travel limits.
+    y_limits_um, x_limits_um : (float, float) or None
+        Those of the x-y stage.
     optics : Optics
         Of a configuration.
     pixel_um : float or None
@@ -55,6 +58,8 @@ class Wanted:
 
     config: Path | None
     limits_um: tuple[float, float]
+    y_limits_um: tuple[float, float] | None
+    x_limits_um: tuple[float, float] | None
     optics: Optics
     pixel_um: float | None
     toward: Literal[1, -1] | None
@@ -91,15 +96,24 @@ class ConnectForm(QWidget):
             ("Nearer by", self.toward_box),
         ):
             lens.addRow(label, box)
-        limits = QHBoxLayout()
-        limits.addWidget(self.low, 1)
-        limits.addWidget(QLabel("to"))
-        limits.addWidget(self.high, 1)
+        self.xy_box = QCheckBox("Limits in x and y")
+        self.xy_box.setToolTip("Keep the x-y stage within limits, too; without them a scan goes as far as its grid")
+        self.x_low, self.x_high = (length(f"{end} x that the stage may go to", -1e6, 1e6, 0) for end in ENDS)
+        self.y_low, self.y_high = (length(f"{end} y that the stage may go to", -1e6, 1e6, 0) for end in ENDS)
+        self.xy = QWidget()
+        xy = QFormLayout(self.xy)
+        xy.setContentsMargins(0, 0, 0, 0)
+        xy.addRow("X (µm)", _from_to(self.x_low, self.x_high))
+        xy.addRow("Y (µm)", _from_to(self.y_low, self.y_high))
+        self.xy.hide()
+        self.xy_box.toggled.connect(self.xy.setVisible)
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
         form.addRow("Microscope", self.kind_box)
         form.addRow(self.lens)
-        form.addRow("Limits (µm)", limits)
+        form.addRow("Limits (µm)", _from_to(self.low, self.high))
+        form.addRow("", self.xy_box)
+        form.addRow(self.xy)
         self.lens.hide()
         self.kind_box.activated.connect(self._on_kind)
 
@@ -109,6 +123,8 @@ class ConnectForm(QWidget):
         return Wanted(
             self.config,
             (self.low.value(), self.high.value()),
+            (self.y_low.value(), self.y_high.value()) if self.xy_box.isChecked() else None,
+            (self.x_low.value(), self.x_high.value()) if self.xy_box.isChecked() else None,
             Optics(na=self.na.value() or None, wavelength_um=self.wavelength_nm.value() / 1000 or None),
             self.pixel_um.value() or None,
             self.toward_box.currentData(),
@@ -221,6 +237,14 @@ class ScanPart(QGroupBox):
         grid.addWidget(self.refocus_box, 2, 0, 1, 2)
         grid.addWidget(self.stacks_box, 2, 2)
         grid.addWidget(self.bar, 3, 0, 1, 3)
+
+
+def _from_to(low: QWidget, high: QWidget) -> QHBoxLayout:
+    row = QHBoxLayout()
+    row.addWidget(low, 1)
+    row.addWidget(QLabel("to"))
+    row.addWidget(high, 1)
+    return row
 
 
 def length(tooltip: str, low: float, high: float, value: float, *, decimals: int = 1) -> QDoubleSpinBox:
