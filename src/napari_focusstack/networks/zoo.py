@@ -13,7 +13,6 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from collections.abc import Mapping
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
