@@ -178,11 +178,12 @@ def test_a_single_image_is_judged_by_a_network(bench: Bench) -> None:
     assert said.startswith("slice 0, patch")
 
 
+@pytest.mark.parametrize("name", ["mmdf", "gmanet"])
 def test_networks_compute_beside_the_main_thread_and_cancel_answers_at_once(
-    bench: Bench, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, qtbot: Any, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     threads = set()
-    scorer = SCORERS["mmdf"]
+    scorer = SCORERS[name]
     real = type(scorer).score_plane
 
     def noted(self: Any, plane: Any, *, context: Any) -> Any:
@@ -192,7 +193,7 @@ def test_networks_compute_beside_the_main_thread_and_cancel_answers_at_once(
     monkeypatch.setattr(type(scorer), "score_plane", noted)
     bench.viewer.add_image(stack(n=40, size=512), name="A01", **CALIBRATED)
     focus = bench.open()
-    focus.form.scorer_box.choose("mmdf")
+    focus.form.scorer_box.choose(name)
     focus.form.job_bar.run_button.click()
     qtbot.waitUntil(lambda: bool(threads), timeout=20_000)
     begun = time.perf_counter()
@@ -201,6 +202,40 @@ def test_networks_compute_beside_the_main_thread_and_cancel_answers_at_once(
     assert time.perf_counter() - begun < 1
     assert threading.main_thread() not in threads
     assert "Cancelled" in bench.verdict
+
+
+def test_the_curve_of_a_network_fills_slice_by_slice(bench: Bench, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fifth slice waits until the four before it are seen in the plot."""
+    go_on, seen = threading.Event(), []
+    real = type(SCORERS["gmanet"]).score_plane
+
+    def held(self: Any, plane: Any, *, context: Any) -> Any:
+        seen.append(plane)
+        if len(seen) == 5:
+            assert go_on.wait(20)
+        return real(self, plane, context=context)
+
+    monkeypatch.setattr(type(SCORERS["gmanet"]), "score_plane", held)
+    bench.viewer.add_image(stack(n=9, best=2), name="A01", **CALIBRATED)
+    focus = bench.open()
+    focus.form.scorer_box.choose("gmanet")
+    focus.form.job_bar.run_button.click()
+    try:
+        qtbot.waitUntil(lambda: np.isfinite(focus.form.plot.view.values).sum() == 4, timeout=20_000)
+        view = focus.form.plot.view
+    finally:
+        go_on.set()
+    assert np.isfinite(view.values[:4]).all()
+    assert view.best is None
+    bench.idle()
+    assert np.isfinite(focus.form.plot.view.values).all()
+
+
+def test_the_preset_is_told_below_the_curve(bench: Bench) -> None:
+    bench.viewer.add_image(stack(), name="A01", **CALIBRATED)
+    bench.open()
+    bench.score("gmanet")
+    assert "1024×1536 px, φ 32" in bench.verdict or "768×1152 px, φ 8" in bench.verdict
 
 
 def test_the_window_answers_while_a_network_works(bench: Bench) -> None:

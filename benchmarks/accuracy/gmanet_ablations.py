@@ -2,7 +2,7 @@
 
 Run it from the repository's root, with the development data beside it and the extra ``bench`` installed::
 
-    python benchmarks/accuracy/gmanet_ablations.py -o ablations [--seeds 3] [--each 10] [--table]
+    python benchmarks/accuracy/gmanet_ablations.py -o ablations [--seeds 3] [--each 8] [--table]
 
 All networks have a sixteenth of the paper's width and learn from the same simulated stacks on the same schedule: a
 first stage, and a second one that starts from its weights; the epoch is chosen as in the recipe. Of each, t0, acc and ρ
@@ -53,7 +53,7 @@ from napari_focusstack.training.series import SeriesBatch, SeriesData, SeriesSet
 
 TRAINING, TEST = ("dsb2018", "bccd", "cellprofiler"), ("neubias", "qupath_he")
 WIDTH = 0.0625
-DATA = SeriesData(SeriesSettings(field_px=192, crop_px=96))
+DATA = SeriesData(SeriesSettings(field_px=160, crop_px=64))
 FIRST = FitSettings(epochs=6, steps=80, batch=14, valid_steps=10, patience=6, learning_rate=2e-3)
 SECOND = FitSettings(epochs=4, steps=80, batch=14, valid_steps=10, patience=4, learning_rate=1e-3)
 BLOCK_PX = 32
@@ -259,7 +259,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("-o", "--output", type=Path, default=Path("ablations"))
     options.add_argument("--seeds", type=int, default=3)
-    options.add_argument("--each", type=int, default=10, help="simulated test stacks of each type")
+    options.add_argument("--each", type=int, default=8, help="simulated test stacks of each type")
     options.add_argument("--table", action="store_true", help="of what is there, without training")
     given = options.parse_args()
     if not given.table:

@@ -45,11 +45,11 @@ def _kernel(objective: heldout.Objective, fifths: int) -> np.ndarray:
     return heldout.kernel(objective, fifths / 5 * objective.depth_of_field_um)
 
 
-def cases(images: Sequence[Sharp], *, each: int, seed: int) -> Iterator[Case]:
+def cases(images: Sequence[Sharp], *, each: int, seed: int, kinds: Sequence[str] = TYPES) -> Iterator[Case]:
     """`each` stacks of every type, the images in turn."""
     rng = np.random.default_rng(seed)
     crisp = [i for i in images if edge_width(i.levels[-1].astype(np.float32)) <= CRISP_PX]
-    for kind in TYPES:
+    for kind in kinds:
         made = 0
         while made < each:
             image = crisp[int(rng.integers(len(crisp)))]
