@@ -14,7 +14,6 @@ from napari_focusstack.core.settings import FuseSettings
 from napari_focusstack.core.stack import from_array
 from napari_focusstack.networks.zoo import ModelCard
 
-LOADING = ("fusion.learned", "fusion.end_to_end", "fusion.gmanet", "masks.learned")
 BEADS = Path(__file__).parents[1] / "sample_data" / "beads.ome.tif"
 
 
@@ -27,8 +26,7 @@ def asked(monkeypatch):
         found.append(device)
         raise InputError("There are no weights.")
 
-    for module in LOADING:
-        monkeypatch.setattr(f"napari_focusstack.core.{module}.load_network", load)
+    monkeypatch.setattr("napari_focusstack.core.learned.base.load_network", load)
     return found
 
 

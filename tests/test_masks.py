@@ -209,6 +209,7 @@ def test_fusion_keeps_type_range_and_size(model, colour):
     assert data.min() <= fused.image.min() <= fused.image.max() <= data.max()
     assert fused.depth_um.max() <= 2.0 * (SLICES - 1)
     assert fused.parameters["weights_sha256"] == model.card.sha256
+    assert "share" not in fused.parameters  # masks of a stack are weighed by its energy, those that fuse are not
 
 
 def fuse(stack, model):

@@ -45,7 +45,18 @@ def drain(job: Job[T], on_progress: Callable[[Progress], object] | None = None) 
             on_progress(step)
 
 
-def relay(job: Job[T], *, done: int, total: int, message: str = "") -> Job[T]:
+def by_tiles(tiles: Generator[tuple[int, int], None, T]) -> Job[T]:
+    """A job of what yields (tiles done, tiles in all), as networks do, which know nothing of `Progress`."""
+    while True:
+        try:
+            done, total = next(tiles)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        yield Progress(done, total, f"tile {done} of {total}")
+
+
+def relay(job: Job[T], *, done: float, total: float, message: str = "") -> Job[T]:
     """Run `job` as the stretch ``done … total`` (fractions of 1000) of a larger job; return its result."""
     while True:
         try:

@@ -6,9 +6,8 @@ no slice in particular.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -19,9 +18,8 @@ from napari_focusstack.core.fusion.guided import LAPLACIAN_GAIN
 from napari_focusstack.core.fusion.method import Merged, Plane32, Series
 from napari_focusstack.core.fusion.noise import measure_noise
 from napari_focusstack.core.fusion.sharpness import NOISE_CONSTANT, SharpnessTrack, summarise
-from napari_focusstack.core.learned.base import load_network
-from napari_focusstack.core.progress import Job, Progress
-from napari_focusstack.networks.zoo import ModelCard
+from napari_focusstack.core.learned.base import InstalledModel
+from napari_focusstack.core.progress import Job, Progress, by_tiles, drain
 
 _EVERY_PX = 8
 """The range of grey levels is taken of every so many pixels."""
@@ -148,55 +146,24 @@ def _dense(run: Callable[[Any], Any], network: Any, planes: Any) -> Any:
         multiple_px=network.multiple_px,
         device=device_of(network),
     )
-    while True:
-        try:
-            next(tiles)
-        except StopIteration as end:
-            return end.value
+    return drain(by_tiles(tiles))
 
 
 @dataclass(frozen=True)
-class EndToEndMethod:
+class EndToEndMethod(InstalledModel):
     """A network that makes the fused image, as a fusion method.
 
     Attributes
     ----------
-    card : ModelCard
-        What is told of the model.
-    folder : Path
-        Where it lies.
     description : str
         What it does and when to take it.
     fuse : callable
         (series, network) → job.
     """
 
-    card: ModelCard
-    folder: Path
     description: str
     fuse: Callable[[Series, Any], Job[Merged]]
 
-    @property
-    def name(self) -> str:
-        """Name of the model."""
-        return self.card.name
-
-    @property
-    def title(self) -> str:
-        """Title of the model."""
-        return self.card.title
-
-    @property
-    def reference(self) -> str:
-        """The network's paper."""
-        return self.card.paper
-
-    @property
-    def parameters(self) -> Mapping[str, Any]:
-        """The weights, by their checksum."""
-        return {"weights_sha256": self.card.sha256}
-
     def merge(self, series: Series) -> Job[Merged]:
         """Fuse as a job; the weights are loaded when it starts."""
-        network = load_network(str(self.folder), self.card.sha256, series.device)
-        return (yield from self.fuse(series, network))
+        return (yield from self.fuse(series, self.network(series.device)))

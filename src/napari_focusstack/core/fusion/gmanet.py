@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -14,11 +13,10 @@ from numpy.typing import NDArray
 from napari_focusstack.core.fusion.method import Merged, Plane32, Series
 from napari_focusstack.core.fusion.noise import measure_noise
 from napari_focusstack.core.fusion.sharpness import NOISE_CONSTANT, SharpnessTrack, summarise
-from napari_focusstack.core.learned.base import load_network
+from napari_focusstack.core.learned.base import InstalledModel
 from napari_focusstack.core.learned.evidence import ENERGY_FLOOR, detail_energy
 from napari_focusstack.core.learned.gmanet import LARGE, PLACE_PX, POINTS_AN_OCTAVE
 from napari_focusstack.core.progress import Job, Progress
-from napari_focusstack.networks.zoo import ModelCard
 
 SOBEL_GAIN = 2 * 12 / 64
 """Mean squared Sobel gradient of white noise of variance 1."""
@@ -92,27 +90,16 @@ def _spread(mask: Plane32, shape: tuple[int, int], cell_px: tuple[float, float])
 
 
 @dataclass(frozen=True)
-class ScoreMethod:
+class ScoreMethod(InstalledModel):
     """GMANet's model as a fusion method.
 
     Attributes
     ----------
-    card : ModelCard
-        What is told of the model.
-    folder : Path
-        Where it lies.
     patch_px : int
         Side of the patches.
     """
 
-    card: ModelCard
-    folder: Path
     patch_px: int = 32
-
-    @property
-    def name(self) -> str:
-        """Name of the model."""
-        return self.card.name
 
     @property
     def title(self) -> str:
@@ -125,16 +112,10 @@ class ScoreMethod:
         return "Takes each patch from the slice in which the network scores it clearest: for phase objects; coarse."
 
     @property
-    def reference(self) -> str:
-        """The network's paper."""
-        return self.card.paper
-
-    @property
     def parameters(self) -> Mapping[str, Any]:
         """The weights, by their checksum, and the patches' side."""
-        return {"weights_sha256": self.card.sha256, "patch_px": self.patch_px}
+        return {**super().parameters, "patch_px": self.patch_px}
 
     def merge(self, series: Series) -> Job[Merged]:
         """Fuse as a job; the weights are loaded when it starts."""
-        network = load_network(str(self.folder), self.card.sha256, series.device)
-        return (yield from fuse_by_scores(series, network, patch_px=self.patch_px))
+        return (yield from fuse_by_scores(series, self.network(series.device), patch_px=self.patch_px))

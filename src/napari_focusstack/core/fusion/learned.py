@@ -18,9 +18,9 @@ from napari_focusstack.core.fusion.method import FusionMethod, Merged, Plane32, 
 from napari_focusstack.core.fusion.msegnet import MaskFusion
 from napari_focusstack.core.fusion.noise import measure_noise
 from napari_focusstack.core.fusion.sharpness import NOISE_CONSTANT, SharpnessTrack, summarise
-from napari_focusstack.core.learned.base import load_network
+from napari_focusstack.core.learned.base import InstalledModel
 from napari_focusstack.core.masks.learned import SegmenterMask
-from napari_focusstack.core.progress import Job, Progress
+from napari_focusstack.core.progress import Job, Progress, by_tiles, relay
 from napari_focusstack.networks.zoo import ModelCard
 
 Mask = NDArray[np.bool_]
@@ -97,14 +97,12 @@ def _challenge(
         multiple_px=network.multiple_px,
         device=device_of(network),
     )
-    while True:
-        try:
-            tile, n_tiles = next(tiles)
-        except StopIteration as end:
-            # Where both are the same there is nothing to win.
-            wins: Mask = (end.value[0, 0].numpy() < 0.5) & (champion != challenger)
-            return wins
-        yield Progress(1000 * done + 1000 * tile // n_tiles, 1000 * total, message)
+    first = yield from relay(
+        by_tiles(tiles), done=1000 * done / total, total=1000 * (done + 1) / total, message=message
+    )
+    # Where both are the same there is nothing to win.
+    wins: Mask = (first[0, 0].numpy() < 0.5) & (champion != challenger)
+    return wins
 
 
 def without_specks(mask: Mask, *, smallest_px: float) -> Mask:
@@ -119,50 +117,28 @@ def without_specks(mask: Mask, *, smallest_px: float) -> Mask:
 
 
 @dataclass(frozen=True)
-class PairMethod:
+class PairMethod(InstalledModel):
     """A network that compares two slices, as a fusion method.
 
     Attributes
     ----------
-    card : ModelCard
-        What is told of the model.
-    folder : Path
-        Where it lies.
     description : str
         What it does and when to take it.
     smallest_share : float
         See `fuse_by_pairs`.
     """
 
-    card: ModelCard
-    folder: Path
     description: str
     smallest_share: float
 
     @property
-    def name(self) -> str:
-        """Name of the model."""
-        return self.card.name
-
-    @property
-    def title(self) -> str:
-        """Title of the model."""
-        return self.card.title
-
-    @property
-    def reference(self) -> str:
-        """The network's paper."""
-        return self.card.paper
-
-    @property
     def parameters(self) -> Mapping[str, Any]:
         """The weights, by their checksum, and the settings."""
-        return {"weights_sha256": self.card.sha256, "smallest_share": self.smallest_share}
+        return {**super().parameters, "smallest_share": self.smallest_share}
 
     def merge(self, series: Series) -> Job[Merged]:
         """Fuse as a job; the weights are loaded when it starts."""
-        network = load_network(str(self.folder), self.card.sha256, series.device)
-        return (yield from fuse_by_pairs(series, network, smallest_share=self.smallest_share))
+        return (yield from fuse_by_pairs(series, self.network(series.device), smallest_share=self.smallest_share))
 
 
 def _cnn(card: ModelCard, folder: Path) -> FusionMethod:

@@ -14,8 +14,8 @@ from napari_focusstack.core.fusion.noise import measure_noise
 from napari_focusstack.core.fusion.pyramid import Z_LIMIT, Z_SCALE
 from napari_focusstack.core.fusion.sharpness import SharpnessTrack, summarise
 from napari_focusstack.core.masks.energy import LOG_GAIN, local_energy
-from napari_focusstack.core.masks.learned import SegmenterMask
-from napari_focusstack.core.progress import Job, Progress
+from napari_focusstack.core.masks.learned import ODDS, SegmenterMask
+from napari_focusstack.core.progress import Job, Progress, relay
 
 ENOUGH_PX = 32
 """Smaller slices are continued by mirroring before a network judges them."""
@@ -62,8 +62,9 @@ class MaskFusion:
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """Which weights, and the constants."""
-        return {**self.segmenter.parameters, "noise_constant": 12.0, "base_weight": 1.3, "soften_px": 7}
+        """Which weights, and the constants: of those of the masks only what a slice by itself is judged by."""
+        judging = {"weights_sha256": self.segmenter.card.sha256, "odds": ODDS, "reduced_from_px": REDUCED_PX}
+        return {**judging, "noise_constant": 12.0, "base_weight": 1.3, "soften_px": 7}
 
     def merge(self, series: Series) -> Job[Merged]:
         """Fuse in one pass; memory does not grow with the number of slices."""
@@ -112,15 +113,11 @@ class MaskFusion:
         elif below or right:
             guide = cv2.copyMakeBorder(guide, 0, below, 0, right, cv2.BORDER_REFLECT)
         tiles = self.segmenter.plane(guide, device=series.device)
-        while True:
-            try:
-                next(tiles)
-            except StopIteration as end:
-                p: Plane32 = end.value
-                if min(h, w) >= REDUCED_PX:
-                    p = cv2.resize(p, (w, h), interpolation=cv2.INTER_LINEAR)
-                return np.ascontiguousarray(p[:h, :w])
-            yield Progress(i, n, f"slice {i + 1} of {n}: where it is in focus")
+        told = f"slice {i + 1} of {n}: where it is in focus"
+        p = yield from relay(tiles, done=1000 * i / n, total=1000 * (i + 1) / n, message=told)
+        if min(h, w) >= REDUCED_PX:
+            p = np.asarray(cv2.resize(p, (w, h), interpolation=cv2.INTER_LINEAR), np.float32)
+        return np.ascontiguousarray(p[:h, :w])
 
 
 def _accumulate(plane: Plane32, weight: Plane32, into: Plane32) -> None:

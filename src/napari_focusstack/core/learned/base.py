@@ -1,11 +1,11 @@
-"""What all networks that score focus have in common: a model of the zoo, loaded when the first slice is scored.
+"""What all that uses a model of the zoo has in common: it is loaded when the first slice is computed.
 
 torch is imported then, never before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -26,8 +26,8 @@ SMALLEST_PX = 32
 
 
 @dataclass(frozen=True)
-class NetworkScorer:
-    """What the two kinds have in common.
+class InstalledModel:
+    """A model of the zoo as one of the choices: as a scorer, a fusion method, a focus mask.
 
     Attributes
     ----------
@@ -47,6 +47,30 @@ class NetworkScorer:
 
     @property
     def title(self) -> str:
+        """Title of the model."""
+        return self.card.title
+
+    @property
+    def reference(self) -> str:
+        """The network's paper."""
+        return self.card.paper
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """The weights, by their checksum."""
+        return {"weights_sha256": self.card.sha256}
+
+    def network(self, device: str) -> Any:
+        """The network, ready for inference; loaded once."""
+        return load_network(str(self.folder), self.card.sha256, device)
+
+
+@dataclass(frozen=True)
+class NetworkScorer(InstalledModel):
+    """What all networks that score focus have in common."""
+
+    @property
+    def title(self) -> str:
         """Title of the model, told apart from others by its name where that is not the recipe's."""
         own = self.card.name != self.card.architecture
         return f"{self.card.title} ({self.card.name})" if own else self.card.title
@@ -57,21 +81,13 @@ class NetworkScorer:
         return FAMILY
 
     @property
-    def reference(self) -> str:
-        """The network's paper."""
-        return self.card.paper
-
-    @property
     def gain_exponent(self) -> float | None:
         """Networks here normalise brightness away."""
         return 0.0
 
     def get_ready(self, context: PlaneContext) -> None:
         """Import torch and load the weights."""
-        self._network(context)
-
-    def _network(self, context: PlaneContext) -> Any:
-        return load_network(str(self.folder), self.card.sha256, context.device)
+        self.network(context.device)
 
 
 @lru_cache(maxsize=4)

@@ -66,7 +66,7 @@ class ClassScorer(NetworkScorer):
 
         grey = to_grey(large_enough(plane))
         step = max(STEP_PX, STEP_PX * round(context.patch_px / STEP_PX))
-        p = mmdf.classify_plane(self._network(context), plane, step_px=step).astype(np.float32)
+        p = mmdf.classify_plane(self.network(context.device), plane, step_px=step).astype(np.float32)
         h, w = p.shape[:2]
         # Patches without evidence were taught to be all classes alike.
         entropy = -(p * np.log(np.maximum(p, 1e-12))).sum(axis=-1)

@@ -64,7 +64,7 @@ class DefocusScorer(NetworkScorer):
         from napari_focusstack.networks import ldsenet
 
         known = calibration_of(context.optics, context.pixel_um)
-        network = self._network(context)
+        network = self.network(context.device)
         _check_field(large_enough(plane), known.sampling, least=network.tile_px or LEAST_PX)
         found = ldsenet.measure_plane(network, plane, sampling=known.sampling)
         direction = -1 if context.optics.rings == "above" else 1

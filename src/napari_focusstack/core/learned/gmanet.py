@@ -109,7 +109,7 @@ class GmaScorer(NetworkScorer):
         scale = preset.scale(shape)
         cells = max(1, round(context.patch_px * scale / PLACE_PX))
         seen = plane if self.card.input_channels == 3 else grey
-        found = dense(self._network(context), seen, scale=scale, block_px=preset.block_px, cells=cells)
+        found = dense(self.network(context.device), seen, scale=scale, block_px=preset.block_px, cells=cells)
         assert found.cam is not None
         grid = Grid((found.map.shape[0], found.map.shape[1]), found.cell_px)
         blank = blank_cells(grey, grid.shape, grid.cell_px, noise=noise_of(plane, context.noise))
@@ -153,7 +153,7 @@ class ProtocolScorer(GmaScorer):
 
         grey = to_grey(large_enough(plane))
         seen = plane if self.card.input_channels == 3 else grey
-        found = protocol(self._network(context), seen)
+        found = protocol(self.network(context.device), seen)
         grid = Grid((found.map.shape[0], found.map.shape[1]), found.cell_px)
         return PlaneScore(found.map, grid, value=found.score)
 

@@ -50,7 +50,7 @@ class DistanceScorer(NetworkScorer):
         from napari_focusstack.core.handcrafted import features
         from napari_focusstack.networks import hhnet
 
-        p = hhnet.classify_plane(self._network(context), large_enough(plane), features(plane))
+        p = hhnet.classify_plane(self.network(context.device), large_enough(plane), features(plane))
         distances = np.asarray(DISTANCES, np.float32)
         (gy, gx), (h, w) = p.shape[:2], plane.shape[:2]
         layers = {"distance": p @ distances, "certainty": certainty(p).astype(np.float32)}

@@ -44,7 +44,7 @@ class QualityScorer(NetworkScorer):
         """Judge the patches of one plane."""
         from napari_focusstack.networks import iqa
 
-        quality, weight = iqa.judge_plane(self._network(context), to_grey(large_enough(plane)))
+        quality, weight = iqa.judge_plane(self.network(context.device), to_grey(large_enough(plane)))
         grid = Grid((quality.shape[0], quality.shape[1]), (float(iqa.PATCH_PX), float(iqa.PATCH_PX)))
         return PlaneScore(quality, grid, value=float(np.average(quality, weights=weight)), layers={"weight": weight})
 

@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 
 from napari_focusstack.core.filters import Plane32, noise_sigma, to_grey
-from napari_focusstack.core.learned.base import large_enough, load_network
+from napari_focusstack.core.learned.base import InstalledModel, large_enough
 from napari_focusstack.core.learned.classes import ClassScorer
 from napari_focusstack.core.masks.base import MaskMethod, SliceMask
 from napari_focusstack.core.masks.energy import local_energy, noise_energy
-from napari_focusstack.core.progress import Job, Progress
+from napari_focusstack.core.progress import Job, Progress, by_tiles, relay
 from napari_focusstack.core.scorer import PlaneContext
 from napari_focusstack.core.stack import Stack
 from napari_focusstack.networks.zoo import ModelCard
@@ -34,29 +34,8 @@ pixels it is looked for."""
 
 
 @dataclass(frozen=True)
-class SegmenterMask:
-    """A network that judges pixels: m-SegNet and its baselines.
-
-    Attributes
-    ----------
-    card : ModelCard
-        What is told of the model.
-    folder : Path
-        Where it lies.
-    """
-
-    card: ModelCard
-    folder: Path
-
-    @property
-    def name(self) -> str:
-        """Name of the model."""
-        return self.card.name
-
-    @property
-    def title(self) -> str:
-        """Title of the model."""
-        return self.card.title
+class SegmenterMask(InstalledModel):
+    """A network that judges pixels: m-SegNet and its baselines."""
 
     @property
     def description(self) -> str:
@@ -67,18 +46,14 @@ class SegmenterMask:
         )
 
     @property
-    def reference(self) -> str:
-        """The network's paper."""
-        return self.card.paper
-
-    @property
     def parameters(self) -> Mapping[str, Any]:
-        """Which weights."""
-        return {"weights_sha256": self.card.sha256, "odds": ODDS, "share": SHARE, "evidence": EVIDENCE}
+        """Which weights, and the constants."""
+        told = {"odds": ODDS, "share": SHARE, "evidence": EVIDENCE, "evidence_px": EVIDENCE_PX}
+        return {**super().parameters, **told}
 
     def network(self, device: str) -> Any:
         """The network, ready for inference; loaded once."""
-        network = load_network(str(self.folder), self.card.sha256, device)
+        network = super().network(device)
         from napari_focusstack.networks.infer import hasten
 
         return hasten(network)
@@ -88,13 +63,8 @@ class SegmenterMask:
         network = self.network(device)
         from napari_focusstack.networks.msegnet import mask_plane
 
-        tiles = mask_plane(network, grey)
-        while True:
-            try:
-                done, total = next(tiles)
-            except StopIteration as end:
-                return _likelier(end.value, np.float32(ODDS))
-            yield Progress(done, total, "")
+        p = yield from by_tiles(mask_plane(network, grey))
+        return _likelier(p, np.float32(ODDS))
 
     def slices(self, stack: Stack, *, device: str) -> Job[None]:
         """Judge slice by slice, tile by tile, after a look at all for the highest energy of each pixel.
@@ -110,18 +80,13 @@ class SegmenterMask:
         for z in range(n):
             grey = to_grey(large_enough(stack.plane(z)))
             tiles = self.plane(grey, device=device)
-            while True:
-                try:
-                    next(tiles)
-                except StopIteration as end:
-                    p, energy = end.value, local_energy(grey)
-                    if n > 1:
-                        p = _likelier(p, np.square(energy / highest / np.float32(SHARE)))
-                    evidence = cv2.blur(energy, (EVIDENCE_PX, EVIDENCE_PX)) / np.float32(EVIDENCE * noise) - 1
-                    p *= np.clip(evidence, 0, 1)
-                    yield Progress(z + 1, n, f"slice {z + 1} of {n}", SliceMask(z, p))
-                    break
-                yield Progress(z, n, f"slice {z + 1} of {n}")
+            p = yield from relay(tiles, done=1000 * z / n, total=1000 * (z + 1) / n, message=f"slice {z + 1} of {n}")
+            energy = local_energy(grey)
+            if n > 1:
+                p = _likelier(p, np.square(energy / highest / np.float32(SHARE)))
+            evidence = cv2.blur(energy, (EVIDENCE_PX, EVIDENCE_PX)) / np.float32(EVIDENCE * noise) - 1
+            p *= np.clip(evidence, 0, 1)
+            yield Progress(z + 1, n, f"slice {z + 1} of {n}", SliceMask(z, p))
 
 
 def _likelier(p: Plane32, odds: Plane32 | np.float32) -> Plane32:
