@@ -74,6 +74,7 @@ class Plan:
 
 
 @app.command()
+@opt.with_options(opt.CALIBRATION)
 def batch(
     patterns: Annotated[
         list[str],
@@ -106,16 +107,13 @@ def batch(
     position: Annotated[
         int | None, typer.Option(min=0, help="Position or image series, 0-based.", show_default="all")
     ] = None,
-    z_axis: opt.ZAxis = None,
-    z_step: opt.ZStep = None,
-    z_positions: opt.ZPositions = None,
-    pixel_size: opt.PixelSize = None,
     device: opt.Device = opt.DeviceName.AUTO,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Do finished stacks again (a source is never replaced).")
     ] = False,
     as_json: opt.Json = False,
     verbose: opt.Verbose = False,
+    **reading: Any,
 ) -> None:
     """Score and fuse many stacks; finished ones are passed over, so that a stopped batch can be gone on with."""
     from napari_focusstack.core.settings import ScoreSettings, settings_from
@@ -132,7 +130,7 @@ def batch(
         channel,
         time,
         position,
-        {"z_axis": z_axis, "z_step": z_step, "z_positions": z_positions, "pixel_size": pixel_size},
+        reading,
         overwrite,
         verbose,
     )

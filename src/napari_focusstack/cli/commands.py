@@ -31,20 +31,18 @@ Whole = Annotated[bool, typer.Option("--whole-field", help="Let the whole field 
 
 
 @app.command()
+@opt.with_options(opt.CALIBRATION)
 def info(
     stack: opt.StackPaths,
     channel: opt.Channel = None,
     time: opt.Time = None,
-    z_axis: opt.ZAxis = None,
-    z_step: opt.ZStep = None,
-    z_positions: opt.ZPositions = None,
-    pixel_size: opt.PixelSize = None,
     device: opt.Device = opt.DeviceName.AUTO,
     as_json: opt.Json = False,
     verbose: opt.Verbose = False,
+    **reading: Any,
 ) -> None:
     """Say what a stack is: axes and by which rule, size, type, calibration, channels, positions."""
-    stacks = opt.read(stack, z_axis=z_axis, z_step=z_step, z_positions=z_positions, pixel_size=pixel_size)
+    stacks = opt.read(stack, **reading)
     told = [_facts(opt.narrowed(one, channel=channel, time=time)) for one in stacks]
     if as_json:
         print_json(told[0] if len(told) == 1 else {**told[0], "series": told})
@@ -57,6 +55,7 @@ def info(
 
 
 @app.command()
+@opt.with_options(opt.PLACE, opt.CALIBRATION, opt.OPTICS)
 def score(
     stack: opt.StackPaths,
     scorer: Scorer = None,
@@ -66,36 +65,18 @@ def score(
     patch: Patch = 32,
     whole_field: Whole = False,
     channel: opt.Channel = None,
-    time: opt.Time = None,
-    position: opt.Position = 0,
-    z_axis: opt.ZAxis = None,
-    z_step: opt.ZStep = None,
-    z_positions: opt.ZPositions = None,
-    pixel_size: opt.PixelSize = None,
-    na: opt.Aperture = None,
-    wavelength: opt.Wavelength = None,
     rings: opt.Rings = None,
     overwrite: opt.Overwrite = False,
     device: opt.Device = opt.DeviceName.AUTO,
     as_json: opt.Json = False,
     verbose: opt.Verbose = False,
+    **reading: Any,
 ) -> None:
     """Say how sharp each slice is and which is best."""
     from napari_focusstack.io.scores import ScoredPlace
     from napari_focusstack.io.write import write_scores_csv
 
-    chosen = opt.choose(
-        stack,
-        z_axis=z_axis,
-        z_step=z_step,
-        z_positions=z_positions,
-        pixel_size=pixel_size,
-        time=time,
-        position=position,
-        na=na,
-        wavelength=wavelength,
-        rings=rings,
-    )
+    chosen = opt.choose(stack, rings=rings, **reading)
     if output is not None:
         _check([output], chosen.stack, overwrite=overwrite)
     report = score_chosen(
@@ -116,25 +97,19 @@ def score(
 
 
 @app.command("map")
+@opt.with_options(opt.PLACE, opt.CALIBRATION, opt.OPTICS)
 def focus_map(
     stack: opt.StackPaths,
     output: Annotated[Path, typer.Option("--output", "-o", help="Focus maps to write (TIFF).", show_default=False)],
     scorer: Scorer = None,
     patch: Patch = 32,
     channel: opt.Channel = None,
-    time: opt.Time = None,
-    position: opt.Position = 0,
-    z_axis: opt.ZAxis = None,
-    z_step: opt.ZStep = None,
-    z_positions: opt.ZPositions = None,
-    pixel_size: opt.PixelSize = None,
-    na: opt.Aperture = None,
-    wavelength: opt.Wavelength = None,
     rings: opt.Rings = None,
     overwrite: opt.Overwrite = False,
     device: opt.Device = opt.DeviceName.AUTO,
     as_json: opt.Json = False,
     verbose: opt.Verbose = False,
+    **reading: Any,
 ) -> None:
     """Write the focus map of each slice: a TIFF with a pixel for each patch, at the patch's size in µm.
 
@@ -144,18 +119,7 @@ def focus_map(
     from napari_focusstack.io.provenance import score_provenance
     from napari_focusstack.io.write import check_tiff_name, write_map
 
-    chosen = opt.choose(
-        stack,
-        z_axis=z_axis,
-        z_step=z_step,
-        z_positions=z_positions,
-        pixel_size=pixel_size,
-        time=time,
-        position=position,
-        na=na,
-        wavelength=wavelength,
-        rings=rings,
-    )
+    chosen = opt.choose(stack, rings=rings, **reading)
     _check([check_tiff_name(output)], chosen.stack, overwrite=overwrite)
     report = score_chosen(chosen, scorer, patch, whole_field=False, channel=channel, device=device, verbose=verbose)
     more = chosen.more | ({} if channel is None else {"Channel": channel})
@@ -176,6 +140,7 @@ def focus_map(
 
 
 @app.command()
+@opt.with_options(opt.PLACE, opt.CALIBRATION)
 def fuse(
     stack: opt.StackPaths,
     output: Annotated[Path, typer.Option("--output", "-o", help="Fused image to write (TIFF).", show_default=False)],
@@ -197,16 +162,11 @@ def fuse(
         str | None, typer.Option(help="Channel whose sharpness chooses for all channels.", show_default=False)
     ] = None,
     channel: opt.Channel = None,
-    time: opt.Time = None,
-    position: opt.Position = 0,
-    z_axis: opt.ZAxis = None,
-    z_step: opt.ZStep = None,
-    z_positions: opt.ZPositions = None,
-    pixel_size: opt.PixelSize = None,
     overwrite: opt.Overwrite = False,
     device: opt.Device = opt.DeviceName.AUTO,
     as_json: opt.Json = False,
     verbose: opt.Verbose = False,
+    **reading: Any,
 ) -> None:
     """Fuse a stack into one image that is sharp everywhere."""
     begin = clock.perf_counter()
@@ -214,15 +174,7 @@ def fuse(
     from napari_focusstack.io.provenance import fused_provenance
     from napari_focusstack.io.write import Part, check_tiff_name, write_fused_job
 
-    chosen = opt.choose(
-        stack,
-        z_axis=z_axis,
-        z_step=z_step,
-        z_positions=z_positions,
-        pixel_size=pixel_size,
-        time=time,
-        position=position,
-    )
+    chosen = opt.choose(stack, **reading)
     settings = opt.fuse_settings(
         recipe, slices=slices, align=align, device=device, method=method, drive=drive, channel=channel
     )

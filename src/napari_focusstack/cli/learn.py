@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,31 +16,14 @@ from napari_focusstack.training.settings import SimulationSettings
 TRUTH = ("all_in_focus", "depth", "defocus", "in_focus")
 
 
-def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command an option for each field of `SimulationSettings`, in the place of its ``**settings``."""
-    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.kind is not p.VAR_KEYWORD]
-    fields = [
-        inspect.Parameter(
-            name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=field.default,
-            annotation=Annotated[field.annotation, typer.Option(help=field.description or "Chance.")],
-        )
-        for name, field in SimulationSettings.model_fields.items()
-    ]
-
-    def wrapped(**given: Any) -> None:
-        command(**given)
-
-    wrapped.__name__, wrapped.__doc__ = command.__name__, command.__doc__
-    parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in own]
-    wrapped.__signature__ = inspect.Signature(parameters + fields)  # type: ignore[attr-defined]
-    wrapped.__annotations__ = {p.name: p.annotation for p in parameters + fields}
-    return wrapped
+SETTINGS: opt.Options = {
+    name: (Annotated[field.annotation, typer.Option(help=field.description or "Chance.")], field.default)
+    for name, field in SimulationSettings.model_fields.items()
+}
 
 
 @app.command()
-@_with_settings
+@opt.with_options(SETTINGS)
 def simulate(
     image: Annotated[Path, typer.Argument(help="A sharp image, in focus all over.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="Stack to write (TIFF).", show_default=False)],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,6 +13,7 @@ from napari_focusstack.cli.show import print_json, run
 
 
 @app.command()
+@opt.with_options(opt.PLACE, opt.CALIBRATION)
 def mask(
     stack: opt.StackPaths,
     output: Annotated[Path, typer.Option("--output", "-o", help="Masks to write (TIFF).", show_default=False)],
@@ -29,16 +30,11 @@ def mask(
         Path | None, typer.Option(help="Table of the area in focus of each slice to write (CSV).", show_default=False)
     ] = None,
     channel: opt.Channel = None,
-    time: opt.Time = None,
-    position: opt.Position = 0,
-    z_axis: opt.ZAxis = None,
-    z_step: opt.ZStep = None,
-    z_positions: opt.ZPositions = None,
-    pixel_size: opt.PixelSize = None,
     overwrite: opt.Overwrite = False,
     device: opt.Device = opt.DeviceName.AUTO,
     as_json: opt.Json = False,
     verbose: opt.Verbose = False,
+    **reading: Any,
 ) -> None:
     """Mark the pixels of each slice that are in focus: a TIFF of the stack's size, 255 in focus, 0 elsewhere."""
     from napari_focusstack.core.masks import MASKS, default_mask, focus_masks
@@ -47,15 +43,7 @@ def mask(
     from napari_focusstack.io.provenance import source_files
     from napari_focusstack.io.write import check_tiff_name, write_text
 
-    chosen = opt.choose(
-        stack,
-        z_axis=z_axis,
-        z_step=z_step,
-        z_positions=z_positions,
-        pixel_size=pixel_size,
-        time=time,
-        position=position,
-    )
+    chosen = opt.choose(stack, **reading)
     engine = MASKS[method or default_mask()]
     series = chosen.stack.series(t=chosen.time, p=chosen.position)
     series = series.only_channel(0 if channel is None else series.find_channel(channel))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -81,6 +83,44 @@ Device = Annotated[
     DeviceName,
     typer.Option(help="Where networks run (onnx: onnxruntime on the processor); all else runs on the processor."),
 ]
+
+
+Options = Mapping[str, tuple[Any, Any]]
+"""What an option is (type and help) and where it stands if not given, by name."""
+PLACE: Options = {"time": (Time, None), "position": (Position, 0)}
+CALIBRATION: Options = {
+    "z_axis": (ZAxis, None),
+    "z_step": (ZStep, None),
+    "z_positions": (ZPositions, None),
+    "pixel_size": (PixelSize, None),
+}
+OPTICS: Options = {"na": (Aperture, None), "wavelength": (Wavelength, None)}
+_COMMON = ("overwrite", "device", "as_json", "verbose")
+
+
+def with_options(*groups: Options) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command these options in the place of its ``**`` argument; help lists them before the common ones."""
+    more = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for group in groups
+        for name, (annotation, default) in group.items()
+    ]
+
+    def give(command: Callable[..., None]) -> Callable[..., None]:
+        own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.kind is not p.VAR_KEYWORD]
+        own = [p.replace(kind=p.KEYWORD_ONLY) for p in own]
+        last = [p for p in own if p.name in _COMMON]
+        parameters = [*(p for p in own if p not in last), *more, *last]
+
+        def wrapped(**given: Any) -> None:
+            command(**given)
+
+        wrapped.__name__, wrapped.__doc__ = command.__name__, command.__doc__
+        wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
+        return wrapped
+
+    return give
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,22 +14,16 @@ from napari_focusstack.core.errors import InputError
 
 
 @app.command()
+@opt.with_options(opt.PLACE, opt.CALIBRATION, opt.OPTICS)
 def rings(
     stack: opt.StackPaths,
     scorer: Annotated[str, typer.Option(help="Name of a scorer that tells defocus in µm.")] = "ldsenet",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell the side; don't remember it.")] = False,
     channel: opt.Channel = None,
-    time: opt.Time = None,
-    position: opt.Position = 0,
-    z_axis: opt.ZAxis = None,
-    z_step: opt.ZStep = None,
-    z_positions: opt.ZPositions = None,
-    pixel_size: opt.PixelSize = None,
-    na: opt.Aperture = None,
-    wavelength: opt.Wavelength = None,
     device: opt.Device = opt.DeviceName.AUTO,
     as_json: opt.Json = False,
     verbose: opt.Verbose = False,
+    **reading: Any,
 ) -> None:
     """Learn from a stack through focus (of beads, say) on which side of focus an objective shows rings.
 
@@ -37,17 +31,7 @@ def rings(
     """
     from napari_focusstack.io.rings import remember_rings
 
-    chosen = opt.choose(
-        stack,
-        z_axis=z_axis,
-        z_step=z_step,
-        z_positions=z_positions,
-        pixel_size=pixel_size,
-        time=time,
-        position=position,
-        na=na,
-        wavelength=wavelength,
-    )
+    chosen = opt.choose(stack, **reading)
     if chosen.stack.n_slices < 3:
         raise InputError(
             f"'{chosen.stack.name}' has {chosen.stack.n_slices} slice(s): give a stack of three or more, through focus."
