@@ -170,13 +170,13 @@ def test_rivals_learn_each_from_gradients_of_its_own(tmp_path):
     assert any(k.startswith("critic") for k in changed)
 
 
-@pytest.fixture(params=["unet", "deblurgan_upgraded", "autoencoder"])
+@pytest.fixture(params=list(NETWORKS))
 def network_deblurrer(request, tmp_path):
     torch.manual_seed(1)
     network = NETWORKS[request.param](width=0.1)
     for parameter in network.parameters():  # as wild as a trained one
         parameter.data += 0.02 * torch.randn_like(parameter)
-    architecture = {"unet": "deblur_unet", "autoencoder": "deblur_autoencoder"}.get(request.param, request.param)
+    architecture = request.param if "gan" in request.param else f"deblur_{request.param}"
     card = {
         "name": "mine",
         "title": "Mine",

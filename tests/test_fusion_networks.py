@@ -122,6 +122,46 @@ def test_an_even_stack_stays_even_and_nothing_runs_away(kind):
     assert np.abs(merged.image - 400).max() < 40
 
 
+FAMILIES = ["max", "mean", "none", "concatenated", "multiplied"]
+
+
+def fuse_wildly(rule, data):
+    """Fuse slices by a network whose weights are as wild as trained ones."""
+    torch.manual_seed(1)
+    given = Series(lambda i: data[i], len(data), data.shape[1:], data.dtype, (1.0,))
+    joins = rule in ("max", "mean")
+    network = IFCNN(width=0.1, rule=rule) if joins else FuseGenerator(width=0.1, masks=rule)
+    for parameter in network.parameters():
+        parameter.data += 0.02 * torch.randn_like(parameter)
+    network = prepare(network, device=torch.device("cpu"))
+    return drain((fuse_ifcnn if joins else fuse_by_groups)(given, network)).image
+
+
+@pytest.mark.parametrize("rule", FAMILIES)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_no_family_runs_away_on_blank_or_saturated_slices(rule, dtype):
+    top = np.iinfo(dtype).max
+    blank = np.zeros((3, 32, 40), dtype)
+    saturated = np.where(np.random.default_rng(0).random((3, 40, 48)) > 0.5, top, 0).astype(dtype)
+    assert np.abs(fuse_wildly(rule, blank)).max() <= 0.01 * top
+    fused = fuse_wildly(rule, saturated)
+    assert np.isfinite(fused).all()
+    assert -0.5 * top <= fused.min() <= fused.max() <= 2 * top
+
+
+@pytest.mark.parametrize("rule", FAMILIES)
+@pytest.mark.parametrize("scene", ["constant", "ramp"])
+def test_tiles_of_every_family_leave_no_seams(rule, scene, monkeypatch):
+    from napari_focusstack.networks import infer
+
+    line = np.full(400, 300.0) if scene == "constant" else np.linspace(100, 60000, 400)
+    data = np.stack([np.tile(line, (48, 1)) * f for f in (0.9, 1.0)]).astype(np.uint16)
+    whole = fuse_wildly(rule, data)
+    monkeypatch.setattr(infer, "TILE_BYTES", 48 * 160 * 60)
+    tiled = fuse_wildly(rule, data)
+    assert np.abs(tiled - whole).max() < 2e-3 * data.max()
+
+
 def test_both_kinds_are_known_to_the_list_of_methods():
     assert {"ifcnn", "fusegan"} <= set(KINDS)
     assert all(isinstance(m, EndToEndMethod) for m in METHODS if m.name in ("ifcnn", "fusegan"))
