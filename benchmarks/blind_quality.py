@@ -174,8 +174,8 @@ def fusions() -> str:
     results: dict[str, list[float]] = {}
     names: list[str] = []
     for source in TEST:
-        for seed in range(6):
-            scene = photographed(real_patches.DATA / "sharp" / source, (320, 384), seed)
+        for seed in range(4):
+            scene = photographed(real_patches.DATA / "sharp" / source, (256, 256), seed)
             stack, truth = scene.stack(5), scene.truth()
             scene.forget()
             series = from_array(stack, axes="ZYXS" if stack.ndim == 4 else "ZYX")
