@@ -4,13 +4,14 @@ Tiles of the held-out sharp images are distorted at six strengths by each of nin
 were trained on (by other code here: other sources, other strengths) and five that they were not. For each tile, the
 rank correlation (Spearman) of a metric with the strength, the sign turned so that 1 is right; then, over all the
 versions of a tile by kinds not trained on, with their structural similarity to the original (windows counted by
-contrast). Means over images with 95 % bootstrap intervals by image. At last fused images: scenes of held-out sources,
-fused by several methods, and the rank correlation with their PSNR against the truth.
+contrast). Means over images with 95 % bootstrap intervals by image. Then slices of real development stacks, ranked by
+their distance from the one that an expert picked; and fused images: scenes of held-out sources, fused by several
+methods, and the rank correlation with their PSNR against the truth.
 
 A metric is bundled, and so stands in `focusstack quality` and the panel, only if the interval of "all not trained on"
-lies above 0.5: fixed before the first run.
+lies above 0.5, which was fixed before the first run, and if it also follows the real stacks, which was added after it.
 
-    python benchmarks/blind_quality.py [--each 1] [--limit 40] [--no-fusion]
+    python benchmarks/blind_quality.py [--each 1] [--limit 40] [--parts distortions stacks fusion]
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from napari_focusstack.core.fusion import METHODS, fuse_series
 from napari_focusstack.core.progress import drain
 from napari_focusstack.core.quality import METRICS, assess, psnr
 from napari_focusstack.core.stack import from_array
+from napari_focusstack.io.labels import read_labels
 from napari_focusstack.training import camera
 from napari_focusstack.training.distortions import lit, rated
 from napari_focusstack.training.library import CRISP_PX, cut, edge_width, load
@@ -44,6 +46,8 @@ from scenes import photographed
 SIDE, LEVELS = 256, 6
 BLIND = ("brisque", "cnniqa", "ag", "sf")
 FUSED = ("pyramid", "select", "dwt", "dtcwt", "gff", "dsift")
+STACKS = ("organoid_A01", "organoid_A02", "yeast", "nucleus")
+PARTS = ("distortions", "stacks", "fusion")
 Plane = np.ndarray
 
 
@@ -169,6 +173,25 @@ def distortions(limit: int | None, each: int) -> str:
     return "\n".join(lines)
 
 
+def stacks() -> str:
+    """Markdown: rank correlation of slices with their nearness to the labelled one, at most 12 from it."""
+    known = read_labels(real_patches.DATA / "labels.csv")
+    best = {place.stack: truth.best for place, truth in known.items()}
+    results: dict[str, list[float]] = {}
+    for name in STACKS:
+        stack = real_patches.load(name)
+        near = [z for z in range(stack.n_slices) if abs(z - best[name]) <= 12]
+        blind = [b for b in BLIND if b in METRICS]
+        said = [{q.metric.name: q.value for q in drain(assess(stack.plane(z), metrics=blind))} for z in near]
+        for metric in blind:
+            rho = rank([one[metric] for one in said], [-abs(z - best[name]) for z in near])
+            results.setdefault(metric, []).append(rho)
+    lines = ["Slices of real stacks: ρ with their nearness to the labelled slice.", ""]
+    lines += [f"| metric | {' | '.join(STACKS)} |", "| --- " * (len(STACKS) + 1) + "|"]
+    lines += [f"| `{m}` | {' | '.join(f'{rho:.2f}' for rho in rhos)} |" for m, rhos in results.items()]
+    return "\n".join(lines)
+
+
 def fusions() -> str:
     """Markdown: rank correlation with PSNR among the fused images of a scene."""
     results: dict[str, list[float]] = {}
@@ -206,14 +229,17 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--each", type=int, default=1, help="tiles of each image")
     options.add_argument("--limit", type=int, help="images of each source")
-    options.add_argument("--no-fusion", action="store_true", help="leave out the fused images")
+    options.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to test on")
     given = options.parse_args()
     if not real_patches.DATA.is_dir():
         sys.exit(f"'{real_patches.DATA}' is not there: the sharp images are needed.")
     cv2.setNumThreads(1)
-    print(distortions(given.limit, given.each))
-    if not given.no_fusion:
-        print("\n" + fusions())
+    if "distortions" in given.parts:
+        print(distortions(given.limit, given.each) + "\n", flush=True)
+    if "stacks" in given.parts:
+        print(stacks() + "\n", flush=True)
+    if "fusion" in given.parts:
+        print(fusions())
 
 
 if __name__ == "__main__":

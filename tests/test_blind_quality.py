@@ -1,13 +1,15 @@
 """BRISQUE and CNNIQA: what they see, what they make of odd images, and that they can learn."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from scipy.stats import gennorm
 
 from napari_focusstack.core.progress import drain
-from napari_focusstack.core.quality import assess
+from napari_focusstack.core.quality import METRICS, assess
 from napari_focusstack.core.quality.blind import installed_metrics
+from napari_focusstack.io.samples import sample_stack
 from napari_focusstack.networks.blind import CNNIQA, Brisque, _Shapes, judge_image, normalised
 from napari_focusstack.training.distortions import KINDS, DistortionData, DistortionSettings, worth
 from napari_focusstack.training.library import Sharp
@@ -133,3 +135,14 @@ def test_a_trained_one_is_a_metric_that_needs_no_partner(tmp_path, monkeypatch):
 
 def test_images_of_any_size_are_assessed():
     assert len(drain(assess(cells(0)[:5, :7]))) >= 2
+
+
+@pytest.mark.parametrize("name", [n for n in NETWORKS if n in METRICS])
+def test_a_bundled_one_puts_blurred_and_noisy_copies_of_a_real_image_behind_it(name):
+    plane = np.asarray(sample_stack("organoids").plane(5))
+    noise = np.random.default_rng(0).normal(0, 25, plane.shape[:2] + (1,) * (plane.ndim - 2))
+    blurred = [cv2.GaussianBlur(plane, (0, 0), s) for s in (2, 6)]
+    noisy = np.clip(plane + noise, 0, 255).astype(plane.dtype)
+    found = [METRICS[name].begin(image).value() for image in (plane, *blurred, noisy)]
+    assert found[0] > found[1] > found[2]
+    assert found[0] > found[3]
