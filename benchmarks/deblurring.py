@@ -201,6 +201,7 @@ def main() -> None:
     options.add_argument("-o", "--output", type=Path, default=Path("deblurring"))
     options.add_argument("--quick", action="store_true", help="few tiles: to see that it runs")
     options.add_argument("--each", type=int, default=4, help="tiles of each image")
+    options.add_argument("--methods", nargs="+", help="only these; all where not given")
     given = options.parse_args()
     if not real_patches.DATA.is_dir():
         sys.exit(f"'{real_patches.DATA}' is not there: the sharp images are needed.")
@@ -219,6 +220,8 @@ def main() -> None:
         )
         if not one.learned:
             methods[f"`{one.name}`, true kernel"] = _run(one.name, lambda t: Wish(kernel=t.kernel))
+    if given.methods:
+        methods = {k: v for k, v in methods.items() if k.split(",")[0].strip("`") in given.methods}
     rows = []
     for name, restore in methods.items():
         rows.append(measure(name, restore, tiles, features))

@@ -62,12 +62,15 @@ def main() -> None:
     options.add_argument(
         "--picture", type=Path, help="PNG to write: two scenes, a column for each method, and the truth"
     )
+    options.add_argument("--methods", nargs="+", help="only these; all where not given")
     given = options.parse_args()
     if not real_patches.DATA.is_dir():
         sys.exit(f"'{real_patches.DATA}' is not there: the sharp images are needed.")
     cv2.setNumThreads(1)
     blind = [name for name in BLIND if name in METRICS]
-    methods, names, rows = fusers(), [], []
+    methods = {k: v for k, v in fusers().items() if not given.methods or k.strip("`") in given.methods}
+    names: list[str] = []
+    rows: list[np.ndarray] = []
     results: dict[str, dict[str, list[float]]] = {name: {} for name in methods}
     for source in TEST:
         for seed in range(given.scenes):
