@@ -9,7 +9,8 @@ their distance from the one that an expert picked; and fused images: scenes of h
 methods, and the rank correlation with their PSNR against the truth.
 
 A metric is bundled, and so stands in `focusstack quality` and the panel, only if the interval of "all not trained on"
-lies above 0.5, which was fixed before the first run, and if it also follows the real stacks, which was added after a look at one of them.
+lies above 0.5, which was fixed before the first run, and if it also follows the real stacks, which was added after a
+look at one of them.
 
     python benchmarks/blind_quality.py [--each 1] [--limit 40] [--parts distortions stacks fusion]
 """
