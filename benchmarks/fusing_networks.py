@@ -3,8 +3,9 @@
 Scenes are made of the held-out sharp images (`neubias`, `qupath_he`): one opaque layer before another, five slices,
 blur of up to 30 px, noise and flicker (scenes.py, which shares no code with the training). PSNR and SSIM against the
 truth, and the metrics without a reference that are installed, which are what the paper has; means over scenes with
-95 % bootstrap intervals. *Mean* is the plain average of the slices. Weights that are not bundled are found where
-FOCUSSTACK_MODELS says.
+95 % bootstrap intervals. *Mean* is the plain average of the slices; *mean by masks* weighs them by the modified Harris
+response: what FuseGAN with masks begins at, before it has learned anything. Weights that are not bundled are found
+where FOCUSSTACK_MODELS says.
 
     python benchmarks/fusing_networks.py [--scenes 5] [--side 320] [--picture FILE]
 """
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 
 sys.path.insert(0, str(Path(__file__).parent / "accuracy"))
 sys.path.insert(0, str(Path(__file__).parent))
@@ -30,6 +32,7 @@ from napari_focusstack.core.fusion.end_to_end import EndToEndMethod
 from napari_focusstack.core.progress import drain
 from napari_focusstack.core.quality import METRICS, assess, psnr, ssim
 from napari_focusstack.core.stack import from_array
+from napari_focusstack.networks.fusegan import focus_masks
 from scenes import photographed
 
 CLASSICAL = ("pyramid", "dwt")
@@ -44,8 +47,15 @@ def fusers() -> dict[str, Callable[[np.ndarray], np.ndarray]]:
         return lambda stack: drain(fuse_series(from_array(stack, axes="ZYXS"), method=name, device="cpu")).image
 
     networks = [m.name for m in METHODS if isinstance(m, EndToEndMethod)]
-    mean = {"mean": lambda stack: np.rint(stack.mean(axis=0)).astype(stack.dtype)}
-    return mean | {f"`{name}`": by(name) for name in (*CLASSICAL, *networks)}
+    plain = {"mean": lambda stack: np.rint(stack.mean(axis=0)).astype(stack.dtype), "mean by masks": by_masks}
+    return plain | {f"`{name}`": by(name) for name in (*CLASSICAL, *networks)}
+
+
+def by_masks(stack: np.ndarray) -> np.ndarray:
+    """Slices (Z, Y, X, 3), weighted colour by colour by FuseGAN's masks."""
+    slices = torch.from_numpy(np.moveaxis(stack, -1, 0).astype(np.float32))
+    masks = focus_masks(slices / max(1.0, float(slices.max())))
+    return np.rint(np.moveaxis((masks * slices).sum(dim=1).numpy(), 0, -1)).astype(stack.dtype)
 
 
 def trained(name: str) -> str:
