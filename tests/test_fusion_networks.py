@@ -1,20 +1,24 @@
 """IFCNN and FuseGAN: what they take, what they give, and that they can learn."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
-from napari_focusstack.core.fusion import METHODS
+from napari_focusstack.core.fusion import METHODS, fuse_series
 from napari_focusstack.core.fusion.end_to_end import EndToEndMethod, fuse_by_groups, fuse_ifcnn
 from napari_focusstack.core.fusion.learned import KINDS
 from napari_focusstack.core.fusion.method import Series
 from napari_focusstack.core.measures import harris_response as harris_of_the_measure
 from napari_focusstack.core.progress import drain
+from napari_focusstack.core.quality import psnr
+from napari_focusstack.core.stack import from_array
 from napari_focusstack.networks.fusegan import FuseGenerator, PatchCritic, focus_masks, harris_response
 from napari_focusstack.networks.ifcnn import IFCNN
 from napari_focusstack.networks.infer import prepare
 from napari_focusstack.training.recipes import RECIPES
 from napari_focusstack.training.two_planes import PairBatch
+from test_patches import cells
 
 
 def learns(network, inputs, target, steps=12, rate=1e-3, to=0.75):
@@ -165,6 +169,17 @@ def test_tiles_of_every_family_leave_no_seams(rule, scene, monkeypatch):
 def test_both_kinds_are_known_to_the_list_of_methods():
     assert {"ifcnn", "fusegan"} <= set(KINDS)
     assert all(isinstance(m, EndToEndMethod) for m in METHODS if m.name in ("ifcnn", "fusegan"))
+
+
+@pytest.mark.parametrize("name", ["ifcnn", "fusegan"])
+def test_the_bundled_ones_are_nearer_to_the_truth_than_the_mean_of_the_slices(name):
+    truth = cells(2)[:96, :128]
+    soft = cv2.GaussianBlur(truth, (0, 0), 4)
+    left = np.arange(truth.shape[1]) < 64
+    slices = np.stack([np.where(left, truth, soft), np.where(left, soft, truth)])
+    fused = drain(fuse_series(from_array(slices, axes="ZYX"), method=name, device="cpu")).image
+    assert fused.dtype == np.uint8
+    assert psnr(fused, truth) > psnr(np.rint(slices.mean(axis=0)).astype(np.uint8), truth) + 0.3
 
 
 @pytest.mark.parametrize("name", ["fusegan", "fusegan_supervised", "fusegan_plain", "fusegan_without_masks"])

@@ -152,12 +152,14 @@ def _unet(card: ModelCard, folder: Path) -> FusionMethod:
 
 
 def _ifcnn(card: ModelCard, folder: Path) -> FusionMethod:
-    words = "A network joins the features of all slices and makes the image from them; pixel values are not kept."
+    words = "A network makes the image from joint features of all slices; by truth little better than their mean."
     return EndToEndMethod(card, folder, words, fuse_ifcnn)
 
 
 def _fusegan(card: ModelCard, folder: Path) -> FusionMethod:
-    words = "A generative network makes the image, four slices at a time; it can invent detail."
+    words = (
+        "A generative network makes the image, four slices at a time; it can invent detail, and the pyramid is better."
+    )
     return EndToEndMethod(card, folder, words, fuse_by_groups)
 
 
