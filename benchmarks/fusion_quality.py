@@ -1,6 +1,7 @@
 """How close fusion comes to the truth: PSNR and SSIM by scene, number of slices and method, as Markdown.
 
     python benchmarks/fusion_quality.py [--sharp ../shared/data/sharp] [--size 576 704] [--slices 5 20] [--held-out]
+                                        [--methods pyramid …]
 
 Beside our methods stand an OpenCV pyramid with the strongest coefficient (peers/opencv_pyramid.py) and the plain pixel
 of the slice with the strongest Laplacian. Depth errors are medians in slices over pixels of confidence 0.3 or more, and
@@ -41,10 +42,11 @@ def main() -> None:
     parser.add_argument("--slices", type=int, nargs="+", default=(5, 20))
     parser.add_argument("--flicker", type=float, help="instead of the scene's own, e.g. 0.06")
     parser.add_argument("--held-out", action="store_true", help="only scenes that no setting was chosen on")
+    parser.add_argument("--methods", nargs="+", default=METHODS.names(), help="in place of all")
     arguments = parser.parse_args()
 
     peers: dict[str, Callable[[np.ndarray], np.ndarray]] = {"argmax": peer_argmax, "OpenCV pyramid": peer_pyramid}
-    names = [*peers, *METHODS.names()]
+    names = [*peers, *arguments.methods]
     print("| scene | slices | " + " | ".join(names) + " | depth error (share) |")
     print("| --- " * (len(names) + 3) + "|")
     totals: dict[tuple[bool, int], list[list[tuple[float, float]]]] = {}
@@ -56,11 +58,11 @@ def main() -> None:
             stack = scene.stack(n, flicker=arguments.flicker)
             scores = [_scores(fuse(stack), truth) for fuse in peers.values()]
             depth = ""
-            for method in METHODS.names():
+            for method in arguments.methods:
                 series = from_array(stack, axes="ZYXS" if stack.ndim == 4 else "ZYX", z_um=1.0)
                 fused = drain(fuse_series(series, method=method))
                 scores.append(_scores(fused.image, truth))
-                if method == METHODS.names()[0]:
+                if method == arguments.methods[0]:
                     sure = fused.confidence > 0.3
                     error = np.abs(fused.depth_um - height * (n - 1))[sure]
                     depth = f"{np.median(error):.2f} ({sure.mean():.0%})" if sure.any() else "-"

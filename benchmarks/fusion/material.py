@@ -18,7 +18,10 @@ from napari_focusstack.io.read import read_stack
 from napari_focusstack.io.samples import SAMPLES, sample_stack
 
 PAIRS, FIVE, TWENTY, REAL = "pairs", "five slices", "twenty slices", "real stacks"
-LARGEST_PX = 640
+PAIR_SHAPE, SCENE_SHAPE, QUICK_SHAPE = (384, 448), (192, 224), (192, 224)
+TWENTY_EVERY = 2
+"""Of so many scenes one is fused from twenty slices, too: some methods take minutes for it."""
+LARGEST_PX = 320
 MOST_SLICES = 9
 FILES = {"board": ("board.ome.tif", True), "pcb": ("pcb", True), "midgut": ("midgut", True)}
 """Real stacks of the data folder, and whether their slices have to be registered."""
@@ -36,16 +39,17 @@ class Item:
 
 def material(data: Path | None, *, quick: bool) -> Iterator[Item]:
     """All items, or a few small ones; without the data folder there are fewer of them."""
-    shape = (192, 224) if quick else (384, 448)
+    shape = QUICK_SHAPE if quick else PAIR_SHAPE
     for pair in islice((p for p in pairs.pairs(shape, data) if p.held_out), 3 if quick else None):
         yield Item(PAIRS, pair.name, _stack(pair.stack), pair.truth)
-    held_out = (s for s in scenes.scenes(shape, None if data is None else data / "sharp") if s.held_out)
-    for scene in islice(held_out, 2 if quick else None):
-        for group, n in ((FIVE, 5), (TWENTY, 20))[: 1 if quick else 2]:
-            yield Item(group, scene.name, _stack(scene.stack(n)), scene.truth())
+    held_out = (s for s in scenes.scenes(SCENE_SHAPE, None if data is None else data / "sharp") if s.held_out)
+    for k, scene in enumerate(islice(held_out, 2 if quick else None)):
+        yield Item(FIVE, scene.name, _stack(scene.stack(5)), scene.truth())
+        if not quick and k % TWENTY_EVERY == 0:
+            yield Item(TWENTY, scene.name, _stack(scene.stack(20)), scene.truth())
         scene.forget()
     for sample in SAMPLES:
-        yield Item(REAL, sample.name, _part(sample_stack(sample.name), shape[0] if quick else LARGEST_PX))
+        yield Item(REAL, sample.name, _part(sample_stack(sample.name), QUICK_SHAPE[0] if quick else LARGEST_PX))
     if data is not None and not quick:
         for name, (file, shifted) in FILES.items():
             stack = _part(read_stack(data / "stacks" / file), LARGEST_PX)

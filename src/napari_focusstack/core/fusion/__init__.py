@@ -32,7 +32,7 @@ METHODS.add(
         "pixels where it is clear from which. Best by truth on most stacks.",
         "Burt & Kolczynski 1993, ICCV, with soft weights",
         fuse_pyramid,
-        {"levels": 6, "noise_constant": 10.0, "shrink": 0.8, "boost": 1.25, "boost_limit": 1.5, "copied_noise": 0.01},
+        {"levels": 6, "noise_constant": 5.0, "shrink": 1.0, "boost": 1.0, "copied_noise": 0.01},
     )
 )
 METHODS.add(

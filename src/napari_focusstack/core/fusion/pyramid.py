@@ -10,12 +10,12 @@ import numpy as np
 from napari_focusstack.core.fusion.copies import Copies
 from napari_focusstack.core.fusion.method import Merged, Plane, Plane32, Series
 from napari_focusstack.core.fusion.noise import Noise, measure_noise
+from napari_focusstack.core.fusion.restore import STRIP_ROWS, Lift, restore, spread
 from napari_focusstack.core.fusion.sharpness import SharpnessTrack, summarise
 from napari_focusstack.core.progress import Job, Progress
 
 NOISE_GAIN = (0.889, 0.0529, 0.0101, 0.00234, 0.00057, 0.000143, 0.000036)
 """Variance of the coefficients of each level where the image is white noise of variance 1."""
-STRIP_ROWS = 128
 HALO = 2
 """Rows beside a strip that its pyramid level and its windows reach into."""
 WINDOW = np.array([1.0, 2.0, 3.0, 2.0, 1.0]) / 9
@@ -25,13 +25,10 @@ Z_SCALE = 1.25e-5
 Z_LIMIT = 3e8
 """Factor on z before it is raised to a power, and the most that z may be: float32 then holds (z + 8)⁸ times a
 coefficient of 16 bit summed over a thousand slices, and z = 0 is no denormal number yet."""
-LEAST_ENERGY = 1e-6
-"""Of coefficients over noise: far below what is shrunk to nothing."""
 BOOSTED_LEVELS = 3
 """The finest levels: only there does defocus between two slices take detail away."""
-FULL_SHRINK = (0.15, 0.1)
-"""Amplification less 1, at the finest level and the others, from which on coefficients are not shrunk: they are small
-by defocus, not by noise."""
+LIFT_WINDOW = (5, 5)
+"""Pixels of half the size over which the lift of the finest level is averaged: it is noisier than others."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,6 @@ class PyramidSettings:
     noise_constant: float
     shrink: float
     boost: float
-    boost_limit: float
 
 
 def fuse_pyramid(
@@ -52,18 +48,20 @@ def fuse_pyramid(
     noise_constant: float,
     shrink: float,
     boost: float,
-    boost_limit: float,
     copied_noise: float,
 ) -> Job[Merged]:
     """Fuse by a soft Laplacian pyramid, in one pass.
 
     At every level, z is the local energy of the guide's coefficients (mean square in a 5 × 5 window) over the
-    variance of the noise there. A slice weighs (z + c)⁸, a quarter of that exponent taken from the levels beside. Then:
+    variance of the noise there; but for the finest level, that of the colours where they hold more. A slice weighs
+    (z + c)⁸, a quarter of that exponent taken from the levels beside. Then:
 
     - between two slices the sharpest one has lost detail already. The parabola through the logarithms of z of the
       sharpest slice and its neighbours says how much energy the peak between them would have, and coefficients are
       amplified to that.
     - coefficients that do not stand out over noise are shrunk as Wiener's filter would: ``1 - noise / energy``.
+
+    Both by `restore`, which does it for the lower and higher frequencies of a level apart.
 
     Of two quiet slices, pixels are copied wherever it is clear from which one, see `Copies`, and nothing is shrunk.
 
@@ -78,14 +76,12 @@ def fuse_pyramid(
         Factor on the noise variance when coefficients are shrunk; 0 leaves them.
     boost : float
         Factor on the logarithm of the amplification towards the peak between slices; 0 leaves coefficients.
-    boost_limit : float
-        Largest amplification, 1 or more.
     copied_noise : float
         Noise, over the range of grey levels, up to which pixels of two slices are copied; from twice that on, none are.
     """
     noise = measure_noise(series)
     copied = _share_copied(noise, copied_noise) if len(series) == 2 else 0.0
-    settings = PyramidSettings(levels, noise_constant, shrink * (1 - copied), boost, boost_limit)
+    settings = PyramidSettings(levels, noise_constant, shrink * (1 - copied), boost)
     engine = _Pyramid(series, settings, noise)
     copies = Copies()
     for i in range(len(series)):
@@ -122,6 +118,7 @@ class _Pyramid:
         self.weight = [np.zeros(s, np.float32) for s in shapes[:-1]]
         self.most = [np.zeros(s, np.float32) for s in shapes[:-1]]
         self.low = [np.empty((*s, *samples), np.float32) for s in shapes[1:]]
+        self.detail = [np.empty((*s, *samples), np.float32) for s in shapes[1:-1]]
         self.z = [np.empty(s, np.float32) for s in shapes[:-1]]
         gain = [NOISE_GAIN[min(i, 6)] * 0.25 ** max(0, i - 6) for i in range(self.n_levels)]
         # Where hardly any noise is left at a level, so little variance is taken for noise that z fits below its limit.
@@ -132,17 +129,20 @@ class _Pyramid:
             SharpnessTrack(s, power=EXPONENT, positions=series.heights)
             for s in shapes[1 : max(2, min(1 + BOOSTED_LEVELS, self.n_levels))]
         ]
+        # The finest level's, at half its size: only for what it lacks between slices.
+        self.finest = SharpnessTrack(shapes[1], power=1, positions=series.heights)
         rows = min(h, STRIP_ROWS + 2 * HALO)
         self.strip = np.empty((rows, w, *samples), np.float32)
         self.up = np.empty((rows + 4, w, *samples), np.float32)
         self.spread = np.empty((min(h, STRIP_ROWS), w, *samples), np.float32)
+        self.colours = len(series.mix) > 1 and min(series.mix) > 0
         self.n = 0
 
     def add(self, plane: Plane) -> None:
         """Take the next slice."""
         self._reduce(plane)
         for level in range(1, self.n_levels):
-            self._energy(self._detail_grey(level), level, self.z[level])
+            self._energy(self._detail(level), level, self.z[level])
         for a in range(0, self.shapes[0][0], STRIP_ROWS):
             self._add_finest(plane, a, min(a + STRIP_ROWS, self.shapes[0][0]))
         for level in range(1, self.n_levels):
@@ -150,14 +150,17 @@ class _Pyramid:
             weight = cv2.multiply(z, z)
             cv2.multiply(weight, z, weight)
             cv2.multiply(weight, weight, weight)
-            cv2.multiply(weight, cv2.pyrDown(self.z[level - 1]), weight)
+            finer = cv2.pyrDown(self.z[level - 1])
+            cv2.multiply(weight, finer, weight)
             if level + 1 < self.n_levels:
                 cv2.multiply(weight, _expand(self.z[level + 1], z.shape), weight)
             else:
                 cv2.multiply(weight, z, weight)
+            if level == 1:
+                self.finest.add(cv2.log(finer))
             if level <= len(self.tracks):
                 self.tracks[level - 1].add(cv2.log(weight))
-            self._accumulate(level, slice(None), self._detail(level), weight)
+            self._accumulate(level, slice(None), self.detail[level - 1], weight)
         cv2.accumulate(self.low[-1], self.numerator[-1])
         self.n += 1
 
@@ -173,23 +176,23 @@ class _Pyramid:
         for finer, coarser in zip(self.low[:-1], self.low[1:], strict=True):
             cv2.pyrDown(finer, coarser)
 
-    def _detail_grey(self, level: int) -> Plane32:
-        grey = self.series.grey(self.low[level - 1])
-        detail: Plane32 = cv2.subtract(grey, _expand(self.series.grey(self.low[level]), grey.shape))
-        return detail
-
     def _detail(self, level: int) -> Plane32:
-        """Coefficients of a level in colour; its low-pass is overwritten."""
-        fine = self.low[level - 1]
-        detail: Plane32 = cv2.subtract(fine, _expand(self.low[level], fine.shape), fine)
+        """Coefficients of a level from 1 on, in colour."""
+        fine, coarse = self.low[level - 1 : level + 1]
+        detail: Plane32 = cv2.subtract(fine, _expand(coarse, fine.shape), self.detail[level - 1])
         return detail
 
     def _energy(self, detail: Plane32, level: int, out: Plane32) -> None:
-        """Local energy of grey coefficients over noise, plus the constant."""
-        np.square(detail, out=out)
-        scale = Z_SCALE / (self.noise.guide * self.gain[level])
+        """Local energy of coefficients over noise, plus the constant."""
+        grey = self.series.grey(detail)
+        scale = 1 / (self.noise.guide * self.gain[level])
+        np.square(grey, out=out)
+        if level and self.colours:
+            # What differs in hue alone has no energy in grey. The finest level has to do without: it costs too much.
+            hues = cv2.transform(np.square(detail), self._per_energy(level) / np.float32(scale))
+            cv2.max(out, hues, out)
         constant = self.settings.noise_constant * Z_SCALE
-        cv2.sepFilter2D(out, cv2.CV_32F, WINDOW * scale, WINDOW, out, delta=constant)
+        cv2.sepFilter2D(out, cv2.CV_32F, WINDOW * scale * Z_SCALE, WINDOW, out, delta=constant)
         cv2.min(out, Z_LIMIT * Z_SCALE, out)
 
     def _add_finest(self, plane: Plane, a: int, b: int) -> None:
@@ -200,7 +203,7 @@ class _Pyramid:
         np.copyto(strip, plane[first:last])
         cv2.subtract(strip, self._expanded_rows(self.low[0], first, last), strip)
         z = np.empty((last - first, w), np.float32)
-        self._energy(self.series.grey(strip), 0, z)
+        self._energy(strip, 0, z)
         z, strip = z[a - first : b - first], strip[a - first : b - first]
         self.z[0][a:b] = z
         weight = cv2.multiply(z, z)
@@ -223,79 +226,57 @@ class _Pyramid:
         most = self.most[level][rows]
         cv2.max(most, weight, most)
         cv2.accumulate(weight, self.weight[level][rows])
-        spread = self.spread[: len(weight)] if level == 0 else None
-        cv2.accumulateProduct(detail, _spread(weight, detail, spread), self.numerator[level][rows])
+        buffer = self.spread[: len(weight)] if level == 0 else None
+        cv2.accumulateProduct(detail, spread(weight, detail, buffer), self.numerator[level][rows])
 
     def collapse(self) -> Plane32:
         """The fused image; accumulators are overwritten."""
-        boosts = [self._boost(track) for track in self.tracks]
+        lifts = self._lifts()
         image = self.numerator[-1]
         image /= self.n
         for level in range(self.n_levels - 1, -1, -1):
             detail = self.numerator[level]
-            if level == 0:
-                # Blur takes the more of a level the finer it is, so the finest is amplified by a power of the next.
-                boost = np.minimum(cv2.blur(boosts[0], (5, 5)) ** 3, self.settings.boost_limit)
-                boost = _expand(boost, detail.shape)
-            else:
-                boost = boosts[level - 1] if level <= len(boosts) else None
-            self._finish(level, detail, boost)
+            restore(
+                detail,
+                level,
+                per_energy=self._per_energy(level),
+                left=self._average(level),
+                lift=lifts[level] if level < len(lifts) else None,
+                shrink=self.settings.shrink,
+                boost=self.settings.boost,
+            )
             cv2.add(detail, _expand(image, detail.shape), detail)
             image = detail
         return image
 
-    def _boost(self, track: SharpnessTrack) -> Plane32:
-        # Amplitude is the root of energy.
-        boost: Plane32 = cv2.exp(track.lift() * (self.settings.boost / 2))
-        return np.minimum(boost, self.settings.boost_limit)
+    def _lifts(self) -> list[Lift]:
+        """What the finest levels lack between slices."""
+        first, *others = [track.lift() for track in self.tracks]
+        finest = Lift.of(cv2.blur(self.finest.lift(), LIFT_WINDOW), cv2.blur(first, LIFT_WINDOW))
+        if not others:
+            return [finest, Lift(first)]
+        return [finest, Lift.of(first, _expand(others[0], first.shape)), *(Lift(lift) for lift in others)]
 
-    def _finish(self, level: int, detail: Plane32, boost: Plane32 | None) -> None:
-        """Turn sums into coefficients: weighted means, shrunk where they are noise, amplified where between slices."""
-        weight, share = self.weight[level], self.most[level]
-        scale = self._energy_scale(level)
-        energy = np.empty((*weight.shape, len(scale)) if len(scale) > 1 else weight.shape, np.float32)
+    def _average(self, level: int) -> Plane32:
+        """Make weighted means of the sums of a level; returns how much noise is left in them, 1 is that of a slice."""
+        weight, share, detail = self.weight[level], self.most[level], self.numerator[level]
         for a in range(0, detail.shape[0], STRIP_ROWS):
             rows = slice(a, a + STRIP_ROWS)
             inverse = np.reciprocal(weight[rows])
+            # A mean of n equal weights keeps 1 / n of the noise: the largest weight over the sum says how much is left.
             share[rows] *= inverse
-            cv2.multiply(detail[rows], _spread(inverse, detail), detail[rows])
-            squares = np.square(detail[rows])
-            energy[rows] = cv2.transform(squares, scale) if squares.ndim == 3 else squares * scale[0, 0]
-        cv2.blur(energy, (3, 3), energy)
-        # The running sums of blur leave rests of either sign where there is nothing.
-        np.maximum(energy, LEAST_ENERGY, out=energy)
-        # A mean of n equal weights keeps 1 / n of the noise: the largest weight over the sum says how much is left.
-        share *= self.settings.shrink
-        factor: Plane32 = cv2.divide(_spread(share, energy), energy, energy)
-        np.minimum(factor, 1, out=factor)
-        if boost is not None:
-            relief = np.clip(1 - (boost - 1) / FULL_SHRINK[min(level, 1)], 0, 1)
-            factor *= _spread(relief, energy)
-        np.subtract(1, factor, out=factor)
-        if boost is not None:
-            factor *= _spread(boost, energy)
-        for a in range(0, detail.shape[0], STRIP_ROWS):
-            rows = slice(a, a + STRIP_ROWS)
-            part = factor[rows] if factor.ndim == detail.ndim else _spread(factor[rows], detail)
-            cv2.multiply(detail[rows], part, detail[rows])
+            cv2.multiply(detail[rows], spread(inverse, detail), detail[rows])
+        return share
 
-    def _energy_scale(self, level: int) -> Plane32:
+    def _per_energy(self, level: int) -> Plane32:
         """Matrix from squared coefficients to energies over noise: one for all colours, or one for each channel."""
         over = 1 / (np.asarray(self.noise.samples) * self.gain[level])
         # Colours share their detail. Channels don't: where one is empty, its noise goes whatever the driving one holds.
-        colours = min(self.series.mix) > 0
-        return np.asarray(over[None] / len(over) if colours else np.diag(over), np.float32)
+        shared = self.colours or len(over) == 1
+        return np.asarray(over[None] / len(over) if shared else np.diag(over), np.float32)
 
 
 def _expand(coarse: Plane32, shape: tuple[int, ...]) -> Plane32:
     """The next finer level's low-pass, of a given shape."""
     up: Plane32 = cv2.pyrUp(coarse, dstsize=(shape[1], shape[0]))
     return up
-
-
-def _spread(plane: Plane32, like: Plane32, out: Plane32 | None = None) -> Plane32:
-    """(Y, X) repeated over the samples of `like`, where it has some: much faster than broadcasting."""
-    if like.ndim == 2:
-        return plane
-    spread: Plane32 = cv2.merge([plane] * like.shape[2], out)
-    return spread
