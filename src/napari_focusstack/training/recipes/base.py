@@ -191,10 +191,7 @@ def train(
         fitted = yield from relay(fit(network, task, how, folder=where, device=device), done=part[0], total=part[1])
         if stage is not recipe:
             start = network.state_dict()
-            best = fitted.history[fitted.best_epoch - 1]
-            earlier = {"recipe": stage.name, "fit": how.model_dump(), "epochs": len(fitted.history)}
-            earlier |= {"best_epoch": best.epoch, "seconds": round(fitted.seconds), "samples": fitted.samples}
-            earlier |= {"validation": {"loss": best.valid_loss, **best.metrics}}
+            earlier = {"recipe": stage.name, "fit": how.model_dump(), **_course(fitted)}
     counts: dict[str, int] = {}
     for image in sharp:
         counts[image.source] = counts.get(image.source, 0) + 1
@@ -214,6 +211,18 @@ def train(
         decision = recipe.decide(network, [next(stream) for _ in range(DECISION_STEPS * settings.valid_steps)], device)
     yield Progress(1000, 1000, "trained")
     return Trained(recipe.keep(network.to("cpu")), fitted, counts, told, decision)
+
+
+def _course(fitted: Fitted) -> dict[str, Any]:
+    """What a card tells of a training's course."""
+    best = fitted.history[fitted.best_epoch - 1]
+    return {
+        "epochs": len(fitted.history),
+        "best_epoch": best.epoch,
+        "samples": fitted.samples,
+        "seconds": round(fitted.seconds),
+        "validation": {"loss": best.valid_loss, **best.metrics},
+    }
 
 
 def _task(
@@ -268,7 +277,6 @@ def save_trained(
     Path
         The model's folder.
     """
-    best = trained.fitted.history[trained.fitted.best_epoch - 1]
     counts = {source: f"{n} images" for source, n in trained.images.items()}
     card = {
         "name": name,
@@ -282,14 +290,7 @@ def save_trained(
         "outputs": recipe.outputs,
         "decision": dict(trained.decision),
         "training_data": {k: f"{v}; {(licences or {}).get(k, 'licence not told')}" for k, v in counts.items()},
-        "training": {
-            **trained.settings,
-            "epochs": len(trained.fitted.history),
-            "best_epoch": best.epoch,
-            "samples": trained.fitted.samples,
-            "seconds": round(trained.fitted.seconds),
-            "validation": {"loss": best.valid_loss, **best.metrics},
-        },
+        "training": {**trained.settings, **_course(trained.fitted)},
         "accuracy": dict(accuracy or {}),
     }
     folder = (root or user_folder()) / name
