@@ -72,6 +72,7 @@ def choose(measure: str) -> Misled:
 def draw(shown: Misled, target: Path, *, measure: str) -> None:
     """Two slices with the maps of both, and the curves over z."""
     import matplotlib.pyplot as plt
+    from PIL import Image
 
     best, chosen = shown.case.truth.best, int(shown.measure.values.argmax())
     figure = plt.figure(figsize=(9.6, 4.6), layout="constrained")
@@ -97,6 +98,8 @@ def draw(shown: Misled, target: Path, *, measure: str) -> None:
     axis.set_xticks(range(0, shown.case.stack.n_slices, 2))
     axis.legend(frameon=False, fontsize=8, loc="upper left")
     figure.savefig(target, dpi=90)
+    few = Image.open(target).convert("RGB").quantize(200, dither=Image.Dither.NONE)
+    few.save(target, optimize=True)
 
 
 def main() -> None:
