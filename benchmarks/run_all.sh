@@ -2,7 +2,7 @@
 # The benchmarks, one after the other, as Markdown on standard output: `make bench`, or run_all.sh PYTHON [long].
 # Without "long" each takes minutes at most; what takes longer is run on few samples, or stands at the end.
 # Tables on real stacks and on sharp images need the folder of labelled stacks (../shared/data) and are left
-# out where it is missing; everything else makes its own scenes.
+# out where it is missing; everything else makes its own scenes. accuracy/misled.py draws a picture and is left out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${1:-python3}
@@ -32,6 +32,7 @@ if [ -d "$data" ]; then
   run benchmarks/masks.py "$data" --limit 10
   run benchmarks/autofocus.py --starts 20
   run benchmarks/blind_quality.py --limit 4
+  run benchmarks/fusing_networks.py --scenes 2
   run benchmarks/deblurring.py --quick -o "$figures"
   run benchmarks/accuracy/clearest.py --real -o "$figures"
   run benchmarks/accuracy/defocus.py --quick -o "$figures"
@@ -49,6 +50,8 @@ if [ "$long" = long ] && [ -d "$data" ]; then
   run benchmarks/blind_quality.py           # every held-out image, nine kinds of distortion
   run benchmarks/deblurring.py -o "$figures"
   run benchmarks/accuracy/clearest.py -o "$figures"  # 200 simulated stacks
+  run benchmarks/accuracy/gmanet_ablations.py -o "$figures/ablations"  # trains for hours
+  run benchmarks/fusing_networks.py
   run benchmarks/accuracy/run.py -o "$figures"       # MMDF's and LDSE-NET's tables, with intervals
   if "$python" -m napari_focusstack.cli models hhnet >/dev/null 2>&1; then
     run benchmarks/accuracy/hhnet_table.py -o "$figures"  # needs a trained hhnet
