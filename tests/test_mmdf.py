@@ -7,7 +7,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from napari_focusstack.core.learned.classes import CLASS_NAMES, PLAIN_RULE, in_focus  # noqa: E402
+from napari_focusstack.core.learned.classes import CLASS_NAMES, PLAIN_RULE, in_focus, sampling_of  # noqa: E402
+from napari_focusstack.core.scorer import PlaneContext  # noqa: E402
+from napari_focusstack.core.stack import Optics  # noqa: E402
 from napari_focusstack.networks import mmdf  # noqa: E402
 from napari_focusstack.training.drawn import draw_specimen  # noqa: E402
 from napari_focusstack.training.library import CRISP_PX, Sharp, edge_width, textured_crop  # noqa: E402
@@ -19,19 +21,45 @@ BLANK = Sharp("none", "none", (np.zeros((200, 200), np.float16),))
 
 def test_the_rule_is_even_at_its_level_and_falls_with_the_class():
     rule = {"level": 4.0, "slope": 1.5}
-    found = in_focus(np.array([0.0, 4.0, 9.0], np.float32), rule)
+    found = in_focus(np.array([0.0, 4.0, 9.0], np.float32), rule, sampling=None)
     assert found[1] == pytest.approx(0.5)
     assert found[0] > 0.99
     assert found[2] < 0.01
+
+
+def test_a_calibrated_rule_allows_more_pixels_of_blur_the_finer_the_sampling():
+    rule = {"level": 2.5, "slope": 1.0, "calibrated_level": 3.0, "calibrated_slope": 2.0, "per_octave": -1.0}
+    seen = np.array([3.5], np.float32)
+    fine, matched, coarse = (in_focus(seen, rule, sampling=s)[0] for s in (0.25, 0.5, 1.0))
+    assert fine > 0.5 > matched > coarse
+    assert in_focus(seen, rule, sampling=None)[0] == pytest.approx(1 / (1 + np.e))
+    assert in_focus(seen, rule, sampling=0.01)[0] == fine
+
+
+def test_the_sampling_is_known_where_aperture_and_pixel_size_are():
+    optics = Optics(na=0.5, wavelength_um=0.5)
+    assert sampling_of(PlaneContext(pixel_um=0.5, optics=optics)) == pytest.approx(0.5)
+    assert sampling_of(PlaneContext(pixel_um=0.55, optics=Optics(na=0.5))) == pytest.approx(0.5)
+    assert sampling_of(PlaneContext(optics=optics)) is None
+    assert sampling_of(PlaneContext(pixel_um=0.5)) is None
 
 
 def test_the_rule_is_found_between_two_groups_however_many_are_in_each():
     torch.manual_seed(0)
     for n in (50, 2000):
         values = torch.cat([torch.randn(n) + 2, torch.randn(2000) + 5])
-        even, slope = balanced_logistic(values, torch.arange(n + 2000) < n)
-        assert even == pytest.approx(3.5, abs=0.35)
+        bias, (slope,) = balanced_logistic(values[:, None], torch.arange(n + 2000) < n)
+        assert -bias / slope == pytest.approx(3.5, abs=0.35)
         assert slope > 1
+
+
+def test_a_rule_of_two_numbers_finds_what_one_of_them_hides():
+    torch.manual_seed(0)
+    octaves, positive = 3 * torch.rand(4000) - 1, torch.arange(4000) % 2 == 0
+    level = torch.where(positive, 2.0, 4.0) - octaves + 0.5 * torch.randn(4000)
+    bias, (slope, per_octave) = balanced_logistic(torch.stack([level, octaves], dim=1), positive)
+    assert per_octave / slope == pytest.approx(1, abs=0.1)
+    assert -bias / slope == pytest.approx(3, abs=0.1)
 
 
 def test_without_patches_of_both_kinds_the_rule_is_the_plain_one():

@@ -65,7 +65,7 @@ def share(plane: np.ndarray) -> float:
 def test_the_card_names_recipe_data_rule_and_measured_accuracy():
     card = read_card(BUNDLED / "mmdf")
     recipe = RECIPES["mmdf"]
-    assert set(card.decision) == {"level", "slope"}
+    assert set(card.decision) == {"level", "slope", "calibrated_level", "calibrated_slope", "per_octave"}
     assert set(card.training_data) == {"dsb2018", "bccd", "cellprofiler"}
     told = {k: v for k, v in card.training["fit"].items() if k != "seed"}
     assert told == recipe.fit.model_dump(exclude={"seed"})

@@ -12,7 +12,7 @@ from heldout import TestSet
 from intervals import Interval, balanced_accuracy, by_stack
 from real_patches import RealPatches
 
-from napari_focusstack.core.learned.classes import in_focus
+from napari_focusstack.core.learned.classes import REFERENCE_SAMPLING, in_focus
 from napari_focusstack.core.measures import MEASURES
 from napari_focusstack.networks import mmdf
 from napari_focusstack.networks.zoo import find_model, load_model, read_card
@@ -86,17 +86,35 @@ def table(sets: Mapping[str, TestSet], real: Mapping[str, RealPatches], models: 
         title = f"{measure.title}{'' if column == i else ', smoothed'}"
         rows.append(row(title, {k: cuts[column](v[:, column]) for k, v in values.items()}))
     rows.sort(key=lambda r: -r.simulated.value)
-    machine = support_vectors(values["train"], known)
-    if machine is not None:
-        rows.append(row("support vector machine on all measures", {k: machine.predict(v) for k, v in values.items()}))
+    sampling = {k: sets[k].sampling for k in SETS} | {k: patches.sampling for k, patches in real.items()}
+    told = {k: np.column_stack([v, np.log2(in_place(sampling[k]))]) for k, v in values.items()}
+    for title, given in (("", values), (", told the sampling", told)):
+        machine = support_vectors(given["train"], known)
+        if machine is not None:
+            said = {k: machine.predict(v) for k, v in given.items()}
+            rows.append(row(f"support vector machine on all measures{title}", said))
     for name in models:
         level = {k: expected_class(classify(name, v)) for k, v in tiles.items()}
         rule = read_card(find_model(name)).decision
         if rule:
-            rows.append(row(f"**{name}**, by its card's rule", {k: v < rule["level"] for k, v in level.items()}))
+            blind = {k: in_focus(v, rule, sampling=None) > 0.5 for k, v in level.items()}
+            rows.append(row(f"**{name}**, by its card's rule", blind))
+            said = {k: _calibrated(v, rule, sampling[k]) for k, v in level.items()}
+            rows.append(row(f"**{name}**, by its card's rule, told the sampling", said))
         cut = Threshold.fit(level["train"], known)
         rows.append(row(f"**{name}**, cut like the measures", {k: cut(v) for k, v in level.items()}))
     return rows
+
+
+def in_place(sampling: np.ndarray) -> np.ndarray:
+    """What is not known is taken to be usual."""
+    return np.where(np.isnan(sampling), REFERENCE_SAMPLING, sampling)
+
+
+def _calibrated(level: np.ndarray, rule: Mapping[str, float], sampling: np.ndarray) -> np.ndarray:
+    """What the scorer says of each patch, by its own sampling where that is known."""
+    known = [None if np.isnan(s) else float(s) for s in sampling]
+    return np.array([in_focus(np.float32(v), rule, sampling=s) > 0.5 for v, s in zip(level, known, strict=True)])
 
 
 def classified(name: str, patches: TestSet) -> Classified:
@@ -106,7 +124,7 @@ def classified(name: str, patches: TestSet) -> Classified:
     disc = 2 * np.abs(patches.waves) / patches.sampling
     seen = mmdf.seen_blur_px(torch.from_numpy(disc), torch.from_numpy(patches.sampling))
     level = expected_class(p)
-    probability = in_focus(level, rule) if rule else p[:, : mmdf.FOCUSED_CLASSES].sum(axis=1)
+    probability = in_focus(level, rule, sampling=None) if rule else p[:, : mmdf.FOCUSED_CLASSES].sum(axis=1)
     return Classified(
         name,
         np.clip(np.round(level), 0, mmdf.CLASSES - 1).astype(int),
@@ -132,7 +150,7 @@ def markdown(rows: list[Row], test: TestSet, real: Mapping[str, RealPatches]) ->
         "",
         "Balanced accuracy; measures are cut by a threshold found on training sources under the test's own optics, a "
         "network by the rule in its card (validation images under the training's optics) and, in a row of its own, "
-        "like the measures. "
+        "like the measures. Sampling: pixel · NA/λ, where the file tells it. "
         f"Simulated: {len(test.dof)} patches of {len(np.unique(test.image))} images from "
         f"{', '.join(sources)}, blurred by the electromagnetic PSF of the `psf` package.",
     ]

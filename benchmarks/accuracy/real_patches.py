@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from napari_focusstack.core.filters import to_grey
+from napari_focusstack.core.learned.classes import sampling_of
+from napari_focusstack.core.scorer import PlaneContext
 from napari_focusstack.core.specimen import SpecimenFinder
 from napari_focusstack.core.stack import Stack
 from napari_focusstack.io.read import read_stack
@@ -23,11 +25,12 @@ STEP_PX = 64
 
 @dataclass(frozen=True)
 class RealPatches:
-    """Tiles (K, 128, 128) as the camera gave them, whether they are in focus, and which stack they are of."""
+    """Tiles (K, 128, 128) as the camera gave them, whether they are in focus, which stack they are of, pixel · NA/λ."""
 
     tiles: np.ndarray
     focused: np.ndarray
     stack: np.ndarray
+    sampling: np.ndarray
 
 
 def load(name: str) -> Stack:
@@ -45,9 +48,10 @@ def patches(names: tuple[str, ...]) -> RealPatches:
         labels = {row["stack"]: row for row in csv.DictReader(file)}
     with (DATA / "spots.csv").open(encoding="utf-8") as file:
         spots = [row for row in csv.DictReader(file) if row["kind"] == "object" and row["lo"]]
-    tiles, focused, stacks = [], [], []
+    tiles, focused, stacks, samplings = [], [], [], []
     for name in names:
         stack = load(name)
+        sampling = sampling_of(PlaneContext(pixel_um=stack.x_um, optics=stack.optics))
         grey = [np.pad(to_grey(p), TILE_PX // 2, mode="symmetric") for p in stack.planes()]
         places = [(float(s["y"]), float(s["x"]), int(s["lo"]), int(s["hi"])) for s in spots if s["stack"] == name]
         if not places:
@@ -61,7 +65,8 @@ def patches(names: tuple[str, ...]) -> RealPatches:
                     tiles.append(plane[int(y) : int(y) + TILE_PX, int(x) : int(x) + TILE_PX])
                     focused.append(inside)
                     stacks.append(name)
-    return RealPatches(np.stack(tiles), np.asarray(focused), np.asarray(stacks))
+                    samplings.append(np.nan if sampling is None else sampling)
+    return RealPatches(np.stack(tiles), np.asarray(focused), np.asarray(stacks), np.asarray(samplings))
 
 
 def _on_specimen(stack: Stack) -> list[tuple[float, float]]:

@@ -20,6 +20,11 @@ CLASS_NAMES = ("in focus",) * 3 + ("slightly blurred",) + ("blurred",) * 3 + ("s
 """What to call the classifier's ten classes."""
 PLAIN_RULE = {"level": CLASS_NAMES.count("in focus") - 0.5, "slope": 2.0}
 """For a model whose card has no rule: even odds between the last class in focus and the next."""
+REFERENCE_SAMPLING = 0.5
+"""Pixel size · NA/λ at which a calibrated rule's level holds."""
+SAMPLINGS = (0.25, 1.6)
+USUAL_WAVELENGTH_UM = 0.55
+"""Where a file names none: an octave of it is no more than the eye sees, and the rule goes by octaves."""
 STEP_PX = 4
 """Grids of the classifier are multiples of this."""
 
@@ -37,6 +42,8 @@ class ClassScorer(NetworkScorer):
 
     Whether a patch is in focus is decided by the rule in the model's card: a logistic function of the expected class,
     fitted on validation images. A network's classes lean to what was frequent in training; the rule takes that out.
+    Classes are blur in pixels, focus is defocus in depths of field: where aperture and pixel size are known, the rule
+    goes by the sampling too.
     """
 
     @property
@@ -76,7 +83,7 @@ class ClassScorer(NetworkScorer):
         layers = {
             "class": p.argmax(axis=-1).astype(np.uint8),
             "certainty": certainty.clip(0, 1),
-            "in_focus": in_focus(expected, self.card.decision or PLAIN_RULE),
+            "in_focus": in_focus(expected, self.card.decision or PLAIN_RULE, sampling=sampling_of(context)),
         }
         grid = Grid((h, w), (float(step), float(step)))
         return PlaneScore(
@@ -97,7 +104,16 @@ class ClassScorer(NetworkScorer):
         return Joined(maps, layers, maps + octaves_below_peak(scores, exposure), judged)
 
 
-def in_focus(expected: NDArray[np.floating[Any]], decision: Mapping[str, float]) -> NDArray[np.float32]:
+def sampling_of(context: PlaneContext) -> float | None:
+    """Pixel size · NA/λ, None where aperture or pixel size are not known."""
+    if context.optics.na is None or context.pixel_um is None:
+        return None
+    return context.pixel_um * context.optics.na / (context.optics.wavelength_um or USUAL_WAVELENGTH_UM)
+
+
+def in_focus(
+    expected: NDArray[np.floating[Any]], decision: Mapping[str, float], *, sampling: float | None
+) -> NDArray[np.float32]:
     """Probability of being in focus, ``1/(1 + exp(slope · (expected - level)))``.
 
     Parameters
@@ -105,7 +121,16 @@ def in_focus(expected: NDArray[np.floating[Any]], decision: Mapping[str, float])
     expected : array
         Expected class, 0 (in focus) … 9.
     decision : mapping
-        ``level`` and ``slope``: the rule in a model's card.
+        The rule in a model's card: ``level`` and ``slope``, and for images of known sampling ``calibrated_level``,
+        ``calibrated_slope`` and ``per_octave``.
+    sampling : float or None
+        Pixel size · NA/λ.
     """
-    exponent = np.clip(decision["slope"] * (expected - decision["level"]), -60, 60)
+    level, slope = decision["level"], decision["slope"]
+    if sampling is not None and "calibrated_level" in decision:
+        # Learned from a quarter to 1.6: beyond, what holds at the edge.
+        octaves = np.log2(np.clip(sampling, *SAMPLINGS) / REFERENCE_SAMPLING)
+        level = decision["calibrated_level"] + decision["per_octave"] * octaves
+        slope = decision["calibrated_slope"]
+    exponent = np.clip(slope * (expected - level), -60, 60)
     return np.asarray(1 / (1 + np.exp(exponent)), np.float32)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from napari_focusstack.core.learned.classes import PLAIN_RULE
+from napari_focusstack.core.learned.classes import PLAIN_RULE, REFERENCE_SAMPLING
 from napari_focusstack.networks import mmdf
 from napari_focusstack.training.fit import FitSettings
 from napari_focusstack.training.losses import cross_entropy, ranked_probability_score
@@ -19,6 +19,7 @@ UNFOCUSED_DOF = 2.0
 FOCUSED_DOF = 0.5
 MATCHED_SAMPLING = 0.7
 """Coarsest sampling that the rule is found at: few cameras are coarser, and they would move it for all others."""
+LEAST_SLOPE = 1e-3
 
 
 def class_targets(batch: Batch) -> Tensor:
@@ -53,49 +54,65 @@ def _judged(network: nn.Module, batches: list[Batch], device: torch.device) -> t
     return p, (dof <= FOCUSED_DOF) & evidence, (dof >= UNFOCUSED_DOF) & evidence & ~dirty
 
 
-def balanced_logistic(value: Tensor, positive: Tensor) -> tuple[float, float]:
-    """Where the odds are even, and the slope: ``P = 1/(1 + exp(slope · (value - even)))``, both sides counting alike.
+def balanced_logistic(values: Tensor, positive: Tensor) -> tuple[float, list[float]]:
+    """Logistic regression, ``P = 1/(1 + exp(bias + weights · values))``, both sides counting alike.
 
-    Newton's method on the log likelihood, slope and even point scaled by the values' spread.
+    Newton's method on the log likelihood, scaled by the values' spread.
 
     Parameters
     ----------
-    value : (K,) tensor
-        Of each patch, lower for the positive ones.
+    values : (K, F) tensor
+        Of each patch.
     positive : (K,) bool tensor
         Some true, some false.
+
+    Returns
+    -------
+    bias : float
+    weights : list of float
+        F of them.
     """
-    x, y = value.double(), positive.double()
-    centre, spread = x.mean(), x.std().clamp(min=1e-6)
-    design = torch.stack([torch.ones_like(x), (x - centre) / spread], dim=1)
+    x, y = values.double(), positive.double()
+    centre, spread = x.mean(dim=0), x.std(dim=0).clamp(min=1e-6)
+    design = torch.cat([torch.ones(len(x), 1, dtype=torch.float64), (x - centre) / spread], dim=1)
     weight = y / y.sum().clamp(min=1) + (1 - y) / (1 - y).sum().clamp(min=1)
-    ridge = 1e-3 * torch.eye(2, dtype=torch.float64)
-    a = torch.zeros(2, dtype=torch.float64)
+    ridge = 1e-3 * torch.eye(design.shape[1], dtype=torch.float64)
+    a = torch.zeros(design.shape[1], dtype=torch.float64)
     for _ in range(30):
         p = torch.sigmoid(design @ a)
         gradient = design.T @ (weight * (y - p)) - ridge @ a
         curvature = (design * (weight * p * (1 - p))[:, None]).T @ design + ridge
         a = a + torch.linalg.solve(curvature, gradient)
-    slope = max(float(-a[1] / spread), 1e-3)
-    return float(centre + a[0] / slope), slope
+    weights = -a[1:] / spread
+    return float(-a[0] - (weights * centre).sum()), [float(w) for w in weights]
 
 
 @torch.inference_mode()
 def focus_rule(network: nn.Module, batches: list[Batch], device: torch.device) -> dict[str, float]:
     """From which expected class on a patch is called out of focus, and how fast the probability falls there.
 
-    Focused (within half a depth of field) against unfocused ones (two or more) of validation images, at the sampling of
-    cameras that are matched to their objectives. Ten classes drawn
-    alike make unfocused patches far more frequent than focused ones, which the classes' probabilities follow: their sum
-    is no answer to the question. Without patches of both kinds (a training of seconds) it is the plain rule.
+    Focused (within half a depth of field) against unfocused patches (two or more) of validation images. Ten classes
+    drawn alike make unfocused patches far more frequent than focused ones, which the classes' probabilities follow:
+    their sum is no answer to the question.
+
+    Two rules: ``level`` and ``slope`` where nothing is known but the pixels, found at the sampling of cameras that are
+    matched to their objectives; ``calibrated_level`` (at pixel · NA/λ = `REFERENCE_SAMPLING`), ``per_octave`` of the
+    sampling and ``calibrated_slope`` where it is known, as a depth of field is the more pixels of blur the finer the
+    sampling. Without patches of both kinds (a training of seconds) it is the plain rule.
     """
     p, focused, unfocused = _judged(network, batches, device)
-    matched = torch.cat([b.sampling for b in batches]) < MATCHED_SAMPLING
-    judged = (focused | unfocused) & matched
+    sampling = torch.cat([b.sampling for b in batches])
+    judged, matched = focused | unfocused, sampling < MATCHED_SAMPLING
     if not (focused & matched).any() or not (unfocused & matched).any():
         return dict(PLAIN_RULE)
-    even, slope = balanced_logistic(mmdf.level(p)[judged], focused[judged])
-    return {"level": round(even, 3), "slope": round(slope, 3)}
+    level, octaves = mmdf.level(p), torch.log2(sampling / REFERENCE_SAMPLING)
+    bias, (slope,) = balanced_logistic(level[judged & matched, None], focused[judged & matched])
+    both = torch.stack([level, octaves], dim=1)[judged]
+    calibrated_bias, (steep, per_octave) = balanced_logistic(both, focused[judged])
+    slope, steep = max(slope, LEAST_SLOPE), max(steep, LEAST_SLOPE)
+    rule = {"level": -bias / slope, "slope": slope, "calibrated_level": -calibrated_bias / steep}
+    rule |= {"calibrated_slope": steep, "per_octave": -per_octave / steep}
+    return {k: round(v, 3) for k, v in rule.items()}
 
 
 def _mmdf_metrics(network: nn.Module, batches: list[Batch], device: torch.device) -> Mapping[str, float]:
