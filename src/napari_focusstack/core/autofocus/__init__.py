@@ -1,4 +1,4 @@
-"""Closed-loop autofocus: policies (`index`, `jumps`, `search`), sensors, and the loop that joins them."""
+"""Closed-loop autofocus: policies (`index`, `jumps`, `search`, `spectra`), sensors, and the loop that joins them."""
 
 from napari_focusstack.core.autofocus.base import Look, Move, Policy, Reading, Sensor, Travel, Verdict
 from napari_focusstack.core.autofocus.index import IndexPolicy, Speeds
@@ -14,6 +14,7 @@ from napari_focusstack.core.autofocus.loop import (
     going,
 )
 from napari_focusstack.core.autofocus.search import CurvePolicy
+from napari_focusstack.core.autofocus.spectra import SpectraPolicy
 
 __all__ = [
     "CurvePolicy",
@@ -28,6 +29,7 @@ __all__ = [
     "Reading",
     "Seen",
     "Sensor",
+    "SpectraPolicy",
     "Speeds",
     "StageError",
     "Step",

@@ -26,6 +26,27 @@ ARRIVED_DOF = 0.1
 
 
 @dataclass(frozen=True)
+class Spectrum:
+    """Power of an image in K bands of spatial frequency.
+
+    Attributes
+    ----------
+    power, noise : (K,) arrays
+        Mean power over the square of the mean brightness, and how much of it noise makes.
+    low, high : (K,) arrays
+        Edges of the bands in NA/λ; the lens passes up to 2.
+    waves_per_um : float
+        Defocus at the pupil's edge for each µm.
+    """
+
+    power: NDArray[np.float64]
+    noise: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    waves_per_um: float
+
+
+@dataclass(frozen=True)
 class Reading:
     """What a sensor says of an image; each kind of policy reads its own field.
 
@@ -37,6 +58,8 @@ class Reading:
         Signed distance from focus in µm.
     value : float or None
         Focus value, higher is sharper.
+    spectrum : Spectrum or None
+        Power by spatial frequency.
     certainty : float
         How much the reading is worth, 0 … 1.
     side : float
@@ -48,6 +71,7 @@ class Reading:
     index: float | None = None
     defocus_um: float | None = None
     value: float | None = None
+    spectrum: Spectrum | None = None
     certainty: float = 1.0
     side: float = 1.0
     evidence: bool = True

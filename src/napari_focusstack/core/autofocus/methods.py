@@ -12,6 +12,8 @@ from napari_focusstack.core.autofocus.base import Policy, Reading, Sensor
 from napari_focusstack.core.autofocus.index import IndexPolicy
 from napari_focusstack.core.autofocus.jumps import JumpPolicy
 from napari_focusstack.core.autofocus.search import CurvePolicy
+from napari_focusstack.core.autofocus.spectra import SpectraPolicy, read_spectrum
+from napari_focusstack.core.defocus import calibration_of
 from napari_focusstack.core.learned.base import NetworkScorer
 from napari_focusstack.core.registry import Registry
 from napari_focusstack.core.report import PlaneScore
@@ -19,7 +21,7 @@ from napari_focusstack.core.scorer import PlaneContext
 from napari_focusstack.core.scorers import DEFAULT_SCORER, SCORERS
 from napari_focusstack.core.votes import DISTANCES, certainty, certainty_vote
 
-Kind = Literal["search", "index", "jumps"]
+Kind = Literal["search", "index", "jumps", "spectra"]
 STEERS: dict[str, Kind] = {"hhnet": "index", "ldsenet": "jumps", "resnet50": "jumps", "botnet": "jumps"}
 """How a network steers, by its architecture."""
 LEAST_TILES = 0.02
@@ -39,20 +41,22 @@ class FocusMethod:
     title : str
         What to call it in a list.
     kind : str
-        ``"search"``, ``"index"`` or ``"jumps"``.
+        ``"search"``, ``"index"``, ``"jumps"`` or ``"spectra"``.
     scorer : str
-        Name in `SCORERS` of what reads the images.
+        Name in `SCORERS` of what reads the images; spectra need none.
     """
 
     name: str
     title: str
     kind: Kind
-    scorer: str
+    scorer: str = ""
 
     def policy(self) -> Policy:
         """What moves the stage."""
         if self.kind == "index":
             return IndexPolicy(name=self.name)
+        if self.kind == "spectra":
+            return SpectraPolicy(name=self.name)
         return JumpPolicy(name=self.name) if self.kind == "jumps" else CurvePolicy(name=self.name)
 
     def sensor(self, context: PlaneContext) -> Sensor:
@@ -61,8 +65,11 @@ class FocusMethod:
         Raises
         ------
         InputError
-            If the network needs to know more of the microscope.
+            If more has to be known of the microscope.
         """
+        if self.kind == "spectra":
+            known = calibration_of(context.optics, context.pixel_um)
+            return lambda image: read_spectrum(image, known)
         scorer = SCORERS[self.scorer]
         read = {"search": _value, "index": _index, "jumps": _defocus}[self.kind]
         if isinstance(scorer, NetworkScorer):
@@ -88,6 +95,7 @@ def focus_methods(*, measure: str = DEFAULT_SCORER) -> Registry[FocusMethod]:
     found: Registry[FocusMethod] = Registry("way to focus", networks=STEERS)
     title = SCORERS[measure].title
     found.add(FocusMethod("brent", f"Classical search ({title}, Brent)", "search", measure))
+    found.add(FocusMethod("spectra", "Power spectra of a few images", "spectra"))
     for scorer in SCORERS:
         if isinstance(scorer, NetworkScorer) and scorer.card.architecture in STEERS:
             found.add(FocusMethod(scorer.name, scorer.title, STEERS[scorer.card.architecture], scorer.name))

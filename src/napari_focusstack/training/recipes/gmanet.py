@@ -119,7 +119,7 @@ _L1 = replace(
     name="gmanet",
     title="GMANet",
     loss=_settled_loss,
-    fit=FitSettings(epochs=30, steps=140, batch=14, valid_steps=24, patience=30, learning_rate=1e-3),
+    fit=FitSettings(epochs=20, steps=140, batch=14, valid_steps=24, patience=20, learning_rate=1e-3),
     arguments={"attended": 1, "channels": 1},
     before=_L0,
     rank=least("l_score"),
