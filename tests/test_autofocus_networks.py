@@ -22,14 +22,14 @@ def scene():
     return DemoScene(field_px=(320, 320), focus_um=2.0)
 
 
-def test_without_weights_only_the_search_is_offered(monkeypatch, tmp_path):
+def test_without_weights_only_the_searches_are_offered(monkeypatch, tmp_path):
     monkeypatch.setattr("napari_focusstack.networks.zoo.BUNDLED", tmp_path / "none")
     monkeypatch.setenv("FOCUSSTACK_MODELS", str(tmp_path / "none"))
-    assert focus_methods().names() == ("brent",)
+    assert focus_methods().names() == ("spectra", "brent")
 
 
 def test_networks_that_can_steer_are_offered(networks):
-    assert set(focus_methods().names()) == {"brent", "hhnet", "ldsenet"}
+    assert set(focus_methods().names()) == {"spectra", "brent", "hhnet", "ldsenet"}
     assert isinstance(focus_methods()["hhnet"].policy(), IndexPolicy)
     assert isinstance(focus_methods()["ldsenet"].policy(), JumpPolicy)
 

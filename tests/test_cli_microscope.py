@@ -34,7 +34,7 @@ def test_autofocus_says_where_and_how(run):
     told = json.loads(out)
     assert (code, err) == (0, "")
     assert told["found"]
-    assert told["method"] == "brent"
+    assert told["method"] == "spectra"
     assert told["start_um"] == pytest.approx(-12)
     assert abs(told["z_um"] - 8) < told["depth_of_field_um"] / 2
     assert told["images"] == len(told["steps"]) <= 20
@@ -97,7 +97,7 @@ def test_a_scan_beyond_its_limits_in_x_and_y_is_refused(run, tmp_path):
         (["--config", "x.cfg", "--limits", "-5", "5"], "no configuration"),
         (["--demo", "--limits", "5", "-5"], "lower first"),
         (["--demo", "--start", "90"], "beyond the travel limits"),
-        (["--demo", "--method", "magic"], "choose one of brent"),
+        (["--demo", "--method", "magic"], "choose one of spectra, brent"),
         (["--demo", "--measure", "magic"], "magic"),
         (["--config", "x.cfg", "--limits", "-5", "5", "--toward", "left"], "up or down"),
     ],

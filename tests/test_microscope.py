@@ -26,7 +26,7 @@ from napari_focusstack.microscope.demo import connect_demo  # noqa: E402
 from napari_focusstack.microscope.rig import connect  # noqa: E402
 from napari_focusstack.microscope.scene import DemoScene  # noqa: E402
 
-BRENT = focus_methods()["brent"]
+METHOD = focus_methods()["spectra"]
 CONFIG = Path(adapters.__file__).parent / "libs" / "MMConfig_demo.cfg"
 FIELD = (256, 256)
 
@@ -69,10 +69,11 @@ def test_the_image_is_sharpest_where_the_scene_says(rig, scene):
     assert int(np.argmax(values)) == 2
 
 
+@pytest.mark.parametrize("method", ["spectra", "brent"])
 @pytest.mark.parametrize("start", [-30.0, 0.0, 7.0, 33.0])
-def test_autofocus_ends_within_the_depth_of_field(scene, rig, start, moves):
+def test_autofocus_ends_within_the_depth_of_field(scene, rig, start, moves, method):
     drain(acquire.go_to(rig, start))
-    found = drain(autofocus(rig, BRENT))
+    found = drain(autofocus(rig, focus_methods()[method]))
     assert found.found
     assert abs(rig.height_um() - scene.focus_um) <= scene.depth_of_field_um / 2
     assert min(moves) >= rig.limits_um[0]
@@ -81,7 +82,7 @@ def test_autofocus_ends_within_the_depth_of_field(scene, rig, start, moves):
 
 def test_autofocus_of_an_empty_slide_leaves_the_stage_where_it_stood():
     rig = connect_demo(DemoScene(np.zeros((300, 300)), field_px=FIELD), start_um=4.0)
-    found = drain(autofocus(rig, BRENT))
+    found = drain(autofocus(rig, METHOD))
     assert not found.found
     assert rig.height_um() == pytest.approx(4.0)
     rig.disconnect()
@@ -155,7 +156,7 @@ def test_a_stage_that_stopped_a_hair_beyond_its_limit_stands_at_it(rig, monkeypa
 def test_a_stage_outside_its_limits_is_not_moved(rig, moves):
     rig.limits_um = (0.0, 10.0)
     with pytest.raises(InputError, match="outside the travel limits"):
-        drain(autofocus(rig, BRENT))
+        drain(autofocus(rig, METHOD))
     assert moves == []
 
 
@@ -171,7 +172,7 @@ def test_a_camera_that_raises_leaves_the_stage_stopped_within_its_limits(rig, sc
     stops = []
     monkeypatch.setattr(rig, "stop", lambda: stops.append(rig.height_um()))
     with pytest.raises(Exception, match="fell off"):
-        drain(autofocus(rig, BRENT))
+        drain(autofocus(rig, METHOD))
     assert len(stops) == 1
     assert not rig.moving()
     assert rig.limits_um[0] <= rig.height_um() <= rig.limits_um[1]
@@ -182,7 +183,7 @@ def test_a_stage_that_stalls_is_stopped(rig, monkeypatch):
     stops = []
     monkeypatch.setattr(rig.core, "stop", stops.append)
     with pytest.raises(StageError, match="did not reach"):
-        drain(autofocus(rig, BRENT, settings=LoopSettings(move_timeout_s=0.05)))
+        drain(autofocus(rig, METHOD, settings=LoopSettings(move_timeout_s=0.05)))
     assert "Z" in stops
 
 
@@ -192,8 +193,8 @@ def test_cancel_at_a_random_moment_stops_all_jobs(rig, seed, monkeypatch):
     monkeypatch.setattr(rig.core, "stop", stops.append)
     grid = acquire.grid_plan(rig, rows=2, columns=2)
     jobs = (
-        autofocus(rig, BRENT),
-        acquire.scan(rig, grid, focus=lambda: autofocus(rig, BRENT)),
+        autofocus(rig, METHOD),
+        acquire.scan(rig, grid, focus=lambda: autofocus(rig, METHOD)),
         acquire.z_stack(rig, acquire.z_plan(10, 1)),
     )
     rng = np.random.default_rng(seed)
@@ -223,7 +224,7 @@ def test_a_z_stack_is_calibrated_and_sharpest_in_its_middle(rig, scene):
 
 def test_a_scan_refocuses_at_each_field_and_goes_back(rig, scene):
     before = rig.place_um(), rig.height_um()
-    taken = drain(acquire.scan(rig, acquire.grid_plan(rig, rows=2, columns=3), focus=lambda: autofocus(rig, BRENT)))
+    taken = drain(acquire.scan(rig, acquire.grid_plan(rig, rows=2, columns=3), focus=lambda: autofocus(rig, METHOD)))
     truth = [scene.focus_at(y, x) for y, x in taken.places_um]
     assert taken.found == (True,) * 6
     assert np.ptp(truth) > 2 * scene.depth_of_field_um / 2
@@ -253,7 +254,7 @@ def test_any_micro_manager_configuration_is_driven_by_the_same_code():
     optics = Optics(na=0.75, wavelength_um=0.55)
     rig = connect(CONFIG, limits_um=(-5, 5), optics=optics)
     try:
-        found = drain(autofocus(rig, BRENT))
+        found = drain(autofocus(rig, METHOD))
         assert -5 <= rig.height_um() <= 5
         assert len(found.steps) > 3
         assert drain(acquire.z_stack(rig, acquire.z_plan(2, 1))).n_slices == 3
@@ -275,7 +276,7 @@ def test_what_a_configuration_lacks_is_said(tmp_path):
         connect(bare, limits_um=(-5, 5), optics=optics)
     rig = connect(CONFIG, limits_um=(-5, 5), optics=optics)
     with pytest.raises(InputError, match="numerical aperture"):
-        drain(autofocus(rig, BRENT))
+        drain(autofocus(rig, METHOD))
     rig.disconnect()
 
 

@@ -24,7 +24,9 @@ Demo = Annotated[
 Config = Annotated[
     Path | None, typer.Option(help="Micro-Manager configuration (.cfg) of your microscope.", show_default=False)
 ]
-Method = Annotated[str, typer.Option(help="How to find focus: brent, or a network that is installed (hhnet, ldsenet).")]
+Method = Annotated[
+    str, typer.Option(help="How to find focus: spectra, brent, or a network that is installed (hhnet, ldsenet).")
+]
 Measure = Annotated[str, typer.Option(help="Focus measure of the search (brent); see 'scorers'.")]
 Limits = Annotated[
     tuple[float, float] | None,
@@ -63,7 +65,7 @@ StepUm = Annotated[
 def autofocus(
     demo: Demo = False,
     config: Config = None,
-    method: Method = "brent",
+    method: Method = "spectra",
     measure: Measure = "tenengrad",
     limits: Limits = None,
     start: Start = None,
@@ -132,7 +134,7 @@ def scan(
     mosaic: Annotated[
         Path | None, typer.Option(help="The fields side by side, to write (TIFF).", show_default=False)
     ] = None,
-    method: Method = "brent",
+    method: Method = "spectra",
     measure: Measure = "tenengrad",
     limits: Limits = None,
     x_limits: XLimits = None,

@@ -94,8 +94,9 @@ def focus_methods(*, measure: str = DEFAULT_SCORER) -> Registry[FocusMethod]:
     """
     found: Registry[FocusMethod] = Registry("way to focus", networks=STEERS)
     title = SCORERS[measure].title
-    found.add(FocusMethod("brent", f"Classical search ({title}, Brent)", "search", measure))
+    # The first one is the default: it measures best (benchmarks/autofocus.py).
     found.add(FocusMethod("spectra", "Power spectra of a few images", "spectra"))
+    found.add(FocusMethod("brent", f"Classical search ({title}, Brent)", "search", measure))
     for scorer in SCORERS:
         if isinstance(scorer, NetworkScorer) and scorer.card.architecture in STEERS:
             found.add(FocusMethod(scorer.name, scorer.title, STEERS[scorer.card.architecture], scorer.name))
