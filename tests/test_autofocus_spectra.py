@@ -29,7 +29,8 @@ def lens(focus_um: float, *, fall: float = 2.5, rate: float = 1.0, noise: float 
         waves = rate * abs(z_um - focus_um) / KNOWN.um_per_wave
         power = specimen * transferred(low, high, np.array([waves]))[0] + noise
         spectrum = Spectrum(power, np.full(12, noise), low, high, 1 / KNOWN.um_per_wave)
-        return Reading(spectrum=spectrum, evidence=abs(z_um - focus_um) < blank_beyond)
+        value = float(((power - noise) * low * high).sum())
+        return Reading(spectrum=spectrum, value=value, evidence=abs(z_um - focus_um) < blank_beyond)
 
     return read
 
@@ -66,6 +67,20 @@ def test_focus_is_found_from_any_start_with_few_images(start, focus, fall, rate)
 def test_both_sides_of_focus_are_looked_at():
     _, heights = drive(Travel(-20, -40, 40, DOF), lens(5.0))
     assert min(h - 5 for h in heights) < 0 < max(h - 5 for h in heights)
+
+
+def test_a_specimen_that_follows_no_law_is_focused_where_it_is_sharpest():
+    """Spectra of another place: the sharpness has its peak 6 µm above it."""
+    spectra, sharp = lens(5.0), 11.0
+
+    def read(z_um: float) -> Reading:
+        value = 1 / (1 + ((z_um - sharp) / 4) ** 2)
+        return Reading(spectrum=spectra(z_um).spectrum, value=value)
+
+    for start in (-30, 4, 35):
+        verdict, heights = drive(Travel(start, -40, 40, DOF), read)
+        assert verdict.found, verdict.reason
+        assert abs(heights[-1] - sharp) <= DOF / 2
 
 
 def test_an_empty_field_is_searched_from_limit_to_limit_and_said_to_be_empty():

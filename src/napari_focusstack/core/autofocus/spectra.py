@@ -7,6 +7,8 @@ image that was taken takes part; the stage goes where all of them together put f
 
 The transfer is that of a lens without aberrations under incoherent light. A condenser that is stopped down, or an
 aperture that is not quite as told, makes the same blur at another distance: how fast the blur grows is fitted too.
+Thick specimens follow no such law: where the image that should be in focus is not the sharpest one, the stage
+climbs from the sharpest to where sharpness is highest.
 """
 
 from __future__ import annotations
@@ -52,6 +54,10 @@ SWEEP_DOF = 5.0
 PROBE_DOF, KNOWN_DOF = 0.8, 0.7
 """How far beside focus the stage looks, on both sides; focus is known where no likely place is farther than this."""
 LEAST_IMAGES = 4
+ALIKE = 0.97
+"""Images that are as sharp as this, relative to each other, are equally sharp."""
+NARROW_DOF = 0.6
+"""A peak between two images that near to it is known."""
 MOST_DOUBT_DOF = 6.0
 
 
@@ -104,7 +110,11 @@ def _plane(grey: NDArray[np.float32]) -> NDArray[np.float64]:
 def read_spectrum(image: NDArray[Any], known: Calibration) -> Reading:
     """An image's spectrum, and whether there is anything in it beside noise."""
     found = spectrum_of(image, known)
-    return Reading(spectrum=found, evidence=bool((found.power > EVIDENT * found.noise).any()))
+    evident = found.power > EVIDENT * found.noise
+    # As specimens' spectra fall, bands above the noise count alike on a logarithmic scale of frequency: the energy of
+    # the gradient, band by band.
+    gradient = np.maximum(found.power - found.noise, 0) * (found.low * found.high) ** 2
+    return Reading(spectrum=found, value=float(gradient.sum()), evidence=bool(evident.any()))
 
 
 def transferred(low: Row, high: Row, waves: Row) -> Row:
@@ -222,7 +232,8 @@ class SpectraPolicy:
         """See `Policy.moves`."""
         sweep = Sweep(travel, travel.toward)
         likeness: Likeness | None = None
-        seen: list[float] = []
+        looks: list[Look] = []
+        climbing = False
         look = yield Move(travel.start_um, "look")
         while True:
             spectrum = look.reading.spectrum
@@ -235,41 +246,90 @@ class SpectraPolicy:
                     return Verdict(False, look.z_um, empty)
                 look = yield Move(target, "sweep", "nothing to judge by")
                 continue
-            likeness = likeness or Likeness(travel, spectrum)
-            likeness.add(look.z_um, spectrum)
-            seen.append(look.z_um)
-            step = self._next(likeness, seen, look, travel)
+            looks.append(look)
+            if not climbing:
+                likeness = likeness or Likeness(travel, spectrum)
+                likeness.add(look.z_um, spectrum)
+                climbing = self._misled(likeness, looks, travel)
+            assert likeness is not None
+            step = self._climb(looks, travel) if climbing else self._next(likeness, looks, travel)
             if isinstance(step, Verdict):
                 return step
             look = yield step
 
-    def _next(self, likeness: Likeness, seen: list[float], look: Look, travel: Travel) -> Move | Verdict:
+    def _misled(self, likeness: Likeness, looks: list[Look], travel: Travel) -> bool:
+        """Whether an image elsewhere is sharper than the one at the likeliest place."""
+        here = abs(travel.within(likeness.best_um) - looks[-1].z_um) <= self.tolerance * travel.dof_um
+        return (
+            len(looks) >= LEAST_IMAGES
+            and (here or len(looks) > self.most_images)
+            and _sharpness(looks[-1]) < ALIKE * max(map(_sharpness, looks))
+        )
+
+    def _next(self, likeness: Likeness, looks: list[Look], travel: Travel) -> Move | Verdict:
         best, (low, high), dof = likeness.best_um, likeness.range_um(), travel.dof_um
-        inside = travel.within(best)
-        way = f"move by {inside - look.z_um:+.1f} µm"
-        if len(seen) == 1:
-            return Move(inside if abs(inside - look.z_um) > dof else travel.within(look.z_um + dof), "jump", way)
-        beside = self._beside(inside, seen, travel)
-        known = beside is None and len(seen) >= LEAST_IMAGES and max(best - low, high - best) <= KNOWN_DOF * dof
-        over = len(seen) >= self.most_images
-        if abs(inside - look.z_um) <= self.tolerance * dof and (known or over):
+        inside, here = travel.within(best), looks[-1].z_um
+        way = f"move by {inside - here:+.1f} µm"
+        if len(looks) == 1:
+            return Move(inside if abs(inside - here) > dof else travel.within(here + dof), "jump", way)
+        beside = self._beside(inside, looks, travel)
+        known = beside is None and len(looks) >= LEAST_IMAGES and max(best - low, high - best) <= KNOWN_DOF * dof
+        over = len(looks) >= self.most_images
+        if abs(inside - here) <= self.tolerance * dof and (known or over):
             if abs(best - inside) > dof:
                 beyond = f"Focus seems to lie beyond the travel limit at {inside:.1f} µm: check the limits."
                 return Verdict(False, inside, beyond)
             if high - low > MOST_DOUBT_DOF * dof:
                 return Verdict(False, inside, "The spectra of the images do not tell where focus is.")
-            return Verdict(True, look.z_um, f"The spectra of {len(seen)} images put focus here.")
+            return Verdict(True, here, f"The spectra of {len(looks)} images put focus here.")
         if beside is not None and not over:
             return Move(beside, "search", f"focus lies between {low:.1f} and {high:.1f} µm")
         return Move(inside, "settle", way)
 
-    def _beside(self, best: float, seen: list[float], travel: Travel) -> float | None:
+    def _climb(self, looks: list[Look], travel: Travel) -> Move | Verdict:
+        """Towards the highest sharpness: past the sharpest image while it lies outermost, then by parabolas."""
+        order: list[Look] = sorted({look.z_um: look for look in looks}.values(), key=lambda look: look.z_um)
+        k = int(np.argmax([_sharpness(look) for look in order]))
+        fine = self.tolerance * travel.dof_um
+        sharpest = order[k]
+        if k in (0, len(order) - 1):
+            side = -1 if k == 0 else 1
+            inner = order[k - side]
+            target = travel.within(sharpest.z_um + side * max(2 * abs(sharpest.z_um - inner.z_um), fine))
+            if abs(target - sharpest.z_um) < fine:
+                return Verdict(False, sharpest.z_um, f"It gets sharper up to the limit at {target:g} µm.")
+            return Move(target, "search", "sharper on this side")
+        left, right = order[k - 1], order[k + 1]
+        target = _vertex(left, sharpest, right)
+        for near, far in ((left, right), (right, left)):  # a gap much wider than the other is looked into first
+            if abs(far.z_um - sharpest.z_um) > 3 * abs(near.z_um - sharpest.z_um):
+                target = (far.z_um + sharpest.z_um) / 2
+        narrow = max(sharpest.z_um - left.z_um, right.z_um - sharpest.z_um) <= NARROW_DOF * travel.dof_um
+        if abs(target - sharpest.z_um) <= fine or narrow or len(looks) >= 2 * self.most_images:
+            if abs(looks[-1].z_um - sharpest.z_um) <= fine:
+                return Verdict(True, looks[-1].z_um, f"The sharpest of {len(looks)} images was taken here.")
+            return Move(sharpest.z_um, "return", "to the sharpest image")
+        return Move(travel.within(target), "search", "the highest sharpness")
+
+    def _beside(self, best: float, looks: list[Look], travel: Travel) -> float | None:
         """A place on that side of focus where none near it was looked at; None where both were."""
-        near, off = np.array(seen) - best, PROBE_DOF * travel.dof_um
+        near, off = np.array([look.z_um for look in looks]) - best, PROBE_DOF * travel.dof_um
         open_sides = []
         for side in (-1, 1):
             target = travel.within(best + side * off)
             there = (near * side > 0.3 * off) & (near * side < 2.5 * off)
             if not there.any() and abs(target - best) > 0.5 * off:
                 open_sides.append(target)
-        return min(open_sides, key=lambda z: abs(z - seen[-1]), default=None)
+        return min(open_sides, key=lambda z: abs(z - looks[-1].z_um), default=None)
+
+
+def _sharpness(look: Look) -> float:
+    return -math.inf if look.reading.value is None else look.reading.value
+
+
+def _vertex(left: Look, middle: Look, right: Look) -> float:
+    """Where the parabola through three looks, of which the middle one is the sharpest, is highest."""
+    x = np.array([left.z_um, right.z_um]) - middle.z_um
+    y = np.array([_sharpness(left), _sharpness(right)]) - _sharpness(middle)
+    bend, slope = np.linalg.solve(np.stack([x**2, x], axis=1), y)
+    return middle.z_um if bend >= 0 else float(np.clip(middle.z_um - slope / (2 * bend), left.z_um, right.z_um))
