@@ -119,7 +119,7 @@ def test_a_scan_near_a_limit_shifts_the_stack_of_that_field_says_so_and_goes_on(
     grid, plan = acquire.grid_plan(rig, rows=1, columns=2), acquire.z_plan(6, 1)
     truth = [scene.focus_at(0, x) for x in (-rig.field_um[1] / 2, rig.field_um[1] / 2)]
     rig.limits_um = (-20.0, max(truth) + 2.5)
-    taken = drain(acquire.scan(rig, grid, focus=lambda: autofocus(rig, BRENT), plan=plan))
+    taken = drain(acquire.scan(rig, grid, focus=lambda: autofocus(rig, METHOD), plan=plan))
     assert taken.stack.data.shape == (2, 7, *FIELD)
     shifted = [height > rig.limits_um[1] - 3 - 1e-9 for height in taken.heights_um]
     assert any(shifted)
