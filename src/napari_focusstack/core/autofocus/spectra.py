@@ -34,6 +34,7 @@ HIGHEST_CYCLES_PX, HIGHEST = 0.45, 1.7
 """Where bands end: just below the camera's limit, or that of the lens (2 NA/λ)."""
 EVIDENT = 3.0
 """Power over that of the noise in the strongest band, below which an image is blank."""
+DOUBTFUL = 1.5
 SUB_BANDS = 8
 STRAY = 1e-4
 """Power that aberrations, dust and scattered light leave where theory has zeros."""
@@ -111,9 +112,8 @@ def read_spectrum(image: NDArray[Any], known: Calibration) -> Reading:
     """An image's spectrum, and whether there is anything in it beside noise."""
     found = spectrum_of(image, known)
     evident = found.power > EVIDENT * found.noise
-    # As specimens' spectra fall, bands above the noise count alike on a logarithmic scale of frequency: the energy of
-    # the gradient, band by band.
-    gradient = np.maximum(found.power - found.noise, 0) * (found.low * found.high) ** 2
+    # The energy of the gradient; how much of the finest bands is noise is known no better than by half.
+    gradient = np.maximum(found.power - DOUBTFUL * found.noise, 0) * (found.low * found.high) ** 2
     return Reading(spectrum=found, value=float(gradient.sum()), evidence=bool(evident.any()))
 
 
@@ -282,9 +282,19 @@ class SpectraPolicy:
             if high - low > MOST_DOUBT_DOF * dof:
                 return Verdict(False, inside, "The spectra of the images do not tell where focus is.")
             return Verdict(True, here, f"The spectra of {len(looks)} images put focus here.")
+        if beside is None and not known and abs(inside - here) <= self.tolerance * dof:
+            beside = self._farther(inside, looks, travel)
         if beside is not None and not over:
             return Move(beside, "search", f"focus lies between {low:.1f} and {high:.1f} µm")
         return Move(inside, "settle", way)
+
+    def _farther(self, best: float, looks: list[Look], travel: Travel) -> float:
+        """A place twice as far from focus as any on its side: where a little blur shows nothing, more of it does."""
+        targets = []
+        for side in (-1, 1):
+            reach = max((side * (look.z_um - best) for look in looks), default=0.0)
+            targets.append(travel.within(best + side * 2 * max(reach, PROBE_DOF * travel.dof_um)))
+        return max(targets, key=lambda z: min(abs(z - look.z_um) for look in looks))
 
     def _climb(self, looks: list[Look], travel: Travel) -> Move | Verdict:
         """Towards the highest sharpness: past the sharpest image while it lies outermost, then by parabolas."""
