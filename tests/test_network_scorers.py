@@ -323,7 +323,8 @@ def test_the_rings_side_is_found_once_and_remembered(file, tmp_path, capsys):
     """The tiny network's signs are chance: what is found is written down, or the user is asked for another stack."""
     code, out, err = run("rings", file, "--na", 0.75, "--wavelength", 0.52, "--json", capsys=capsys)
     assert (code == 0 and json.loads(out)["rings"] in ("below", "above")) or (code == 2 and "small beads" in err)
-    remember_rings(0.75, "above")
+    rings_file().unlink(missing_ok=True)
+    remember_rings(Optics(na=0.75), "above")
     assert with_known_rings(Optics(na=0.75)).rings == "above"
     assert with_known_rings(Optics(na=0.75, rings="below")).rings == "below"
     assert with_known_rings(Optics(na=0.3)).rings is None

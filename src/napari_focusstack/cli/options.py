@@ -210,7 +210,7 @@ def choose(
         chosen = Chosen(stacks[0], time or 0, position)
     optics: dict[str, Any] = {"na": na, "wavelength_um": wavelength, "rings": None if rings is None else rings.value}
     optics = {key: value for key, value in optics.items() if value is not None}
-    seen = with_known_rings(replace(chosen.stack.optics, **optics))
+    seen = with_known_rings(replace(chosen.stack.optics, **optics), pixel_um=chosen.stack.x_um)
     stack = replace(chosen.stack, optics=seen)
     chosen = replace(chosen, stack=stack)
     stack.series(t=chosen.time, p=chosen.position)  # says if there is no such

@@ -27,7 +27,8 @@ def rings(
 ) -> None:
     """Learn from a stack through focus (of beads, say) on which side of focus an objective shows rings.
 
-    The side is remembered for that numerical aperture, and gives single images their sign from then on.
+    The side is remembered for that objective, as far as the stack tells which it is (numerical aperture, names of
+    microscope and objective, magnification, else pixel size), and gives single images their sign from then on.
     """
     from napari_focusstack.io.rings import remember_rings
 
@@ -37,17 +38,17 @@ def rings(
             f"'{chosen.stack.name}' has {chosen.stack.n_slices} slice(s): give a stack of three or more, through focus."
         )
     found = score_chosen(chosen, scorer, 32, whole_field=False, channel=channel, device=device, verbose=verbose)
-    aperture, side = chosen.stack.optics.na, found.extras.get("rings")
-    if side is None or aperture is None:
+    optics, side = chosen.stack.optics, found.extras.get("rings")
+    if side is None or optics.na is None:
         raise InputError(
             f"'{chosen.stack.name}' does not tell on which side of focus rings are (symmetric optics, or it does not "
             "pass through focus): give a stack of small beads through focus, or --rings with each image."
         )
     agreement = found.extras["rings_agreement"]
-    path = None if dry_run else remember_rings(aperture, side)
+    path = None if dry_run else remember_rings(optics, side, pixel_um=chosen.stack.x_um)
     if as_json:
-        print_json({"rings": side, "agreement": agreement, "na": aperture, "output": path})
+        print_json({"rings": side, "agreement": agreement, "na": optics.na, "output": path})
         return
-    print(f"rings {side} focus (agreement {agreement:.2f}) at NA {aperture:g}")
+    print(f"rings {side} focus (agreement {agreement:.2f}) at NA {optics.na:g}")
     if path is not None:
         print(f"wrote {path}")

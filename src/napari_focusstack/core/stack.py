@@ -35,6 +35,8 @@ class Optics:
         Refractive index between objective and specimen.
     magnification : float or None
         Nominal magnification of the objective.
+    instrument : str or None
+        Microscope and objective, as the file names them.
     rings : {"below", "above"} or None
         On which side of focus points show rings (spherical aberration): on slices below it or above it.
     """
@@ -43,6 +45,7 @@ class Optics:
     wavelength_um: float | None = None
     immersion_index: float | None = None
     magnification: float | None = None
+    instrument: str | None = None
     rings: Literal["below", "above"] | None = None
 
 

@@ -50,7 +50,8 @@ def parse_ome(xml: str) -> list[OmeImage]:
     for element in root.iter():  # schema versions differ in their namespace only, as far as we read
         element.tag = element.tag.rpartition("}")[2]
     objectives = {e.get("ID", ""): e for e in root.iter("Objective")}
-    return [_image(e, objectives) for e in root.findall("Image")]
+    microscopes = [e for instrument in root.iter("Instrument") for e in instrument.findall("Microscope")]
+    return [_image(e, objectives, microscopes) for e in root.findall("Image")]
 
 
 def companion_name(xml: str) -> str | None:
@@ -62,7 +63,7 @@ def companion_name(xml: str) -> str | None:
     return None if binary is None else binary.get("MetadataFile")
 
 
-def _image(image: Element, objectives: dict[str, Element]) -> OmeImage:
+def _image(image: Element, objectives: dict[str, Element], microscopes: list[Element]) -> OmeImage:
     pixels = image.find("Pixels")
     if pixels is None:
         return OmeImage(image.get("Name", ""))
@@ -81,13 +82,15 @@ def _image(image: Element, objectives: dict[str, Element]) -> OmeImage:
         z_um=z_um,
         z_positions_um=heights,
         channels=tuple(n or f"channel {i}" for i, n in enumerate(names)) if any(names) else (),
-        optics=_optics(image, objectives, waves[0] if waves else None),
+        optics=_optics(image, objectives, microscopes, waves[0] if waves else None),
         metadata=metadata,
         notes=notes,
     )
 
 
-def _optics(image: Element, objectives: dict[str, Element], wavelength_um: float | None) -> Optics:
+def _optics(
+    image: Element, objectives: dict[str, Element], microscopes: list[Element], wavelength_um: float | None
+) -> Optics:
     settings = image.find("ObjectiveSettings")
     if settings is None:
         settings = image.find("ObjectiveRef")
@@ -102,7 +105,18 @@ def _optics(image: Element, objectives: dict[str, Element], wavelength_um: float
         wavelength_um=wavelength_um,
         immersion_index=index or _IMMERSION.get((get("Immersion") or "").lower()),
         magnification=_positive(get("NominalMagnification")) or _positive(get("CalibratedMagnification")),
+        instrument=_instrument(microscopes[0] if len(microscopes) == 1 else None, objective),
     )
+
+
+def _instrument(*parts: Element | None) -> str | None:
+    """Maker, model and serial number of microscope and objective, as far as they are told."""
+    told = [
+        " ".join(text for key in ("Manufacturer", "Model", "SerialNumber") if (text := (part.get(key) or "").strip()))
+        for part in parts
+        if part is not None
+    ]
+    return ", ".join(filter(None, told)) or None
 
 
 def _positive(text: str | None) -> float | None:

@@ -75,7 +75,7 @@ def score_places(
     if not judges_one_image(scorer):
         stack.require_slices("score its focus")
     settings = ScoreSettings(scorer=scorer, specimen=basis.specimen, patch_px=patch_px)
-    stack = dataclasses.replace(stack, optics=with_known_rings(stack.optics))
+    stack = dataclasses.replace(stack, optics=with_known_rings(stack.optics, pixel_um=stack.x_um))
     region = region_mask(basis.region, stack.plane_shape)
     reasons: list[str] = []
     for i, (time, position) in enumerate(places):

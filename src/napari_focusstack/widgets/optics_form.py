@@ -84,7 +84,7 @@ class OpticsForm(QWidget):
         self.setVisible(needed and stack is not None)
         if not needed or stack is None:
             return
-        optics = with_known_rings(stack.optics)
+        optics = with_known_rings(stack.optics, pixel_um=stack.x_um)
         known = (id(layer), optics.na, optics.wavelength_um, stack.x_um, optics.rings)
         if known == self._shown:  # what the user is typing stays
             return
