@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from napari_focusstack.core.filters import to_grey
 from napari_focusstack.core.learned.base import NetworkScorer, large_enough, stacked
-from napari_focusstack.core.learned.evidence import blank_cells, detail_energy, noise_of, octaves_below_peak
-from napari_focusstack.core.report import Grid, PlaneScore
+from napari_focusstack.core.learned.evidence import blank_cells, detail_energy, noise_of, octaves_below_peak, onto_image
+from napari_focusstack.core.report import PlaneScore
 from napari_focusstack.core.scorer import Joined, PlaneContext
 from napari_focusstack.core.slice_extras import SHARPEST
 
@@ -73,24 +73,23 @@ class ClassScorer(NetworkScorer):
 
         grey = to_grey(large_enough(plane))
         step = max(STEP_PX, STEP_PX * round(context.patch_px / STEP_PX))
-        p = mmdf.classify_plane(self.network(context.device), plane, step_px=step).astype(np.float32)
-        h, w = p.shape[:2]
+        p = mmdf.classify_plane(self.network(context.device), plane, step_px=step)
+        p, grid = onto_image(p, (step, step), grey.shape)
         # Patches without evidence were taught to be all classes alike.
         entropy = -(p * np.log(np.maximum(p, 1e-12))).sum(axis=-1)
         certainty = (1 - entropy / np.log(p.shape[-1])).astype(np.float32)
-        certainty[blank_cells(grey, (h, w), (step, step), noise=noise_of(plane, context.noise))] = 0
+        certainty[blank_cells(grey, grid.shape, grid.cell_px, noise=noise_of(plane, context.noise))] = 0
         expected = p @ np.arange(p.shape[-1], dtype=np.float32)
         layers = {
             "class": p.argmax(axis=-1).astype(np.uint8),
             "certainty": certainty.clip(0, 1),
             "in_focus": in_focus(expected, self.card.decision or PLAIN_RULE, sampling=sampling_of(context)),
         }
-        grid = Grid((h, w), (float(step), float(step)))
         return PlaneScore(
             (SHARPEST - expected).astype(np.float32),
             grid,
             layers=layers,
-            energy=detail_energy(grey, (h, w), (step, step)),
+            energy=detail_energy(grey, grid.shape, grid.cell_px),
         )
 
     def join(

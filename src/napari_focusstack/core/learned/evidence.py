@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_focusstack.core.filters import area_mean, noise_sigma
-from napari_focusstack.core.report import Map, PlaneScore
+from napari_focusstack.core.report import Grid, Map, PlaneScore
 
 Cell = tuple[float, float]
 """Height and width in pixels."""
@@ -63,6 +63,42 @@ def blank_cells(grey: NDArray[np.float32], shape: tuple[int, int], cell_px: Cell
     deviation = np.sqrt(area_mean(to_cells(full, shape, cell_px), shape))
     blank: NDArray[np.bool_] = deviation <= max(STANDS_OUT * noise / MEANS_PX, 1e-6 * float(np.abs(grey).max()))
     return blank
+
+
+def onto_image(values: NDArray[Any], cell_px: Cell, plane_shape: tuple[int, int]) -> tuple[NDArray[np.float32], Grid]:
+    """Values of cells that reach beyond the image, for about as many cells that cover it exactly.
+
+    Parameters
+    ----------
+    values : (gy, gx) or (gy, gx, K) array
+        The first cell begins at the image's corner.
+    cell_px : (float, float)
+        Size of a cell.
+    plane_shape : (int, int)
+        Of the image.
+
+    Returns
+    -------
+    values : (gy', gx') or (gy', gx', K) float32 array
+        Each the mean over what lies below the new cell, by area: distributions stay distributions.
+    grid : Grid
+        The new cells.
+    """
+    shape = tuple(max(1, round(n / cell)) for n, cell in zip(plane_shape, cell_px, strict=True))
+    moved: NDArray[Any] = np.asarray(values, np.float32)
+    for axis, (n_px, cell, n_new) in enumerate(zip(plane_shape, cell_px, shape, strict=True)):
+        shares = _overlaps(moved.shape[axis], cell, n_new, n_px)
+        moved = np.moveaxis(np.tensordot(shares, moved, axes=(1, axis)), 0, axis)
+    grid = Grid((shape[0], shape[1]), (plane_shape[0] / shape[0], plane_shape[1] / shape[1]))
+    return np.ascontiguousarray(moved), grid
+
+
+def _overlaps(n_old: int, cell: float, n_new: int, n_px: int) -> NDArray[np.float32]:
+    """(n_new, n_old) share of each old cell in each new one; rows sum to 1."""
+    old, new = np.arange(n_old + 1) * cell, np.linspace(0, n_px, n_new + 1)
+    common = np.minimum(new[1:, None], old[None, 1:]) - np.maximum(new[:-1, None], old[None, :-1])
+    common = common.clip(min=0)
+    return np.asarray(common / common.sum(axis=1, keepdims=True), np.float32)
 
 
 def to_cells(image: NDArray[np.float32], shape: tuple[int, int], cell_px: Cell) -> NDArray[np.float32]:

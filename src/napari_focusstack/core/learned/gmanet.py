@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_focusstack.core.filters import to_grey
 from napari_focusstack.core.learned.base import NetworkScorer, large_enough, stacked
-from napari_focusstack.core.learned.evidence import blank_cells, detail_energy, noise_of, octaves_below_peak
+from napari_focusstack.core.learned.evidence import blank_cells, detail_energy, noise_of, octaves_below_peak, onto_image
 from napari_focusstack.core.report import Grid, PlaneScore
 from napari_focusstack.core.scorer import Joined, PlaneContext
 
@@ -111,12 +111,13 @@ class GmaScorer(NetworkScorer):
         seen = plane if self.card.input_channels == 3 else grey
         found = dense(self.network(context.device), seen, scale=scale, block_px=preset.block_px, cells=cells)
         assert found.cam is not None
-        grid = Grid((found.map.shape[0], found.map.shape[1]), found.cell_px)
+        scores, grid = onto_image(found.map, found.cell_px, shape)
+        cam, _ = onto_image(found.cam, found.cell_px, shape)
         blank = blank_cells(grey, grid.shape, grid.cell_px, noise=noise_of(plane, context.noise))
-        layers = {"cam": found.cam, "certainty": np.where(blank | (found.map == 0), 0, 1).astype(np.float32)}
+        layers = {"cam": cam, "certainty": np.where(blank | (scores == 0), 0, 1).astype(np.float32)}
         notes = {"preset": preset_text(preset, scale)}
         energy = detail_energy(grey, grid.shape, grid.cell_px)
-        return PlaneScore(found.map, grid, layers=layers, energy=energy, notes=notes)
+        return PlaneScore(scores, grid, layers=layers, energy=energy, notes=notes)
 
     def join(
         self, scores: Sequence[PlaneScore], *, exposure: NDArray[np.float32], heights_um: NDArray[np.float64] | None

@@ -147,8 +147,7 @@ class ClassifierMask:
         for z in range(n):
             score = self.scorer.score_plane(stack.plane(z), context=context)
             p = np.where(score.layers["certainty"] > 0, score.layers["in_focus"], 0)
-            rows, columns = (g * self.step_px for g in p.shape)
-            fine = cv2.resize(p.astype(np.float32), (columns, rows), interpolation=cv2.INTER_LINEAR)[:h, :w]
+            fine = cv2.resize(p.astype(np.float32), (w, h), interpolation=cv2.INTER_LINEAR)
             yield Progress(z + 1, n, f"slice {z + 1} of {n}", SliceMask(z, np.ascontiguousarray(fine)))
 
 
