@@ -4,27 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from napari.layers import Image
 from napari.utils.theme import get_theme
-from numpy.typing import NDArray
 from qtpy.QtWidgets import QVBoxLayout
 
 from napari_focusstack.core.errors import InputError
-from napari_focusstack.core.scorers import SCORERS
 from napari_focusstack.widgets import focus_state as state
-from napari_focusstack.widgets.curve import CurveView
 from napari_focusstack.widgets.desk import stack_or_none
 from napari_focusstack.widgets.dock import DockedWidget
 from napari_focusstack.widgets.extract_flow import ExtractFlow
+from napari_focusstack.widgets.focus_display import FocusDisplay
 from napari_focusstack.widgets.focus_form import REGION, SPECIMEN, FocusForm
-from napari_focusstack.widgets.focus_jobs import gives_um, judges_one_image
+from napari_focusstack.widgets.focus_jobs import gives_um
 from napari_focusstack.widgets.focus_state import Basis, Scored, Target, View
 from napari_focusstack.widgets.layers import (
     METADATA,
     UNLABELLED,
     data_number,
-    frame_of,
     identity,
     name_axes,
     show,
@@ -37,9 +33,6 @@ from napari_focusstack.widgets.pick_flow import PickFlow, ask_table
 from napari_focusstack.widgets.picks_table import proposed_file
 from napari_focusstack.widgets.regions import RegionTool
 from napari_focusstack.widgets.score_flow import ScoreFlow
-
-LABEL_LENGTH = 34
-"""Characters that fit beside the curve."""
 
 
 class FocusWidget(DockedWidget):
@@ -71,6 +64,7 @@ class FocusWidget(DockedWidget):
         self.regions = RegionTool(viewer, self)
         self.picking = PickFlow(self.form.picks, self, self)
         self.extracting = ExtractFlow(self.form.extract, self.form.picks, self, self)
+        self.display = FocusDisplay(self.form, self.scoring, self.overlays, self, self)
         self._layer: Any = None
         self._layers: list[Any] = []
         self._names: dict[int, str] = {}
@@ -239,86 +233,14 @@ class FocusWidget(DockedWidget):
         self.form.save_scores_button.setEnabled(self._scored is not None)
         run = self.scoring.run
         if run is not None and (run.target, run.scorer) == (view.target, view.scorer):
-            self._draw_run()
+            self.display.draw_run()
         elif self._scored is None:
-            self._draw_unscored(view, known)
+            self.display.draw_unscored()
         elif view.target is not None and any(s.whole and s.basis != view.basis for s in known.values()):
             self.scoring.reweigh(view.target, view.basis)
         else:
-            report = self._scored.report
-            best, good = report.decision.best, report.decision.good
-            index = state.distance_index(report)
-            values = report.values if index is None else index
-            self._draw(report.scorer, values, report.heights_um, known, best=best, good=good, signed=index is not None)
-            self.form.say(*state.verdict(self._scored))
-        self._show_overlays()
-
-    def _draw(
-        self,
-        scorer: str,
-        values: NDArray[np.float64],
-        heights_um: NDArray[np.float64] | None,
-        known: dict[str, Scored],
-        *,
-        best: int | None = None,
-        good: tuple[int, int] | None = None,
-        signed: bool = False,
-    ) -> None:
-        earlier = {SCORERS[n].title: other.report.values for n, other in known.items() if n != scorer}
-        label = state.INDEX_LABEL if signed else _axis_label(scorer)
-        crossing = known[scorer].report.extras.get("crossing") if signed else None
-        self.form.plot.set_view(
-            CurveView(len(values), values, label, heights_um, best, good, earlier, signed=signed, crossing=crossing)
-        )
-
-    def _draw_run(self) -> None:
-        run, view = self.scoring.run, self._view
-        if run is None or view is None or (run.target, run.scorer) != (view.target, view.scorer):
-            return
-        stack = stack_or_none(self._layer)
-        heights = stack.heights_um if stack else None
-        self._draw(run.scorer, run.values.copy(), heights, self.scoring.series.of(run.target))
-        done, n = int(np.isfinite(run.values).sum()), len(run.values)
-        self.form.say("", f"{done} of {n} slices are scored.")
-
-    def _draw_unscored(self, view: View, known: dict[str, Scored]) -> None:
-        stack = stack_or_none(self._layer)
-        n = stack.n_slices if stack else 0
-        heights = stack.heights_um if stack and n > 1 else None
-        self._draw(view.scorer, np.full(n, np.nan), heights, known)
-        if self._layer is None:
-            self.form.say("", "Open a stack: drag a file onto the window, or choose File > Open Sample > Focus Stack.")
-        elif n < 2 and not judges_one_image(view.scorer):
-            self.form.say("", f"'{self._layer.name}' has no slices along z: choose a layer with two or more.")
-        else:
-            failure = self.scoring.series.failure(view.target, view.scorer)
-            self.form.say(failure, "" if failure else "Press Score slices to see where the stack is sharp.")
-
-    def _show_overlays(self) -> None:
-        form, scored, target = self.form, self._scored, self.target
-        if scored is None or target is None:
-            self.overlays.hide_map()
-            self.overlays.hide_outline()
-            self.overlays.hide_attention()
-            form.attention_box.hide()
-            form.legend.show_view(None)
-            return
-        frame = frame_of(self._layer)
-        if form.outline_box.isChecked():
-            self.overlays.show_outline(scored, frame, target)
-        else:
-            self.overlays.hide_outline()
-        mapped = form.map_box.isChecked() and scored.whole
-        form.legend.show_view(scored.view if mapped else None)
-        if mapped:
-            self.overlays.show_map(scored, frame, target)
-        else:
-            self.overlays.hide_map()
-        form.attention_box.setVisible("cam" in scored.report.layers)
-        if form.attention_box.isChecked() and scored.whole:
-            self.overlays.show_attention(scored, frame, target)
-        else:
-            self.overlays.hide_attention()
+            self.display.draw_scored(self._scored)
+        self.display.show_overlays()
 
     # Answers to the form ----------------------------------------------------------------------------------------
 
@@ -335,7 +257,7 @@ class FocusWidget(DockedWidget):
         form.save_scores_button.clicked.connect(self._on_save_scores)
         form.job_bar.requested.connect(self._on_score)
         form.plot.slice_asked.connect(self._on_slice_asked)
-        self.scoring.grew.connect(self._draw_run)
+        self.scoring.grew.connect(self.display.draw_run)
         self.scoring.changed.connect(self._redo)
         self.scoring.said.connect(form.say)
         self.regions.changed.connect(self._on_choice)
@@ -363,10 +285,10 @@ class FocusWidget(DockedWidget):
             self.form.say("", "Draw around what counts: press the mouse on the image and drag.")
 
     def _on_overlay(self) -> None:
-        self._show_overlays()
+        self.display.show_overlays()
 
     def _on_map(self, shown: bool) -> None:
-        self._show_overlays()
+        self.display.show_overlays()
         # napari's status bar tells the value under the mouse for the selected layer only.
         selected = self.overlays.map if shown else self._layer
         if selected is not None:
@@ -456,10 +378,3 @@ def _shape(layer: Any) -> tuple[int, ...]:
 def _slices(layer: Any) -> int:
     stack = stack_or_none(layer)
     return stack.n_slices if stack else 0
-
-
-def _axis_label(scorer: str) -> str:
-    """Title and units of a scorer; the units alone where both are longer than the curve is high."""
-    chosen = SCORERS[scorer]
-    both = f"{chosen.title} ({chosen.units})"
-    return both if len(both) <= LABEL_LENGTH else chosen.units
