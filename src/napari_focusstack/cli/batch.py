@@ -177,7 +177,7 @@ def find_stacks(patterns: Iterable[str], output: Path) -> list[Path]:
     InputError
         If a pattern matches nothing.
     """
-    from napari_focusstack.io.files import EXTENSIONS, natural_key
+    from napari_focusstack.io.files import EXTENSIONS, VIDEOS, natural_key
 
     found: dict[Path, None] = {}
     for pattern in patterns:
@@ -188,7 +188,7 @@ def find_stacks(patterns: Iterable[str], output: Path) -> list[Path]:
         for path in sorted(there, key=natural_key):
             if path.is_dir():
                 stacks += _in_folder(path, output)
-            elif len(there) == 1 or path.suffix.lower() in EXTENSIONS:
+            elif len(there) == 1 or path.suffix.lower() in EXTENSIONS + VIDEOS:
                 stacks.append(path)
         kept = [path for path in stacks if not _ours(path, output)]
         if not kept:
@@ -201,7 +201,7 @@ def find_stacks(patterns: Iterable[str], output: Path) -> list[Path]:
 
 def output_names(paths: Iterable[Path]) -> dict[Path, str]:
     """A name for the results of each path: its own, with its folders and ending where others have the same."""
-    from napari_focusstack.io.files import EXTENSIONS
+    from napari_focusstack.io.files import EXTENSIONS, VIDEOS
 
     paths = list(paths)
     folders = [path.absolute().parent for path in paths]
@@ -209,7 +209,7 @@ def output_names(paths: Iterable[Path]) -> dict[Path, str]:
 
     def stem(path: Path) -> str:
         name = path.resolve().name
-        for ending in (*EXTENSIONS, ".ome") if not path.is_dir() else ():
+        for ending in (*EXTENSIONS, *VIDEOS, ".ome") if not path.is_dir() else ():
             name = name[: -len(ending)] if name.lower().endswith(ending) else name
         return name
 

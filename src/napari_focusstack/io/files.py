@@ -9,6 +9,8 @@ from pathlib import Path
 from napari_focusstack.core.errors import InputError
 
 EXTENSIONS = (".tif", ".tiff", ".btf", ".tf8", ".lsm", ".stk", ".png", ".jpg", ".jpeg", ".bmp")
+VIDEOS = (".avi", ".mp4", ".m4v", ".mov")
+"""Taken where they are named; passed over in a folder of slices."""
 
 _FOREIGN = {
     ".czi": ("Zeiss CZI", "bioio-czi"),

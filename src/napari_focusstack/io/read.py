@@ -1,4 +1,4 @@
-"""Files to stacks: TIFF in its dialects, PNG, JPEG, BMP; single files, folders and selections of slices."""
+"""Files to stacks: TIFF in its dialects, PNG, JPEG, BMP, videos; single files, folders and selections of slices."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from napari_focusstack.io.found import Found
 from napari_focusstack.io.raster import BMP, JPEG, PNG, raster_header, read_raster
 from napari_focusstack.io.sequence import join_slices
 from napari_focusstack.io.tiff import MAGIC, read_tiff
+from napari_focusstack.io.video import is_video, read_video
 
 Paths = str | Path | Sequence[str | Path]
 
@@ -123,7 +124,7 @@ def _read_file(path: Path) -> list[Found]:
     """What is in one file; by its first bytes, whatever its name says."""
     try:
         with path.open("rb") as file:
-            head = file.read(8)
+            head = file.read(12)
     except OSError as error:
         raise InputError(f"'{path.name}' can't be read: {error.strerror or error}.") from error
     if not head:
@@ -141,8 +142,11 @@ def _read_file(path: Path) -> list[Found]:
 
         data = PlaneArray(read, np.array(0), plane_shape=shape, dtype=dtype)
         return [Found(data, "", teller="the file", files=(path,), metadata={"format": "image"})]
+    if is_video(head):
+        return read_video(path)
     raise InputError(
-        f"'{path.name}' is not an image that can be read here: give TIFF (OME, ImageJ, plain), PNG, JPEG or BMP files."
+        f"'{path.name}' is not an image that can be read here: give TIFF (OME, ImageJ, plain), PNG, JPEG or BMP files, "
+        "or an AVI, MP4 or MOV video."
     )
 
 

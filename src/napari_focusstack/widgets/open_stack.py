@@ -31,7 +31,7 @@ from napari_focusstack.widgets.open_form import StackForm, without_icons
 from napari_focusstack.widgets.open_values import guess_missing
 from napari_focusstack.widgets.reader import LayerData, layers_of
 
-FILTER = "Images (*.tif *.tiff *.btf *.png *.jpg *.jpeg *.bmp);;All files (*)"
+FILTER = "Images (*.tif *.tiff *.btf *.png *.jpg *.jpeg *.bmp *.avi *.mp4 *.mov);;All files (*)"
 
 
 def add_layers(viewer: Any, layers: Sequence[LayerData]) -> list[Any]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.stack import Stack
-from napari_focusstack.io.files import EXTENSIONS, resolve
+from napari_focusstack.io.files import EXTENSIONS, VIDEOS, resolve
 from napari_focusstack.io.read import read_stacks, to_dask
 from napari_focusstack.widgets.channel_colours import channel_colours
 from napari_focusstack.widgets.layers import METADATA, layer_of
@@ -41,7 +41,7 @@ def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], lis
         files, _, _ = resolve(path)
     except InputError:
         return None
-    return read if all(file.suffix.lower() in EXTENSIONS for file in files) else None
+    return read if all(file.suffix.lower() in EXTENSIONS + VIDEOS for file in files) else None
 
 
 def read(path: str | Sequence[str]) -> list[LayerData]:
