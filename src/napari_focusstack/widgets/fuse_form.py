@@ -79,7 +79,7 @@ class FuseForm(QWidget):
         self.form.setContentsMargins(0, 0, 0, 0)
         self.form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
         self.form.addRow("Method", self.method_box)
-        self.form.addRow("", self.method_note)
+        self.form.addRow(self.method_note)
         self.form.addRow("Channels", self.channel_box)
         self.form.addRow("Fuse", self.extent_box)
         self.form.addRow("Slices", slices_area)

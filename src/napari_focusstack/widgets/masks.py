@@ -92,7 +92,7 @@ class MasksWidget(DockedWidget):
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
         form.addRow("Layer", self.layer_box)
         form.addRow("Method", self.method_box)
-        form.addRow("", self.method_note)
+        form.addRow(self.method_note)
         self.results = QWidget()
         below = QFormLayout(self.results)
         below.setContentsMargins(0, 0, 0, 0)

@@ -173,7 +173,7 @@ class RestoreWidget(DockedWidget):
         form.addRow(self.note)
         form.addRow(self.warning)
         form.addRow("Blur", self.blur_box)
-        form.addRow("", self.blur_note)
+        form.addRow(self.blur_note)
         form.addRow("", self.whole_box)
         self._form = form
         run = QHBoxLayout()
