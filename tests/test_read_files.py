@@ -12,7 +12,7 @@ import tifffile
 
 import napari_focusstack
 from napari_focusstack.core.errors import InputError
-from napari_focusstack.io.files import EXTENSIONS
+from napari_focusstack.io.files import EXTENSIONS, VIDEOS
 from napari_focusstack.io.read import read_stack, read_stacks
 
 
@@ -275,4 +275,4 @@ def test_the_manifest_names_every_ending_that_is_read() -> None:
 
     manifest = yaml.safe_load((Path(napari_focusstack.__file__).parent / "napari.yaml").read_text(encoding="utf-8"))
     (reader,) = manifest["contributions"]["readers"]
-    assert {pattern.removeprefix("*") for pattern in reader["filename_patterns"]} == set(EXTENSIONS)
+    assert {pattern.removeprefix("*") for pattern in reader["filename_patterns"]} == {*EXTENSIONS, *VIDEOS}
