@@ -16,7 +16,6 @@ import tifffile
 from napari_focusstack.cli import main
 from napari_focusstack.cli.batch import output_names
 from napari_focusstack.core.devices import placed
-from napari_focusstack.core.scorers import SCORERS
 from napari_focusstack.core.settings import FuseSettings
 from napari_focusstack.core.stack import from_array
 from napari_focusstack.io.provenance import read_provenance
@@ -24,7 +23,6 @@ from napari_focusstack.io.read import read_stack
 from napari_focusstack.io.samples import SAMPLES
 from napari_focusstack.io.write import write_stack
 from test_zoo import save
-from trained_networks import offer
 
 Run = Callable[..., tuple[int, dict[str, Any], str]]
 
@@ -194,10 +192,8 @@ def test_a_batch_is_scored_by_a_network_where_it_is_told_to(
         return placed(network, card, device)
 
     monkeypatch.setattr("napari_focusstack.core.learned.base.placed", watched)
-    monkeypatch.setattr(SCORERS, "_entries", dict(SCORERS._entries))
     monkeypatch.setenv("FOCUSSTACK_MODELS", str(tmp_path / "models"))
     save(tmp_path / "models", "mmdf")
-    offer()
     (tmp_path / "in").mkdir()
     shutil.copy(SAMPLES["beads"].path, tmp_path / "in" / "A1.ome.tif")
     code, said, _ = run("in/*.tif", "-o", "out", "--scorer", "mmdf", "--device", "cpu")
