@@ -55,7 +55,7 @@ _LDSE = Recipe(
     data=TileData(TileSettings()),
     loss=_loss,
     metrics=_metrics,
-    fit=FitSettings(epochs=60, steps=400, batch=32, learning_rate=1e-3, weight_decay=0.0, valid_steps=12, patience=60),
+    fit=FitSettings(epochs=30, steps=300, batch=32, learning_rate=1e-3, weight_decay=0.0, valid_steps=12),
     architecture="ldsenet",
     task="Signed defocus of a tile",
     normalisation="grey at pixel·NA/λ = 0.75; local mean and deviation over 92 px, asinh; the camera's pixel·NA/λ",
