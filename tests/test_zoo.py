@@ -95,8 +95,8 @@ def test_a_name_that_is_nearly_one_suggests_it_alone(user):
 
 
 def test_a_network_without_weights_says_how_to_get_them(user):
-    with pytest.raises(zoo.ModelError, match="focusstack train hhnet") as told:
-        zoo.load_model("hhnet")
+    with pytest.raises(zoo.ModelError, match="focusstack train segnet") as told:
+        zoo.load_model("segnet")
     assert str(user) in str(told.value)
 
 
