@@ -64,7 +64,7 @@ class SeriesSettings(BaseModel):
         default=(-0.3, 0.3), description="Range of spherical aberration in waves."
     )
     modes: tuple[float, float, float, float] = Field(
-        default=(0.35, 0.3, 0.27, 0.08), description="Shares of fluorescence, absorption, phase and Gaussian blur."
+        default=(0.4, 0.35, 0.15, 0.1), description="Shares of fluorescence, absorption, phase and Gaussian blur."
     )
     texture: float = Field(default=0.4, ge=0, le=1, description="Share of specimens that are given a fine grain.")
     layers: tuple[float, float, float] = Field(
