@@ -6,14 +6,15 @@ import pytest
 import torch
 from scipy.stats import gennorm
 
+from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.progress import drain
 from napari_focusstack.core.quality import METRICS, assess
-from napari_focusstack.core.quality.blind import installed_metrics
 from napari_focusstack.io.samples import sample_stack
 from napari_focusstack.networks.blind import CNNIQA, Brisque, _Shapes, judge_image, normalised
 from napari_focusstack.training.distortions import KINDS, DistortionData, DistortionSettings, worth
 from napari_focusstack.training.library import Sharp
 from napari_focusstack.training.recipes import RECIPES, save_trained, train
+from test_installed_models import install
 from test_patches import cells
 
 NETWORKS = {"brisque": Brisque, "cnniqa": CNNIQA}
@@ -126,11 +127,23 @@ def test_a_trained_one_is_a_metric_that_needs_no_partner(tmp_path, monkeypatch):
     tiny = recipe.fit.model_copy(update={"epochs": 1, "steps": 2, "batch": 4, "valid_steps": 1})
     trained = drain(train(recipe, tmp_path, folder=tmp_path / "run", settings=tiny, width=0.1))
     save_trained(trained, recipe, name="mine", half=True)
-    metric = next(m for m in installed_metrics() if m.name == "mine")
+    metric = METRICS["mine"]
     assert metric.against == "itself"
     assert 0 <= metric.begin(cells(1)).value() <= 100
     colour = np.repeat(cells(1)[..., None], 3, axis=-1)
     assert metric.begin(colour).value() == pytest.approx(metric.begin(cells(1)).value(), abs=0.5)
+
+
+def test_one_without_its_weights_is_left_out_with_a_warning_unless_it_was_asked_for(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("FOCUSSTACK_MODELS", str(tmp_path))
+    before = [q.metric.name for q in drain(assess(cells(0), reference=cells(0)))]
+    install(tmp_path, "lost", "cnniqa")
+    assert "lost" in METRICS
+    with caplog.at_level("WARNING"):
+        assert [q.metric.name for q in drain(assess(cells(0), reference=cells(0)))] == before
+    assert "weights of 'lost' are missing" in caplog.text
+    with pytest.raises(InputError, match="weights of 'lost' are missing"):
+        drain(assess(cells(0), metrics=["lost"]))
 
 
 def test_images_of_any_size_are_assessed():

@@ -10,10 +10,12 @@ import pytest
 from napari_focusstack.core.deblur import DEBLURRERS, DeblurSettings, default_deblurrer
 from napari_focusstack.core.fusion import METHODS
 from napari_focusstack.core.masks import MASKS
+from napari_focusstack.core.quality import METRICS
 from napari_focusstack.core.scorers import SCORERS
 from napari_focusstack.networks import zoo
 
 KINDS = {"mmdf": (SCORERS, MASKS), "deblur_unet": (DEBLURRERS,), "fusion_cnn": (METHODS,), "msegnet": (MASKS, METHODS)}
+METRIC_KINDS = ("brisque", "cnniqa")
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +54,19 @@ def test_a_model_that_was_trained_anew_comes_with_its_new_card(home, architectur
             entry = registry["own"]
             card = next(c for c in (getattr(entry, k, None) for k in ("card", "segmenter", "scorer")) if c is not None)
             assert getattr(card, "card", card).sha256 == 64 * str(digit)
+
+
+@pytest.mark.parametrize("architecture", METRIC_KINDS)
+def test_a_metric_comes_and_goes_with_its_model_and_takes_no_name_that_is_taken(home, architecture):
+    before = METRICS.names()
+    psnr = METRICS["psnr"]
+    install(home, "psnr", architecture)
+    install(home, "own", architecture, title="A judge")
+    assert METRICS.names() == (*before, "own")
+    assert METRICS["psnr"] is psnr
+    assert METRICS["own"].title == "A judge"
+    (home / "own" / zoo.CARD).unlink()
+    assert METRICS.names() == before
 
 
 def test_lists_are_made_anew_only_where_a_model_changed(home):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -9,7 +10,7 @@ from typing import Literal
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.progress import Job, Progress
 from napari_focusstack.core.quality.base import Image, Metric, Tally, check_pair
-from napari_focusstack.core.quality.blind import installed_metrics
+from napari_focusstack.core.quality.blind import ARCHITECTURES, DamagedMetricError, metrics_of
 from napari_focusstack.core.quality.detail import AVERAGE_GRADIENT, SPATIAL_FREQUENCY
 from napari_focusstack.core.quality.edges import QABF
 from napari_focusstack.core.quality.information import MUTUAL_INFORMATION, NORMALISED_MUTUAL_INFORMATION
@@ -17,7 +18,9 @@ from napari_focusstack.core.quality.reference import PSNR, SSIM
 from napari_focusstack.core.registry import Registry
 from napari_focusstack.core.stack import Stack
 
-METRICS: Registry[Metric] = Registry("quality metric")
+log = logging.getLogger(__name__)
+
+METRICS: Registry[Metric] = Registry("quality metric", networks=ARCHITECTURES)
 for _metric in (
     QABF,
     AVERAGE_GRADIENT,
@@ -26,9 +29,9 @@ for _metric in (
     MUTUAL_INFORMATION,
     NORMALISED_MUTUAL_INFORMATION,
     SPATIAL_FREQUENCY,
-    *installed_metrics(),
 ):
     METRICS.add(_metric)
+METRICS.follow_models(metrics_of)
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,8 @@ def assess(
     reference : array, optional
         An image of the same scene that is sharp everywhere, of the fused image's shape.
     metrics : sequence of str, optional
-        Names in `METRICS`; all of them by default. Those that lack what they need are left out.
+        Names in `METRICS`; all of them by default, but for networks whose weights are damaged. Those
+        that lack what they need are left out.
     slices : sequence of int, optional
         The slices of `sources` that were fused; all by default.
 
@@ -81,7 +85,7 @@ def assess(
     Raises
     ------
     InputError
-        If a name is unknown, or the images' shapes differ.
+        If a name is unknown, the images' shapes differ, or the weights of a metric that was asked for are damaged.
     """
     chosen = [METRICS[name] for name in (METRICS.names() if metrics is None else metrics)]
     if sources is not None and not set(sources.axes) <= set("ZYXS"):
@@ -96,7 +100,12 @@ def assess(
             tally.add(reference)
             work.append((metric, tally, "reference"))
         elif metric.against == "itself":
-            work.append((metric, metric.begin(fused), "itself"))
+            try:
+                work.append((metric, metric.begin(fused), "itself"))
+            except DamagedMetricError as error:
+                if metrics is not None:
+                    raise
+                log.warning("%s is left out: %s", metric.title, error)
         elif sources is not None:
             work.append((metric, metric.begin(fused), "sources"))
     if sources is not None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.filters import to_grey
 from napari_focusstack.core.learned.base import load_network
 from napari_focusstack.core.quality.base import Image, Known, Metric, Tally
-from napari_focusstack.networks.zoo import ModelError, find_models, read_card
-
-log = logging.getLogger(__name__)
+from napari_focusstack.networks.zoo import ModelCard
 
 ARCHITECTURES = ("brisque", "cnniqa")
 HINT = (
@@ -20,22 +18,23 @@ HINT = (
 )
 
 
-def installed_metrics() -> Iterator[Metric]:
-    """Metrics for the models that are installed. Reads cards, no weights."""
-    for name, folder in find_models().items():
-        try:
-            card = read_card(folder)
-        except ModelError as error:
-            log.warning("%s", error)
-            continue
-        if card.architecture in ARCHITECTURES and card.name == name:
-            begin = _judging(folder, card.sha256)
-            yield Metric(name, card.title, "of 100", "itself", HINT, card.paper, begin)
+class DamagedMetricError(InputError):
+    """The weights of a metric's network are missing or damaged."""
+
+
+def metrics_of(card: ModelCard, folder: Path) -> Iterator[Metric]:
+    """The metric that a model is; none where it judges something else. Reads no weights."""
+    if card.architecture in ARCHITECTURES:
+        begin = _judging(folder, card.sha256)
+        yield Metric(card.name, card.title, "of 100", "itself", HINT, card.paper, begin)
 
 
 def _judging(folder: Path, sha256: str) -> Callable[[Image], Tally]:
     def begin(fused: Image) -> Tally:
-        network = load_network(str(folder), sha256, "cpu")
+        try:
+            network = load_network(str(folder), sha256, "cpu")
+        except InputError as error:
+            raise DamagedMetricError(str(error)) from error
         from napari_focusstack.networks.blind import judge_image
 
         return Known(judge_image(network, to_grey(fused)))
