@@ -45,6 +45,7 @@ def test_a_video_is_a_stack_of_its_frames_in_any_order(tmp_path, ending, codec):
     stack = read_stack(film(tmp_path / f"scan{ending}", codec))
     assert (stack.axes, stack.data.shape, stack.dtype, stack.name) == ("ZYX", (FRAMES, 64, 96), np.uint8, "scan")
     assert "taken for z" in stack.axes_note
+    assert "header" not in stack.axes_note
     for z in (0, 1, 2, 20, 7, 8, FRAMES - 1, 0):
         assert left(stack.plane(z)) == pytest.approx(10 * z, abs=4)
         assert left(stack.plane(z)[:, ::-1]) == pytest.approx(255 - 10 * z, abs=4)
@@ -94,11 +95,22 @@ def test_what_can_t_be_decoded_is_said_in_a_line(tmp_path, head):
     assert ran.stderr == ""
 
 
-def test_a_video_cut_short_is_as_long_as_it_can_be_decoded(tmp_path):
+@pytest.mark.parametrize("brand", [b"heic", b"mif1", b"avif", b"crx "])
+def test_a_photograph_in_a_video_s_container_is_not_taken_for_a_video(tmp_path, brand):
+    path = tmp_path / "photograph"
+    path.write_bytes(b"\x00\x00\x00\x18ftyp" + brand + bytes(64))
+    with pytest.raises(InputError, match="not an image that can be read here"):
+        read_stack(path)
+
+
+def test_a_video_cut_short_is_as_long_as_it_can_be_decoded_and_says_so(tmp_path, caplog):
     path = film(tmp_path / "scan.avi")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     stack = read_stack(path)
     assert 1 <= stack.n_slices < FRAMES
+    told = f"its header tells of {FRAMES} frames, {stack.n_slices} can be decoded: it may be cut short"
+    assert told in stack.axes_note
+    assert told in caplog.text
     for z in range(stack.n_slices) if "Z" in stack.axes else (0,):
         assert left(stack.plane(z)) == pytest.approx(10 * z, abs=4)
 

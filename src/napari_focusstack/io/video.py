@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from pathlib import Path
@@ -14,14 +15,36 @@ from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.lazy import PlaneArray
 from napari_focusstack.io.found import Found
 
+log = logging.getLogger(__name__)
+
 GREY_LEVELS, GREY_SHARE = 6, 0.999
 """Colours that differ by no more than this in nearly all pixels are grey: codecs keep colour roughly."""
 _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 """With which one of them QuickTime's kind of files (MOV, MP4) begins."""
+_NO_VIDEOS = frozenset(
+    {
+        b"heic",
+        b"heix",
+        b"heim",
+        b"heis",
+        b"mif1",
+        b"mif2",
+        b"miaf",
+        b"avif",
+        b"crx ",
+        b"jp2 ",
+        b"jpx ",
+        b"M4A ",
+        b"M4B ",
+    }
+)
+"""Brands of such files that hold photographs (HEIC, AVIF, CR3) or sound alone."""
 
 
 def is_video(head: bytes) -> bool:
     """Whether a file that begins with these bytes is a video that is read here."""
+    if head[4:8] == b"ftyp" and head[8:12] in _NO_VIDEOS:
+        return False
     return (head[:4] == b"RIFF" and head[8:12] == b"AVI ") or head[4:8] in _BOXES
 
 
@@ -37,6 +60,7 @@ def read_video(path: Path) -> list[Found]:
 
     frames = _Frames(path)
     first = frames.read(0)
+    told = frames.told()
     n = frames.count()
     grey = first.ndim == 2 or all(_is_grey(frames.read(i)) for i in {0, n // 2, n - 1})
     shape = first.shape[:2] if grey else first.shape
@@ -47,10 +71,14 @@ def read_video(path: Path) -> list[Found]:
             raise InputError(f"Frame {number} of '{path.name}' has another size than the first: cut the video there.")
         return cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) if grey and frame.ndim == 3 else frame
 
-    note = "frames of a video are compressed as a rule: do not measure intensities in them"
+    notes = ["frames of a video are compressed as a rule: do not measure intensities in them"]
+    if told > 0 and told != n:
+        why = "it may be cut short" if n < told else "all of them are read"
+        notes.append(f"its header tells of {told} frames, {n} can be decoded: {why}")
+        log.warning("'%s': %s.", path.name, notes[-1])
     data = PlaneArray(read, np.arange(n).squeeze(), plane_shape=shape, dtype=np.uint8)
     metadata = {"format": "video"}
-    return [Found(data, "Q" if n > 1 else "", teller="the video", files=(path,), notes=(note,), metadata=metadata)]
+    return [Found(data, "Q" if n > 1 else "", teller="the video", files=(path,), notes=tuple(notes), metadata=metadata)]
 
 
 def _is_grey(frame: NDArray[np.uint8]) -> bool:
@@ -85,11 +113,17 @@ class _Frames:
             )
         return np.asarray(frame if frame.ndim == 2 else cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
 
+    def told(self) -> int:
+        """Number of frames by the header; 0 or less where it is silent."""
+        import cv2
+
+        return int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+
     def count(self) -> int:
         """Number of frames; where the header is wrong or silent they are counted."""
         import cv2
 
-        told = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        told = self.told()
         with self._lock:
             self._capture.set(cv2.CAP_PROP_POS_FRAMES, told - 1)
             self._next = -1
