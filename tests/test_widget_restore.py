@@ -98,6 +98,20 @@ def test_the_wipe_shows_the_original_left_and_the_result_right(viewer, nucleus, 
     assert shown not in viewer.layers
 
 
+def test_the_wipe_ends_where_its_layer_is_deleted_by_hand(viewer, widget, qtbot):
+    widget.whole_box.setChecked(True)
+    run(widget, qtbot)
+    viewer.layers.remove(compared(viewer, widget, qtbot))
+    assert not widget.compare_box.isChecked()
+    assert not widget.wipe_slider.isEnabled()
+    assert not widget._wipe.shows(widget.layer, widget.result())
+    widget.wipe_slider.setValue(100)
+    viewer.dims.set_current_step(0, 2)
+    qtbot.wait(100)
+    assert not widget._wipe.runner.busy
+    assert compared(viewer, widget, qtbot) in viewer.layers
+
+
 def test_the_wipe_reads_beside_the_window_and_only_where_the_sliders_stop(viewer, widget, qtbot, monkeypatch):
     read = []
 

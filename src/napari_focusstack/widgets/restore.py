@@ -162,6 +162,7 @@ class RestoreWidget(DockedWidget):
         self.preview_runner.succeeded.connect(self._on_sharpened)
         self.compare_box.toggled.connect(self._on_compare)
         self.wipe_slider.valueChanged.connect(self._on_wipe)
+        self._wipe.removed.connect(lambda: self.compare_box.setChecked(False))
         self._on_model()
         self.reset_choices()
 

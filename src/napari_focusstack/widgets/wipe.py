@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.progress import Job, Progress
@@ -50,7 +50,14 @@ class Wipe(QObject):
     ----------
     viewer : napari.Viewer
         The viewer that they are in.
+
+    Signals
+    -------
+    removed
+        The user deleted the layer; the wipe has stopped.
     """
+
+    removed = Signal()
 
     def __init__(self, viewer: Any, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -72,6 +79,7 @@ class Wipe(QObject):
         self.stop()
         self._before, self._after, self._share = before, after, share
         self._viewer.dims.events.point.connect(self._on_slider)
+        self._viewer.layers.events.removed.connect(self._on_removed)
         self._read()
 
     def shows(self, before: Any, after: Any) -> bool:
@@ -85,6 +93,7 @@ class Wipe(QObject):
         self._settled.stop()
         self.runner.cancel()
         self._viewer.dims.events.point.disconnect(self._on_slider)
+        self._viewer.layers.events.removed.disconnect(self._on_removed)
         shown, self._shown, self._planes, self._before, self._after = self._shown, None, None, None, None
         if shown is not None and shown in self._viewer.layers:
             self._viewer.layers.remove(shown)
@@ -97,6 +106,11 @@ class Wipe(QObject):
 
     def _on_slider(self, event: Any = None) -> None:
         self._settled.start()
+
+    def _on_removed(self, event: Any) -> None:
+        if self._shown is not None and event.value is self._shown:
+            self.stop()
+            self.removed.emit()
 
     def _read(self) -> None:
         """Have the plane that is shown read, of both."""
