@@ -27,8 +27,6 @@ from napari_focusstack.networks.ldsenet import Bottleneck
 SLOPE = 0.1
 STRIDE_PX = 16
 """Step between the places of the score map."""
-FIELD_PX = 212
-"""What a place of the score map sees with the VGG16 backbone (its head included)."""
 TOP = 100.0
 """Label of the clearest slice."""
 LIMIT = 3.0

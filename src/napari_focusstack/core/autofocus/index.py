@@ -56,11 +56,6 @@ class Speeds:
         """So that at index 1 the stage moves by one depth of field between two images."""
         return cls(5 * dof_um / latency_s, latency_s)
 
-    @classmethod
-    def paper(cls) -> Speeds:
-        """0.2237 mm/s and 25 ms, as printed: steps of 1.1 µm at index 1."""
-        return cls(223.7, 0.025)
-
     def step_um(self, index: float) -> float:
         """Length of the step at an index; never negative."""
         share = 1.0 if index >= BLURRED or index <= TOO_NEAR else min(0.2 * abs(index), 1.0)

@@ -22,24 +22,20 @@ MOST_IMAGES = 60
 
 @dataclass(frozen=True)
 class CurvePolicy:
-    """Brent's search for the maximum of a focus measure.
+    """Brent's search for the maximum of a focus measure, between the limits.
 
     Attributes
     ----------
-    range_um : float or None
-        Width of the range that is searched, around the start; None: all between the limits.
     tolerance : float
         Places nearer than this to each other are one, in depths of field.
     """
 
-    range_um: float | None = None
     tolerance: float = 0.25
     name: str = "brent"
 
     def moves(self, travel: Travel) -> Moves:
         """See `Policy.moves`."""
-        half = math.inf if self.range_um is None else self.range_um / 2
-        low, high = travel.within(travel.start_um - half), travel.within(travel.start_um + half)
+        low, high = travel.low_um, travel.high_um
         tolerance = self.tolerance * travel.dof_um
         looks = [(yield Move(travel.start_um, "look"))]
         looks.append((yield Move(travel.start_um, "again", "how much the measure varies by itself")))
@@ -52,7 +48,7 @@ class CurvePolicy:
             return Verdict(False, best.z_um, "There is nothing to focus on: the measure is the same at every height.")
         if min(best.z_um - low, high - best.z_um) <= 2 * tolerance:
             return Verdict(
-                False, best.z_um, f"It gets sharper up to the end of the range at {best.z_um:g} µm: search a wider one."
+                False, best.z_um, f"It gets sharper up to the travel limit at {best.z_um:g} µm: set wider limits."
             )
         return Verdict(
             True, best.z_um, f"The measure is highest here; at its lowest it was {lowest / _value(best):.0%} of that."
