@@ -153,6 +153,21 @@ def test_a_stage_that_stopped_a_hair_beyond_its_limit_stands_at_it(rig, monkeypa
     assert rig.travel().start_um == rig.limits_um[1]
 
 
+def test_a_scan_from_outside_the_limits_is_refused_before_anything_moves(rig, moves, monkeypatch):
+    monkeypatch.setattr(rig.core, "setXYPosition", lambda *place: moves.append(place))
+    rig.limits_um = (0.0, 10.0)
+    with pytest.raises(InputError, match="outside the travel limits"):
+        drain(acquire.scan(rig, acquire.grid_plan(rig, rows=1, columns=2)))
+    assert moves == []
+
+
+def test_a_scan_from_a_hair_beyond_the_limits_goes_back_to_the_limit(rig):
+    rig.limits_um = (-20.0, rig.height_um() - 0.01)
+    taken = drain(acquire.scan(rig, acquire.grid_plan(rig, rows=1, columns=2)))
+    assert len(taken.heights_um) == 2
+    assert rig.height_um() == pytest.approx(rig.limits_um[1])
+
+
 def test_a_stage_outside_its_limits_is_not_moved(rig, moves):
     rig.limits_um = (0.0, 10.0)
     with pytest.raises(InputError, match="outside the travel limits"):

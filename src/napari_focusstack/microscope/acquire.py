@@ -169,11 +169,12 @@ def scan(
     Raises
     ------
     InputError
-        If the grid leaves the x-y stage's limits, or the z-stack is longer than the travel; nothing is moved then.
+        If the grid leaves the x-y stage's limits, the z-stack is longer than the travel, or the z stage stands beyond
+        its limits; nothing is moved then.
     """
     with _stopping(rig):
         y0, x0 = rig.place_um()
-        height = start = rig.height_um()
+        height = start = rig.travel().start_um
         places = [(_known(e.y_pos), _known(e.x_pos)) for e in _sequence((x0, y0, height), grid=grid)]
         _check_scan(rig, [(y0, x0), *places], plan)
         images, z_of, found, notes = [], [], [], []
