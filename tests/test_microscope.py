@@ -168,10 +168,19 @@ def test_a_scan_from_a_hair_beyond_the_limits_goes_back_to_the_limit(rig):
     assert rig.height_um() == pytest.approx(rig.limits_um[1])
 
 
-def test_a_stage_outside_its_limits_is_not_moved(rig, moves):
+@pytest.mark.parametrize(
+    "job",
+    [
+        lambda rig: autofocus(rig, METHOD),
+        lambda rig: acquire.go_to(rig, 5.0),
+        lambda rig: acquire.z_stack(rig, acquire.z_plan(4, 1)),
+    ],
+    ids=["autofocus", "go_to", "z_stack"],
+)
+def test_a_stage_outside_its_limits_is_not_moved(rig, moves, job):
     rig.limits_um = (0.0, 10.0)
-    with pytest.raises(InputError, match="outside the travel limits"):
-        drain(autofocus(rig, METHOD))
+    with pytest.raises(InputError, match="the travel limits"):
+        drain(job(rig))
     assert moves == []
 
 

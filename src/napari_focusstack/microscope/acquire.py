@@ -114,10 +114,11 @@ def go_to(rig: Rig, height_um: float) -> Job[None]:
     Raises
     ------
     InputError
-        If the height lies beyond the travel limits; nothing is moved then.
+        If the height lies beyond the travel limits, or the stage stands beyond them; nothing is moved then.
     """
     _check_limits(rig, height_um, height_um)
     with _stopping(rig):
+        rig.travel()  # refuses a stage that stands beyond its limits
         for z in going(rig, height_um, near_um=_near(rig, None)):
             yield Progress(0, 1, f"moving to {height_um:.1f} µm, at {z:.1f} µm")
 
