@@ -14,6 +14,9 @@ from napari_focusstack.io.read import read_stack
 pytest.importorskip("pymmcore_plus", reason="needs the extra 'acquire'")
 pytest.importorskip("mm_test_adapters", reason="needs the extra 'acquire'")
 
+from napari_focusstack.microscope import demo  # noqa: E402
+from napari_focusstack.microscope.rig import Rig  # noqa: E402
+
 
 @pytest.fixture
 def run(capsys, monkeypatch):
@@ -60,6 +63,47 @@ def test_it_takes_a_stack_around_focus(run, tmp_path):
     assert stack.n_slices == 5
     assert (stack.z_um, stack.x_um) == (pytest.approx(1.5), pytest.approx(0.325))
     assert run("autofocus", "--demo", "--stack", path)[0] == 2  # never over a file that is there
+
+
+@pytest.mark.parametrize(
+    ("plan", "says"),
+    [
+        (["--range", "-6"], "a range of one step or more"),
+        (["--range", 6, "--step", 0], "a step above 0"),
+        (["--range", 6, "--step", -1], "a step above 0"),
+        (["--range", 6, "--step", 7], "a range of one step or more"),
+    ],
+)
+@pytest.mark.parametrize("command", ["autofocus", "scan"])
+def test_what_is_no_z_stack_is_refused_before_a_microscope_is_connected(
+    run, tmp_path, monkeypatch, command, plan, says
+):
+    monkeypatch.setattr(demo, "connect_demo", lambda *_, **__: pytest.fail("connected"))
+    path = tmp_path / "stack.ome.tif"
+    where = ["--stack", path] if command == "autofocus" else ["-o", path, "--z-stacks"]
+    code, out, err = run(command, "--demo", *where, *plan)
+    assert (code, out) == (2, "")
+    assert says in err
+
+
+@pytest.mark.parametrize("command", ["autofocus", "scan"])
+def test_a_z_stack_longer_than_the_travel_is_refused_before_anything_moves(run, tmp_path, monkeypatch, command):
+    monkeypatch.setattr(Rig, "start_moving", lambda *_: pytest.fail("moved"))
+    path = tmp_path / "stack.ome.tif"
+    where = ["--stack", path] if command == "autofocus" else ["-o", path, "--z-stacks"]
+    code, out, err = run(command, "--demo", "--start", -12, *where, "--range", 90)
+    assert (code, out) == (2, "")
+    assert "does not fit" in err
+
+
+def test_where_focus_is_is_said_though_the_z_stack_leaves_the_limits(run, tmp_path):
+    path = tmp_path / "stack.ome.tif"
+    code, out, err = run("autofocus", "--demo", "--limits", -20, 15, "--stack", path, "--range", 30, "--json")
+    assert code == 2
+    assert json.loads(out)["found"]
+    assert "output" not in json.loads(out)
+    assert "beyond the travel limits" in err
+    assert not path.exists()
 
 
 def test_the_users_own_image_can_lie_on_the_slide(run, tmp_path):

@@ -13,6 +13,8 @@ from napari_focusstack.cli.show import print_json, run
 from napari_focusstack.core.errors import InputError
 
 if TYPE_CHECKING:
+    from useq import ZRangeAround
+
     from napari_focusstack.core.autofocus import Focused
     from napari_focusstack.core.autofocus.methods import FocusMethod
     from napari_focusstack.microscope.acquire import Scan
@@ -91,6 +93,9 @@ def autofocus(
     _check_target(stack, overwrite=overwrite)
     from napari_focusstack.microscope import acquire
 
+    if stack is not None:
+        _check_plan(range_um, step_um)
+
     rig = _connected(
         demo,
         config,
@@ -102,21 +107,18 @@ def autofocus(
         device=device,
     )
     try:
+        plan = None if stack is None else _plan(rig, range_um, step_um)
         if start is not None:
             run(acquire.go_to(rig, start), verbose=verbose)
         found = _focus(rig, chosen, timeout, max_images, verbose=verbose)
         written = None
-        if stack is not None and found.found:
-            written = _take_stack(rig, stack, range_um, step_um, overwrite=overwrite, verbose=verbose)
+        try:
+            if stack is not None and plan is not None and found.found:
+                written = _take_stack(rig, stack, plan, overwrite=overwrite, verbose=verbose)
+        finally:  # where focus is has been found, whatever becomes of the z-stack
+            _tell(found, rig, written, as_json=as_json)
     finally:
         rig.disconnect()
-    if as_json:
-        print_json(_told(found, rig) | ({} if written is None else {"output": written}))
-    else:
-        verdict = f"in focus at {found.z_um:.2f} µm" if found.found else f"not found, back at {found.z_um:.2f} µm"
-        print(f"{verdict}: {len(found.steps)} images, {found.seconds:.1f} s by {found.policy}. {found.reason}")
-        if written is not None:
-            print(f"wrote {written}")
     if not found.found:
         raise typer.Exit(1)
 
@@ -160,6 +162,9 @@ def scan(
         _check_target(path, overwrite=overwrite)
     from napari_focusstack.microscope import acquire
 
+    if z_stacks:
+        _check_plan(range_um, step_um)
+
     rig = _connected(
         demo,
         config,
@@ -177,10 +182,10 @@ def scan(
 
     settings = LoopSettings(max_images=max_images, timeout_s=timeout)
     try:
+        grid = acquire.grid_plan(rig, rows=rows, columns=columns, overlap_percent=overlap)
+        plan = _plan(rig, range_um, step_um) if z_stacks else None
         if start is not None:
             run(acquire.go_to(rig, start), verbose=verbose)
-        grid = acquire.grid_plan(rig, rows=rows, columns=columns, overlap_percent=overlap)
-        plan = acquire.z_plan(range_um, step_um or rig.info.depth_of_field_um / 2) if z_stacks else None
         job = acquire.scan(
             rig, grid, focus=(lambda: focus_job(rig, chosen, settings=settings)) if refocus else None, plan=plan
         )
@@ -283,13 +288,26 @@ def _focus(rig: Rig, method: FocusMethod, timeout: float, max_images: int, *, ve
     return run(job(rig, method, settings=settings), verbose=verbose)
 
 
-def _take_stack(
-    rig: Rig, path: Path, range_um: float, step_um: float | None, *, overwrite: bool, verbose: bool
-) -> Path:
-    from napari_focusstack.io.write import write_stack
-    from napari_focusstack.microscope.acquire import z_plan, z_stack
+def _check_plan(range_um: float, step_um: float | None) -> None:
+    """Refuse what is no z-stack on any microscope, before one is connected."""
+    from napari_focusstack.microscope.acquire import z_plan
 
-    plan = z_plan(range_um, step_um or rig.info.depth_of_field_um / 2)
+    z_plan(range_um, range_um if step_um is None else step_um)
+
+
+def _plan(rig: Rig, range_um: float, step_um: float | None) -> ZRangeAround:
+    """The z-stack that the options name; refused where it can't fit between the limits."""
+    from napari_focusstack.microscope.acquire import check_length, z_plan
+
+    plan = z_plan(range_um, rig.info.depth_of_field_um / 2 if step_um is None else step_um)
+    check_length(rig, plan)
+    return plan
+
+
+def _take_stack(rig: Rig, path: Path, plan: ZRangeAround, *, overwrite: bool, verbose: bool) -> Path:
+    from napari_focusstack.io.write import write_stack
+    from napari_focusstack.microscope.acquire import z_stack
+
     taken = run(z_stack(rig, plan), verbose=verbose)
     return write_stack(path, taken, provenance={"Acquired with": rig.info.name}, overwrite=overwrite)
 
@@ -304,6 +322,17 @@ def _write_scan(taken: Scan, output: Path, mosaic: Path | None, *, overwrite: bo
     if mosaic is not None:
         outputs.append(Output(mosaic, taken.mosaic(), {}))
     return run(write_job(outputs, overwrite=overwrite), verbose=verbose)
+
+
+def _tell(found: Focused, rig: Rig, written: Path | None, *, as_json: bool) -> None:
+    """Print how autofocus ended, and what was written."""
+    if as_json:
+        print_json(_told(found, rig) | ({} if written is None else {"output": written}))
+        return
+    verdict = f"in focus at {found.z_um:.2f} µm" if found.found else f"not found, back at {found.z_um:.2f} µm"
+    print(f"{verdict}: {len(found.steps)} images, {found.seconds:.1f} s by {found.policy}. {found.reason}")
+    if written is not None:
+        print(f"wrote {written}")
 
 
 def _told(found: Focused, rig: Rig) -> dict[str, Any]:

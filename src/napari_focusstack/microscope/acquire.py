@@ -217,8 +217,20 @@ def _check_scan(rig: Rig, places: list[tuple[float, float]], plan: ZRangeAround 
             f"{len(beyond)} places of the scan lie beyond {rig.xy_limits_told}, the first at ({y:.1f}, {x:.1f}) µm: "
             "nothing was moved; take a smaller grid, or other limits."
         )
+    if plan is not None:
+        check_length(rig, plan)
+
+
+def check_length(rig: Rig, plan: ZRangeAround) -> None:
+    """Refuse a z-stack that fits between the travel limits nowhere.
+
+    Raises
+    ------
+    InputError
+        If it does not.
+    """
     low, high = rig.limits_um
-    if plan is not None and plan.range > high - low:
+    if plan.range > high - low:
         raise InputError(
             f"A z-stack of {plan.range:g} µm does not fit between the travel limits {low:g} to {high:g} µm: "
             "nothing was moved; take a smaller range, or other limits."
