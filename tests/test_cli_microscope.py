@@ -14,8 +14,8 @@ from napari_focusstack.io.read import read_stack
 pytest.importorskip("pymmcore_plus", reason="needs the extra 'acquire'")
 pytest.importorskip("mm_test_adapters", reason="needs the extra 'acquire'")
 
-from napari_focusstack.microscope import demo  # noqa: E402
-from napari_focusstack.microscope.rig import Rig  # noqa: E402
+from napari_focusstack.microscope import demo
+from napari_focusstack.microscope.rig import Rig
 
 
 @pytest.fixture
@@ -96,6 +96,12 @@ def test_a_z_stack_longer_than_the_travel_is_refused_before_anything_moves(run, 
     assert "does not fit" in err
 
 
+def test_the_measure_of_the_search_can_be_chosen(run):
+    code, out, _ = run("autofocus", "--demo", "--method", "brent", "--measure", "brenner", "--json")
+    assert code == 0
+    assert json.loads(out)["method"] == "brent"
+
+
 def test_where_focus_is_is_said_though_the_z_stack_leaves_the_limits(run, tmp_path):
     path = tmp_path / "stack.ome.tif"
     code, out, err = run("autofocus", "--demo", "--limits", -20, 15, "--stack", path, "--range", 30, "--json")
@@ -143,6 +149,13 @@ def test_a_scan_beyond_its_limits_in_x_and_y_is_refused(run, tmp_path):
         (["--demo", "--start", "90"], "beyond the travel limits"),
         (["--demo", "--method", "magic"], "choose one of spectra, brent"),
         (["--demo", "--measure", "magic"], "magic"),
+        (["--demo", "--measure", "brenner"], "'spectra' uses none"),
+        (["--demo", "--toward", "up"], "--toward up was given: the demo microscope has its own"),
+        (["--demo", "--toward", "left"], "--toward left was given: the demo microscope has its own"),
+        (["--demo", "--na", "0.5"], "--na 0.5 was given"),
+        (["--demo", "--wavelength", "0.5"], "--wavelength 0.5 was given"),
+        (["--demo", "--pixel-size", "0.5"], "--pixel-size 0.5 was given"),
+        (["--config", "x.cfg", "--limits", "-5", "5", "--specimen", "y.png"], "that is for --demo"),
         (["--config", "x.cfg", "--limits", "-5", "5", "--toward", "left"], "up or down"),
     ],
 )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from napari_focusstack.core.autofocus import Focused
     from napari_focusstack.core.autofocus.methods import FocusMethod
+    from napari_focusstack.core.stack import Optics
     from napari_focusstack.microscope.acquire import Scan
     from napari_focusstack.microscope.rig import Rig
 
@@ -29,7 +30,9 @@ Config = Annotated[
 Method = Annotated[
     str, typer.Option(help="How to find focus: spectra, brent, or a network that is installed (hhnet, ldsenet).")
 ]
-Measure = Annotated[str, typer.Option(help="Focus measure of the search (brent); see 'scorers'.")]
+Measure = Annotated[
+    str | None, typer.Option(help="Focus measure of the search (brent); see 'scorers'.", show_default="tenengrad")
+]
 Limits = Annotated[
     tuple[float, float] | None,
     typer.Option(
@@ -68,7 +71,7 @@ def autofocus(
     demo: Demo = False,
     config: Config = None,
     method: Method = "spectra",
-    measure: Measure = "tenengrad",
+    measure: Measure = None,
     limits: Limits = None,
     start: Start = None,
     toward: Toward = None,
@@ -91,6 +94,7 @@ def autofocus(
     """Bring a microscope into focus. The stage stays within its limits, and goes back if focus is not found."""
     chosen = _method(method, measure)
     _check_target(stack, overwrite=overwrite)
+    from napari_focusstack.core.stack import Optics
     from napari_focusstack.microscope import acquire
 
     if stack is not None:
@@ -102,7 +106,7 @@ def autofocus(
         limits=limits,
         toward=toward,
         specimen=specimen,
-        optics={"na": na, "wavelength_um": wavelength},
+        optics=Optics(na=na, wavelength_um=wavelength),
         pixel_um=pixel_size,
         device=device,
     )
@@ -137,7 +141,7 @@ def scan(
         Path | None, typer.Option(help="The fields side by side, to write (TIFF).", show_default=False)
     ] = None,
     method: Method = "spectra",
-    measure: Measure = "tenengrad",
+    measure: Measure = None,
     limits: Limits = None,
     x_limits: XLimits = None,
     y_limits: YLimits = None,
@@ -160,6 +164,7 @@ def scan(
     chosen = _method(method, measure)
     for path in (output, mosaic):
         _check_target(path, overwrite=overwrite)
+    from napari_focusstack.core.stack import Optics
     from napari_focusstack.microscope import acquire
 
     if z_stacks:
@@ -173,7 +178,7 @@ def scan(
         x_limits=x_limits,
         toward=toward,
         specimen=specimen,
-        optics={"na": na, "wavelength_um": wavelength},
+        optics=Optics(na=na, wavelength_um=wavelength),
         pixel_um=pixel_size,
         device=device,
     )
@@ -216,10 +221,17 @@ def _check_target(path: Path | None, *, overwrite: bool) -> None:
         check_target(check_tiff_name(path), overwrite=overwrite)
 
 
-def _method(name: str, measure: str) -> FocusMethod:
+def _method(name: str, measure: str | None) -> FocusMethod:
     from napari_focusstack.core.autofocus.methods import focus_methods
 
-    return focus_methods(measure=measure)[name]
+    if measure is None:
+        return focus_methods()[name]
+    method = focus_methods(measure=measure)[name]
+    if method.kind != "search":
+        raise InputError(
+            f"--measure {measure} was given, but '{name}' uses none: leave it out, or give --method brent."
+        )
+    return method
 
 
 def _connected(
@@ -231,7 +243,7 @@ def _connected(
     x_limits: tuple[float, float] | None = None,
     toward: str | None,
     specimen: Path | None,
-    optics: dict[str, Any],
+    optics: Optics,
     pixel_um: float | None,
     device: str,
 ) -> Rig:
@@ -239,26 +251,44 @@ def _connected(
     if demo == (config is not None):
         raise InputError("Give --demo for the demo microscope, or --config FILE.cfg for yours.")
     if config is None:
+        _check_demo(
+            {
+                "--toward": toward,
+                "--na": optics.na,
+                "--wavelength": optics.wavelength_um,
+                "--pixel-size": pixel_um,
+            }
+        )
         rig = _demo(limits, specimen)
+    elif specimen is not None:
+        raise InputError(f"--specimen {specimen} was given: that is for --demo, leave it out with --config.")
     elif limits is None:
         raise InputError(
             "No travel limits were given, and nothing is moved without them: "
             "give --limits LOW HIGH, in µm on the stage's own scale."
         )
     else:
-        from napari_focusstack.core.stack import Optics
         from napari_focusstack.microscope.rig import connect
 
         rig = connect(
             config,
             limits_um=limits,
-            optics=Optics(**optics),
+            optics=optics,
             pixel_um=pixel_um,
             toward=_sign(toward),
         )
     rig.y_limits_um, rig.x_limits_um = y_limits, x_limits
     rig.device = str(device)
     return rig
+
+
+def _check_demo(given: dict[str, Any]) -> None:
+    """Refuse what the demo microscope has of its own."""
+    for option, value in given.items():
+        if value is not None:
+            raise InputError(
+                f"{option} {value} was given: the demo microscope has its own, leave it out or give --config FILE.cfg."
+            )
 
 
 def _demo(limits: tuple[float, float] | None, specimen: Path | None) -> Rig:
