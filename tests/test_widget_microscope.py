@@ -138,6 +138,25 @@ def test_limits_in_x_and_y_are_taken_from_the_form(widget, qtbot, notes):
     assert widget.rig.place_um() == (0, 0)
 
 
+def test_a_configuration_is_not_connected_before_its_limits_are_given(widget, tmp_path, notes, qtbot, monkeypatch):
+    monkeypatch.setattr("napari_focusstack.microscope.rig.connect", lambda *_, **__: pytest.fail("connected"))
+    form = widget.connection
+    assert form.wanted.limits_um == (-40, 40)
+    form.choose(tmp_path / "mine.cfg")
+    assert (form.low.text(), form.high.text()) == ("?", "?")
+    form.low.stepBy(1)
+    form.high.setValue(1260)
+    assert form.wanted.limits_um is None
+    run(widget.connect_bar, qtbot)
+    assert widget.rig is None
+    assert any("No travel limits were given" in note for note in notes)
+    form.low.setValue(1200)
+    form.choose(tmp_path / "mine.cfg")  # once more
+    assert form.wanted.limits_um == (1200, 1260)
+    form.choose(None)
+    assert form.wanted.limits_um == (-40, 40)
+
+
 def test_one_job_at_a_time(connected, qtbot):
     connected.scan.bar.run_button.click()
     assert not connected.focus.bar.run_button.isEnabled()
@@ -171,6 +190,8 @@ def test_a_configuration_that_can_t_be_loaded_is_told(widget, tmp_path, notes, q
     config.write_text("Device,Z,NoSuchAdapter,Stage\n")
     widget.connection.choose(config)
     assert widget.connection.lens.isVisibleTo(widget)
+    widget.connection.low.setValue(1200)
+    widget.connection.high.setValue(1260)
     run(widget.connect_bar, qtbot)
     assert widget.rig is None
     assert any("mine.cfg" in note for note in notes)

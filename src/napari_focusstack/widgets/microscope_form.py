@@ -34,6 +34,8 @@ B = TypeVar("B", bound=QWidget)
 DEMO, CONFIG = "Demo microscope", "Micro-Manager configuration…"
 DEMO_LIMITS = (-40.0, 40.0)
 ENDS = ("Lowest", "Highest")
+NOWHERE = 1e5
+"""Heights in µm lie below; minus this is a limit that was not given."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,8 @@ class Wanted:
     ----------
     config : Path or None
         A Micro-Manager configuration; None: the demo microscope.
-    limits_um : (float, float)
-        Travel limits.
+    limits_um : (float, float) or None
+        Travel limits; None where one of them was not given.
     y_limits_um, x_limits_um : (float, float) or None
         Those of the x-y stage.
     optics : Optics
@@ -57,7 +59,7 @@ class Wanted:
     """
 
     config: Path | None
-    limits_um: tuple[float, float]
+    limits_um: tuple[float, float] | None
     y_limits_um: tuple[float, float] | None
     x_limits_um: tuple[float, float] | None
     optics: Optics
@@ -75,8 +77,8 @@ class ConnectForm(QWidget):
         self.kind_box.addItems([DEMO, CONFIG])
         self.kind_box.setToolTip("What to connect: the demo microscope needs no hardware")
         self.kind_box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self.low = length("Lowest height that the stage may go to", -1e5, 1e5, DEMO_LIMITS[0])
-        self.high = length("Highest height that the stage may go to", -1e5, 1e5, DEMO_LIMITS[1])
+        self.low, self.high = (limit(f"{end} height that the stage may go to; never passed") for end in ENDS)
+        self._set_limits(DEMO_LIMITS)
         self.na = number("Numerical aperture of the objective", 1.7, decimals=3)
         self.wavelength_nm = number("Wavelength of the light that makes the image", 2000, decimals=0)
         self.wavelength_nm.setSuffix(" nm")
@@ -122,7 +124,7 @@ class ConnectForm(QWidget):
         """What the form says."""
         return Wanted(
             self.config,
-            (self.low.value(), self.high.value()),
+            (self.low.value(), self.high.value()) if self.low.given and self.high.given else None,
             (self.y_low.value(), self.y_high.value()) if self.xy_box.isChecked() else None,
             (self.x_low.value(), self.x_high.value()) if self.xy_box.isChecked() else None,
             Optics(na=self.na.value() or None, wavelength_um=self.wavelength_nm.value() / 1000 or None),
@@ -131,11 +133,17 @@ class ConnectForm(QWidget):
         )
 
     def choose(self, config: Path | None) -> None:
-        """Choose a configuration, or the demo microscope."""
+        """Choose a configuration, or the demo microscope; the limits of another one are not those of this one."""
+        if config != self.config:
+            self._set_limits(DEMO_LIMITS if config is None else (-NOWHERE, -NOWHERE))
         self.config = config
         self.kind_box.setItemText(1, CONFIG if config is None else config.name)
         self.kind_box.setCurrentIndex(int(config is not None))
         self.lens.setVisible(config is not None)
+
+    def _set_limits(self, limits: tuple[float, float]) -> None:
+        self.low.setValue(limits[0])
+        self.high.setValue(limits[1])
 
     def _on_kind(self, index: int) -> None:
         if index == 0:
@@ -253,6 +261,30 @@ def length(tooltip: str, low: float, high: float, value: float, *, decimals: int
     box.setDecimals(decimals)
     box.setRange(low, high)
     box.setValue(value)
+    box.setToolTip(tooltip)
+    return narrow(box)
+
+
+class LimitBox(QDoubleSpinBox):
+    """A limit, "?" until it is given: it is typed then, as a turn of the mouse wheel would give one by mistake."""
+
+    @property
+    def given(self) -> bool:
+        """Whether it is."""
+        return bool(self.value() > self.minimum())
+
+    def stepBy(self, steps: int) -> None:  # noqa: N802 (Qt's name)
+        """Step from a limit that was given."""
+        if self.given:
+            super().stepBy(steps)
+
+
+def limit(tooltip: str) -> LimitBox:
+    """A field for a travel limit."""
+    box = LimitBox()
+    box.setDecimals(1)
+    box.setRange(-NOWHERE, NOWHERE)
+    box.setSpecialValueText("?")
     box.setToolTip(tooltip)
     return narrow(box)
 

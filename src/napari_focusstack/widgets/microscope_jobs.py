@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from napari_focusstack.core.autofocus import Focused
 from napari_focusstack.core.autofocus.methods import FocusMethod
+from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.progress import Job, Progress
 from napari_focusstack.core.stack import Stack
 from napari_focusstack.widgets.microscope_form import Wanted
@@ -30,6 +31,11 @@ class Connecting:
     def __call__(self) -> Job[Rig]:
         """Run in the worker's thread, where the imports belong."""
         w = self.wanted
+        if w.limits_um is None:
+            raise InputError(
+                "No travel limits were given, and nothing is moved without them: "
+                "give both, in µm on the stage's own scale."
+            )
         yield Progress(0, 1, "connecting")
         if w.config is None:
             from napari_focusstack.microscope.demo import connect_demo
