@@ -111,6 +111,28 @@ def test_a_scan_becomes_a_mosaic(connected, viewer, scene, qtbot):
     assert np.abs(np.subtract(heights, truth)).max() <= scene.depth_of_field_um / 2
 
 
+@pytest.mark.parametrize("stacks", [False, True])
+def test_images_are_shown_where_they_were_taken_and_only_workers_ask_the_stage(
+    connected, viewer, qtbot, monkeypatch, stacks
+):
+    asked, place = [], connected.rig.place_um
+    monkeypatch.setattr(connected.rig, "place_um", lambda: (asked.append(threading.current_thread()), place())[1])
+    connected.scan.rows.setValue(1)
+    connected.scan.stacks_box.setChecked(stacks)
+    connected.take.range_um.setValue(4)
+    connected.take.step_um.setValue(2)
+    seen = set()
+    connected.scan.bar.runner.stepped.connect(
+        lambda _: seen.update([tuple(viewer.layers["Live"].translate)] if "Live" in viewer.layers else [])
+    )
+    run(connected.scan.bar, qtbot)
+    corner = viewer.layers["mosaic"].translate
+    assert any(place == pytest.approx(corner, abs=0.1) for place in seen)
+    assert viewer.layers["Live"].data.ndim == 2
+    assert asked
+    assert threading.main_thread() not in asked
+
+
 def test_cancel_stops_and_leaves_the_stage_where_it_is(connected, scene, qtbot, monkeypatch):
     render = scene.image
     monkeypatch.setattr(scene, "image", lambda *a, **k: (time.sleep(0.05), render(*a, **k))[1])

@@ -199,7 +199,8 @@ def scan(
             z_of.append(height)
             found.append(ok)
             notes.append("; ".join(told))
-            yield Progress(k + 1, len(places), f"field {k + 1} of {len(places)}", images[-1])
+            shown = images[-1] if plan is None else images[-1][len(images[-1]) // 2]
+            yield Progress(k + 1, len(places), f"field {k + 1} of {len(places)}", shown)
         yield from _moving_xy(rig, y0, x0, len(places), len(places))
         yield from _moving_z(rig, start, len(places), len(places))
     axes = "PYX" if plan is None else "PZYX"

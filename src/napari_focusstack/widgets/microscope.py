@@ -22,7 +22,15 @@ from napari_focusstack.widgets.dock import DockedWidget
 from napari_focusstack.widgets.job import JobBar, JobRunner
 from napari_focusstack.widgets.layers import METADATA
 from napari_focusstack.widgets.microscope_form import ConnectForm, FocusPart, ScanPart, TakePart
-from napari_focusstack.widgets.microscope_jobs import Connecting, Disconnecting, Focusing, Live, Scanning, Taking
+from napari_focusstack.widgets.microscope_jobs import (
+    Connecting,
+    Disconnecting,
+    Focusing,
+    Live,
+    Placed,
+    Scanning,
+    Taking,
+)
 from napari_focusstack.widgets.reader import layers_of
 
 if TYPE_CHECKING:
@@ -181,22 +189,23 @@ class MicroscopeWidget(DockedWidget):
     def _on_image(self, step: Progress) -> None:
         self.focus.height.setText(step.message)
         if step.partial is not None:
-            self._show_image(step.partial)
+            self._show_image(step.partial.partial, step.partial.place_um)
             self._live_job.shown.set()
 
-    def _show_image(self, image: NDArray[Any]) -> None:
+    def _show_image(self, image: NDArray[Any], place_um: tuple[float, float]) -> None:
         """Show an image in the live layer, which is made with the first one."""
         if self.rig is None:
             return
+        pixel = self.rig.info.pixel_um
+        place = place_um if pixel else (0.0, 0.0)
         layer = self._live_layer
         if layer is not None and layer.data.shape == image.shape:
             layer.data = image
-            layer.translate = self._place()
+            layer.translate = place
             return
         if layer is not None:
             self._viewer.layers.remove(layer)
         active = self._viewer.layers.selection.active
-        pixel = self.rig.info.pixel_um
         self._live_layer = self._viewer.add_image(
             image,
             name=LIVE,
@@ -204,7 +213,7 @@ class MicroscopeWidget(DockedWidget):
             scale=(pixel or 1.0,) * 2,
             units=("um" if pixel else "pixel",) * 2,
             axis_labels=("y", "x"),
-            translate=self._place(),
+            translate=place,
             metadata={METADATA: {"role": "live", "optics": self.rig.info.optics}},
         )
         if active is not None:
@@ -233,16 +242,18 @@ class MicroscopeWidget(DockedWidget):
             self._on_live(self.focus.live_box.isChecked())
 
     def _on_step(self, step: Progress) -> None:
-        if isinstance(step.partial, Seen):
-            seen = step.partial
+        if not isinstance(step.partial, Placed):
+            return
+        seen, place = step.partial.partial, step.partial.place_um
+        if isinstance(seen, Seen):
             if seen.step.number == 0:
                 self._steps = []
             self._steps.append(seen.step)
             self._show_track(found=False)
             self.focus.verdict.setText(step.message)
-            self._show_image(seen.image)
-        elif step.partial is not None:
-            self._show_image(step.partial)
+            self._show_image(seen.image, place)
+        else:
+            self._show_image(seen, place)
 
     def _show_track(self, *, found: bool) -> None:
         self.focus.track.show_track([s.seconds for s in self._steps], [s.z_um for s in self._steps], found=found)

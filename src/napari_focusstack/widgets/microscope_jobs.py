@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_focusstack.core.autofocus import Focused
 from napari_focusstack.core.autofocus.methods import FocusMethod
@@ -18,8 +19,35 @@ if TYPE_CHECKING:
     from napari_focusstack.microscope.acquire import Scan
     from napari_focusstack.microscope.rig import Rig
 
+T = TypeVar("T")
 LIVE_PAUSE_S = 0.05
 """Between live images, at least."""
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """A job's partial result, and where the x-y stage stood: (y, x) in µm.
+
+    Stages are asked in the worker's thread: they may take their time.
+    """
+
+    partial: Any
+    place_um: tuple[float, float]
+
+
+def _placed(rig: Rig, job: Job[T]) -> Job[T]:
+    """The job; its partial results become `Placed`."""
+    with contextlib.closing(job):
+        while True:
+            try:
+                step = next(job)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            if step.partial is not None:
+                with rig.held():
+                    step = replace(step, partial=Placed(step.partial, rig.place_um()))
+            yield step
 
 
 class Connecting:
@@ -82,7 +110,7 @@ class Live:
         """Run in the worker's thread."""
         from napari_focusstack.microscope.acquire import live
 
-        with contextlib.closing(live(self.rig)) as images:
+        with contextlib.closing(_placed(self.rig, live(self.rig))) as images:
             for step in images:
                 self.shown.clear()
                 yield step
@@ -101,7 +129,7 @@ class Focusing:
         """Run in the worker's thread."""
         from napari_focusstack.microscope.autofocus import autofocus
 
-        return autofocus(self.rig, self.method)
+        return _placed(self.rig, autofocus(self.rig, self.method))
 
 
 class Taking:
@@ -136,7 +164,8 @@ class Scanning:
         rows, columns, overlap = self.grid
         grid = acquire.grid_plan(self.rig, rows=rows, columns=columns, overlap_percent=overlap)
         plan = None if self.plan is None else acquire.z_plan(*self.plan)
-        return acquire.scan(self.rig, grid, focus=None if self.method is None else self._focus, plan=plan)
+        focus = None if self.method is None else self._focus
+        return _placed(self.rig, acquire.scan(self.rig, grid, focus=focus, plan=plan))
 
     def _focus(self) -> Job[Focused]:
         from napari_focusstack.microscope.autofocus import autofocus
