@@ -6,6 +6,7 @@ import contextlib
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -145,6 +146,27 @@ def test_a_z_stack_longer_than_the_travel_is_refused_before_anything_moves(rig, 
     rig.limits_um = (-4.0, 4.0)
     with pytest.raises(InputError, match="does not fit"):
         drain(acquire.scan(rig, acquire.grid_plan(rig, rows=1, columns=2), plan=acquire.z_plan(10, 1)))
+    assert moves == []
+
+
+@pytest.mark.parametrize(
+    ("job", "images"),
+    [
+        (lambda rig: acquire.scan(rig, acquire.grid_plan(rig, rows=2, columns=3)), 6),
+        (
+            lambda rig: acquire.scan(rig, acquire.grid_plan(rig, rows=2, columns=1), plan=acquire.z_plan(4, 1)),
+            10,
+        ),
+        (lambda rig: acquire.z_stack(rig, acquire.z_plan(6, 1)), 7),
+    ],
+    ids=["scan", "scan of z-stacks", "z-stack"],
+)
+def test_images_that_do_not_fit_into_memory_are_refused_before_anything_moves(rig, moves, monkeypatch, job, images):
+    memory = SimpleNamespace(available=2 * images * rig.snap().nbytes - 1)
+    monkeypatch.setattr(acquire.psutil, "virtual_memory", lambda: memory)
+    monkeypatch.setattr(rig.core, "setXYPosition", lambda *place: moves.append(place))
+    with pytest.raises(InputError, match=f"^{images} images take .* nothing was moved"):
+        drain(job(rig))
     assert moves == []
 
 

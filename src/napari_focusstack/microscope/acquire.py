@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 from useq import GridRowsColumns, MDAEvent, MDASequence, Position, ZRangeAround
 
@@ -22,6 +23,8 @@ from napari_focusstack.microscope.rig import Rig
 XY_TIMEOUT_S = 30.0
 POLL_S = 0.005
 ROUNDING_UM = 1e-6
+MOST_MEMORY = 0.5
+"""Share of the free memory that images may take: for a moment they are there twice."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,9 +132,10 @@ def z_stack(rig: Rig, plan: ZRangeAround) -> Job[Stack]:
     Raises
     ------
     InputError
-        If the plan leaves the travel limits; nothing is moved then.
+        If the plan leaves the travel limits, or its images do not fit into memory; nothing is moved then.
     """
     with _stopping(rig):
+        _check_memory(rig, len(list(plan)))
         begin = rig.height_um()
         planes, heights = yield from _planes(rig, plan, begin, lambda k, n, z: Progress(k, n, f"{z:.1f} µm"))
     return _stack(rig, np.stack(planes), "ZYX", heights, plan)
@@ -170,14 +174,15 @@ def scan(
     Raises
     ------
     InputError
-        If the grid leaves the x-y stage's limits, the z-stack is longer than the travel, or the z stage stands beyond
-        its limits; nothing is moved then.
+        If the grid leaves the x-y stage's limits, the z-stack is longer than the travel, the z stage stands beyond its
+        limits, or the images do not fit into memory; nothing is moved then.
     """
     with _stopping(rig):
         y0, x0 = rig.place_um()
         height = start = rig.travel().start_um
         places = [(_known(e.y_pos), _known(e.x_pos)) for e in _sequence((x0, y0, height), grid=grid)]
         _check_scan(rig, [(y0, x0), *places], plan)
+        _check_memory(rig, len(places) * (1 if plan is None else len(list(plan))))
         images, z_of, found, notes = [], [], [], []
         for k, (y, x) in enumerate(places):
             yield Progress(k, len(places), f"field {k + 1} of {len(places)}")
@@ -235,6 +240,16 @@ def check_length(rig: Rig, plan: ZRangeAround) -> None:
         raise InputError(
             f"A z-stack of {plan.range:g} µm does not fit between the travel limits {low:g} to {high:g} µm: "
             "nothing was moved; take a smaller range, or other limits."
+        )
+
+
+def _check_memory(rig: Rig, images: int) -> None:
+    """Refuse images that would not fit, before they are taken."""
+    needed, free = images * rig.image_bytes, psutil.virtual_memory().available
+    if needed > MOST_MEMORY * free:
+        raise InputError(
+            f"{images} images take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory are free, of which "
+            f"{MOST_MEMORY:.0%} can be used: nothing was moved; take fewer fields or slices, or a part of the camera."
         )
 
 

@@ -245,6 +245,12 @@ class Rig:
         pixel = self.info.pixel_um or 1.0
         return self.core.getImageHeight() * pixel, self.core.getImageWidth() * pixel
 
+    @property
+    def image_bytes(self) -> int:
+        """Memory that an image takes."""
+        size: int = self.core.getImageHeight() * self.core.getImageWidth() * self.core.getBytesPerPixel()
+        return size
+
     def disconnect(self) -> None:
         """Stop the stages and unload the devices, once the running job has let go."""
         self.stop()
