@@ -66,7 +66,7 @@ class _State:
     """What is remembered from image to image."""
 
     def __init__(self, travel: Travel) -> None:
-        self.sweep, self.belief = Sweep(travel, travel.toward), Belief(travel)
+        self.sweep, self.belief = Sweep(travel, -travel.toward), Belief(travel)
         self.direction, self.damping = 0, 1.0
         self.settled = self.doubts = self.limits = 0
         self.evidence = self.certain = False

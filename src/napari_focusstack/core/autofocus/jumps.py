@@ -34,7 +34,7 @@ class JumpPolicy:
 
     def moves(self, travel: Travel) -> Moves:
         """See `Policy.moves`."""
-        sweep, belief = Sweep(travel, travel.toward), Belief(travel)
+        sweep, belief = Sweep(travel, -travel.toward), Belief(travel)
         look = yield Move(travel.start_um, "look")
         read = near = contradicted = 0
         while True:

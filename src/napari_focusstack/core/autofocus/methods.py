@@ -99,7 +99,9 @@ def focus_methods(*, measure: str = DEFAULT_SCORER) -> Registry[FocusMethod]:
     found.add(FocusMethod("brent", f"Classical search ({title}, Brent)", "search", measure))
     for scorer in SCORERS:
         if isinstance(scorer, NetworkScorer) and scorer.card.architecture in STEERS:
-            found.add(FocusMethod(scorer.name, scorer.title, STEERS[scorer.card.architecture], scorer.name))
+            # What is bundled was trained too little to be relied on: docs/microscope.md, Measured.
+            title = f"{scorer.title}, experimental"
+            found.add(FocusMethod(scorer.name, title, STEERS[scorer.card.architecture], scorer.name))
     return found
 
 

@@ -38,7 +38,7 @@ DOUBTFUL = 1.5
 SUB_BANDS = 8
 STRAY = 1e-4
 """Power that aberrations, dust and scattered light leave where theory has zeros."""
-GRID_DOF, MOST_PLACES = 0.1, 4001
+GRID_DOF, FARTHEST_DOF = 0.1, 200.0
 RATES = (0.45, 0.6, 0.8, 1.0, 1.25)
 """How fast blur grows with distance, relative to theory, and …"""
 RATE_SPREAD = 0.4
@@ -55,6 +55,8 @@ SWEEP_DOF = 5.0
 PROBE_DOF, KNOWN_DOF = 0.8, 0.7
 """How far beside focus the stage looks, on both sides; focus is known where no likely place is farther than this."""
 LEAST_IMAGES = 4
+FIRST_DOF, DOUBT = 20.0, 0.5
+"""Longest first move; costs of the two sides that differ by no more leave the side open."""
 ALIKE = 0.97
 """Images that are as sharp as this, relative to each other, are equally sharp."""
 NARROW_DOF = 0.6
@@ -148,16 +150,20 @@ class Likeness:
     Parameters
     ----------
     travel : Travel
-        Its limits; places as far again beyond them are weighed too, to tell that focus is not between them.
+        Its limits; places a quarter of the travel beyond them are weighed too, to tell that focus is not between them.
     first : Spectrum
         Bands and optics.
+    around_um : float
+        Where it was taken: places farther than `FARTHEST_DOF` from there are not weighed, nothing is seen from there.
     """
 
-    def __init__(self, travel: Travel, first: Spectrum) -> None:
+    def __init__(self, travel: Travel, first: Spectrum, around_um: float) -> None:
         self._first = first
-        reach = 0.25 * (travel.high_um - travel.low_um)
-        count = min(MOST_PLACES, 2 + int(6 * reach / (GRID_DOF * travel.dof_um)))
-        self.places_um = np.linspace(travel.low_um - reach, travel.high_um + reach, count)
+        beyond, farthest = 0.25 * (travel.high_um - travel.low_um), FARTHEST_DOF * travel.dof_um
+        low = max(travel.low_um - beyond, around_um - farthest)
+        high = min(travel.high_um + beyond, around_um + farthest)
+        count = 3 + int((high - low) / (GRID_DOF * travel.dof_um))
+        self.places_um = np.linspace(low, high, count)
         widest = max(RATES) * first.waves_per_um * (self.places_um[-1] - self.places_um[0])
         self._waves = np.concatenate([np.arange(0, min(widest, 10), 0.02), np.arange(10, widest + 1, 0.2)])
         self._log = np.log(transferred(first.low, first.high, self._waves))
@@ -195,6 +201,13 @@ class Likeness:
             ((fall - FALL) / FALL_SPREAD) ** 2 + np.minimum((rough / ROUGH) ** 2, CAP).sum(axis=1) / 2, np.float64
         )
 
+    def first_um(self, z_um: float, *, away: int, most_um: float) -> float:
+        """Where to go after one image, which hardly tells the side: away from the specimen if in doubt."""
+        way = (self.places_um - z_um) * away
+        sides = [self.cost + np.where((side * way >= 0) & (np.abs(way) <= most_um), 0, np.inf) for side in (1, -1)]
+        chosen = sides[0] if sides[0].min() <= sides[1].min() + DOUBT else sides[1]
+        return float(self.places_um[chosen.argmin()])
+
     @property
     def best_um(self) -> float:
         """The likeliest place, between the grid's places by a parabola."""
@@ -230,25 +243,33 @@ class SpectraPolicy:
 
     def moves(self, travel: Travel) -> Moves:
         """See `Policy.moves`."""
-        sweep = Sweep(travel, travel.toward)
+        sweep = Sweep(travel, -travel.toward)
         likeness: Likeness | None = None
         looks: list[Look] = []
+        lost: list[float] = []
         climbing = False
         look = yield Move(travel.start_um, "look")
         while True:
             spectrum = look.reading.spectrum
-            if spectrum is None or not look.reading.evidence:
-                if likeness is not None:  # far out, detail drowns in noise: go back to where there was some
+            blank = spectrum is None or not look.reading.evidence
+            if blank and looks and not climbing:  # so far out, detail drowns in noise: as far on the other side?
+                lost.append(look.z_um)
+                target = travel.within(2 * looks[-1].z_um - look.z_um)
+                tried = [*lost, *(other.z_um for other in looks)]
+                if min(abs(target - z) for z in tried) < travel.dof_um:
                     return Verdict(False, look.z_um, "What was seen is lost: start nearer to focus.")
-                target = sweep.target(look.z_um, SWEEP_DOF * travel.dof_um)
-                if target is None:
+                look = yield Move(target, "search", "nothing to judge by on the other side")
+                continue
+            if blank and not looks:
+                place = sweep.target(look.z_um, SWEEP_DOF * travel.dof_um)
+                if place is None:
                     empty = "There is nothing to focus on: the field is empty within the travel limits."
                     return Verdict(False, look.z_um, empty)
-                look = yield Move(target, "sweep", "nothing to judge by")
+                look = yield Move(place, "sweep", "nothing to judge by")
                 continue
             looks.append(look)
-            if not climbing:
-                likeness = likeness or Likeness(travel, spectrum)
+            if not climbing and spectrum is not None:
+                likeness = likeness or Likeness(travel, spectrum, look.z_um)
                 likeness.add(look.z_um, spectrum)
                 climbing = self._misled(likeness, looks, travel)
             assert likeness is not None
@@ -271,7 +292,11 @@ class SpectraPolicy:
         inside, here = travel.within(best), looks[-1].z_um
         way = f"move by {inside - here:+.1f} µm"
         if len(looks) == 1:
-            return Move(inside if abs(inside - here) > dof else travel.within(here + dof), "jump", way)
+            first = likeness.first_um(here, away=-travel.toward, most_um=FIRST_DOF * dof)
+            first = travel.within(first if abs(first - here) > dof else here - travel.toward * dof)
+            if abs(first - here) < PROBE_DOF * dof:  # no room on this side
+                first = travel.within(here + travel.toward * dof)
+            return Move(first, "jump", f"move by {first - here:+.1f} µm")
         beside = self._beside(inside, looks, travel)
         known = beside is None and len(looks) >= LEAST_IMAGES and max(best - low, high - best) <= KNOWN_DOF * dof
         over = len(looks) >= self.most_images
@@ -299,6 +324,8 @@ class SpectraPolicy:
     def _climb(self, looks: list[Look], travel: Travel) -> Move | Verdict:
         """Towards the highest sharpness: past the sharpest image while it lies outermost, then by parabolas."""
         order: list[Look] = sorted({look.z_um: look for look in looks}.values(), key=lambda look: look.z_um)
+        if len(order) < 2:
+            return Verdict(False, order[0].z_um, "One height alone does not tell where it is sharpest.")
         k = int(np.argmax([_sharpness(look) for look in order]))
         fine = self.tolerance * travel.dof_um
         sharpest = order[k]
@@ -314,7 +341,11 @@ class SpectraPolicy:
         for near, far in ((left, right), (right, left)):  # a gap much wider than the other is looked into first
             if abs(far.z_um - sharpest.z_um) > 3 * abs(near.z_um - sharpest.z_um):
                 target = (far.z_um + sharpest.z_um) / 2
-        narrow = max(sharpest.z_um - left.z_um, right.z_um - sharpest.z_um) <= NARROW_DOF * travel.dof_um
+        _, wider = sorted((left, right), key=lambda look: abs(look.z_um - sharpest.z_um))
+        gap = abs(wider.z_um - sharpest.z_um)
+        narrow = gap <= NARROW_DOF * travel.dof_um
+        if abs(target - sharpest.z_um) <= fine and gap > 4 * NARROW_DOF * travel.dof_um:
+            target = (wider.z_um + sharpest.z_um) / 2
         if abs(target - sharpest.z_um) <= fine or narrow or len(looks) >= 2 * self.most_images:
             if abs(looks[-1].z_um - sharpest.z_um) <= fine:
                 return Verdict(True, looks[-1].z_um, f"The sharpest of {len(looks)} images was taken here.")
