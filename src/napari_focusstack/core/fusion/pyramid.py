@@ -135,11 +135,14 @@ class _Pyramid:
         self.strip = np.empty((rows, w, *samples), np.float32)
         self.up = np.empty((rows + 4, w, *samples), np.float32)
         self.spread = np.empty((min(h, STRIP_ROWS), w, *samples), np.float32)
+        self.lowest: Plane | None = None
+        self.highest: Plane | None = None
         self.colours = len(series.mix) > 1 and min(series.mix) > 0
         self.n = 0
 
     def add(self, plane: Plane) -> None:
         """Take the next slice."""
+        self._see_range(plane)
         self._reduce(plane)
         for level in range(1, self.n_levels):
             self._energy(self._detail(level), level, self.z[level])
@@ -163,6 +166,32 @@ class _Pyramid:
             self._accumulate(level, slice(None), self.detail[level - 1], weight)
         cv2.accumulate(self.low[-1], self.numerator[-1])
         self.n += 1
+
+    def _see_range(self, plane: Plane) -> None:
+        """Darkest and brightest value of each pixel so far, in the slices' own type."""
+        if self.lowest is None or self.highest is None:
+            self.lowest, self.highest = plane.copy(), plane.copy()
+        else:
+            np.minimum(self.lowest, plane, out=self.lowest)
+            np.maximum(self.highest, plane, out=self.highest)
+
+    def _within_range(self, image: Plane32) -> None:
+        """Bring pixels back to what some slice shows there or beside.
+
+        Where bright blur lies over a dark place in all slices but one, levels that choose different slices add up to
+        values that no slice has, down to black.
+        """
+        assert self.lowest is not None
+        assert self.highest is not None
+        beside = np.ones((3, 3), np.uint8)
+        h = image.shape[0]
+        for a in range(0, h, STRIP_ROWS):
+            b = min(a + STRIP_ROWS, h)
+            first, last = max(0, a - 1), min(h, b + 1)
+            inner = slice(a - first, a - first + b - a)
+            low = cv2.erode(self.lowest[first:last], beside)[inner]
+            high = cv2.dilate(self.highest[first:last], beside)[inner]
+            np.clip(image[a:b], low, high, out=image[a:b])
 
     def _reduce(self, plane: Plane) -> None:
         """Low-pass levels 1 … of a plane."""
@@ -247,6 +276,7 @@ class _Pyramid:
             )
             cv2.add(detail, _expand(image, detail.shape), detail)
             image = detail
+        self._within_range(image)
         return image
 
     def _lifts(self) -> list[Lift]:
