@@ -101,6 +101,15 @@ def test_reversed_slices_give_the_same_image_and_the_reversed_index(method):
     np.testing.assert_array_equal(there.index[clear], 3 - back.index[clear])
 
 
+@pytest.mark.parametrize("dtype", ["int8", "int16", "uint32", "int32", "float64", "bool"])
+def test_the_default_takes_every_pixel_type(dtype):
+    stack, _ = bands()
+    planes = (stack * 100 > 50) if dtype == "bool" else (stack * 100).astype(dtype)
+    image = fuse(planes).image
+    assert image.min() >= planes.min()
+    assert image.max() <= planes.max()
+
+
 @every_method
 def test_integers_are_rounded_and_overshoot_saturates(method):
     stack, _ = bands(low=0.0, high=1.0)

@@ -189,8 +189,8 @@ class _Pyramid:
             b = min(a + STRIP_ROWS, h)
             first, last = max(0, a - 1), min(h, b + 1)
             inner = slice(a - first, a - first + b - a)
-            low = cv2.erode(self.lowest[first:last], beside)[inner]
-            high = cv2.dilate(self.highest[first:last], beside)[inner]
+            low = cv2.erode(_eroded_type(self.lowest[first:last]), beside)[inner]
+            high = cv2.dilate(_eroded_type(self.highest[first:last]), beside)[inner]
             np.clip(image[a:b], low, high, out=image[a:b])
 
     def _reduce(self, plane: Plane) -> None:
@@ -310,3 +310,8 @@ def _expand(coarse: Plane32, shape: tuple[int, ...]) -> Plane32:
     """The next finer level's low-pass, of a given shape."""
     up: Plane32 = cv2.pyrUp(coarse, dstsize=(shape[1], shape[0]))
     return up
+
+
+def _eroded_type(plane: Plane) -> Plane:
+    """The plane in a type that OpenCV erodes."""
+    return plane.astype(np.int16) if plane.dtype == np.int8 else plane
