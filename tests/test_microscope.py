@@ -238,9 +238,10 @@ def test_cancel_at_a_random_moment_stops_all_jobs(rig, seed, monkeypatch):
     stops = []
     monkeypatch.setattr(rig.core, "stop", stops.append)
     grid = acquire.grid_plan(rig, rows=2, columns=2)
+    slow = focus_methods()["brent"]  # others may have ended before the moment comes
     jobs = (
-        autofocus(rig, METHOD),
-        acquire.scan(rig, grid, focus=lambda: autofocus(rig, METHOD)),
+        autofocus(rig, slow),
+        acquire.scan(rig, grid, focus=lambda: autofocus(rig, slow)),
         acquire.z_stack(rig, acquire.z_plan(10, 1)),
     )
     rng = np.random.default_rng(seed)
