@@ -151,3 +151,37 @@ def test_a_card_is_printed_for_people(mine, capsys):
     assert lines[lines.index("trained on") + 1] == "cells: 3 images; licence not told"
     assert "old: 0.5" in lines
     assert not any("{" in line for line in lines)
+
+
+def test_a_training_on_other_data_says_so_in_its_card_and_resumes_no_other(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("FOCUSSTACK_MODELS", str(tmp_path / "models"))
+    sharp = tmp_path / "sharp"
+    sharp.mkdir()
+    for i in range(3):
+        iio.imwrite(sharp / f"{i}.png", cells(i, size=160))
+    arguments = ["train", "deblur_srcnn", "--images", str(sharp), "-o", str(tmp_path / "run"), "--tiny"]
+    named = ["--width", "0.1", "--name", "paths", "--device", "cpu"]
+    assert _run([*arguments, *named, "--set", "blur=synthetic", "--set", "path_px=[5, 9]", "--json"]) == 0
+    capsys.readouterr()
+    assert _run(["models", "--json"]) == 0
+    data = next(m for m in told(capsys)["models"] if m["name"] == "paths")["training"]["data"]
+    assert data["blur"] == "synthetic"
+    assert data["path_px"] == [5, 9]
+    assert _run([*arguments, *named, "--set", "blur=recorded"]) == 2
+    assert "belongs to another training" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("blur", "give a name and a value"),
+        ("blurr=mixed", "no setting 'blurr': choose from patch_px"),
+        ("blur=none", "'blur' can't be none: input should be"),
+        ("still=2", "'still' can't be 2: input should be less"),
+    ],
+)
+def test_other_data_that_make_no_sense_are_told_in_one_line(tmp_path, capsys, setting, message):
+    assert _run(["train", "deblur_unet", "--images", str(tmp_path), "-o", str(tmp_path / "r"), "--set", setting]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1

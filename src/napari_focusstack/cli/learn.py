@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -86,6 +87,14 @@ def _plane(path: Path) -> Any:
     return image.plane()
 
 
+def _assigned(given: Sequence[str]) -> dict[str, str]:
+    """Split NAME=VALUE into its two parts."""
+    for text in given:
+        if "=" not in text:
+            raise InputError(f"--set {text}: give a name and a value, such as --set blur=synthetic.")
+    return dict(text.split("=", 1) for text in given)
+
+
 def _write_truth(folder: Path, made: Any, *, overwrite: bool) -> dict[str, Path]:
     """Write what is known of a simulated stack, each as TIFF."""
     import dataclasses
@@ -140,13 +149,21 @@ def train(
         Path | None,
         typer.Option(help="torchvision's VGG16 weights (.pth), to start gmanet_paper from.", show_default=False),
     ] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="Another setting of the data it learns from, NAME=VALUE (repeat for more), such as blur=synthetic; "
+            "a model's card lists them.",
+        ),
+    ] = None,
     device: opt.Device = opt.DeviceName.AUTO,
     as_json: opt.Json = False,
     verbose: opt.Verbose = False,
 ) -> None:
     """Train a network on sharp images, which are defocused by simulation on the way."""
     from napari_focusstack.networks.zoo import ModelError, check_name
-    from napari_focusstack.training.recipes import RECIPES, TINY, save_trained
+    from napari_focusstack.training.recipes import RECIPES, TINY, save_trained, varied
     from napari_focusstack.training.recipes import train as train_job
 
     if recipe == "list":
@@ -157,7 +174,7 @@ def train(
             for one in found:
                 print(f"{one['name']:<20} {one['title']}; {one['paper']}")
         return
-    chosen = RECIPES[recipe]
+    chosen = varied(RECIPES[recipe], _assigned(change or []))
     if images is None or output is None:
         raise InputError(f"To train '{recipe}', give --images FOLDER (sharp images) and --output FOLDER.")
     if not images.is_dir():

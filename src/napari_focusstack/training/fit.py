@@ -117,6 +117,8 @@ class Task:
         (network, list of batches, device) → numbers to log.
     rank : callable
         Epoch → number; the weights of the epoch with the lowest are kept.
+    about : str
+        What the batches are like; a checkpoint of other ones is refused.
     """
 
     batches: Callable[[int], Iterator[Any]]
@@ -124,6 +126,7 @@ class Task:
     loss: Callable[[nn.Module, Any, torch.device], Tensor]
     metrics: Callable[[nn.Module, list[Any], torch.device], Mapping[str, float]]
     rank: Callable[[EpochRecord], float] = by_validation
+    about: str = ""
 
 
 @runtime_checkable
@@ -165,7 +168,7 @@ def fit(network: nn.Module, task: Task, settings: FitSettings, *, folder: Path, 
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: _rate(settings.schedule, step / total, [task.rank(r) for r in history])
     )
-    state = _Run(network, optimiser, schedule, settings, task.rank, history)
+    state = _Run(network, optimiser, schedule, settings, task, history)
     state.restore(folder / "checkpoint.pt", device)
     stream = task.valid_batches(settings.seed + 1_000_003)
     valid = [next(stream) for _ in range(settings.valid_steps)]
@@ -247,10 +250,10 @@ class _Run:
         optimiser: torch.optim.Optimizer,
         schedule: torch.optim.lr_scheduler.LambdaLR,
         settings: FitSettings,
-        rank: Callable[[EpochRecord], float],
+        task: Task,
         history: list[EpochRecord],
     ) -> None:
-        self.rank = rank
+        self.rank, self.about = task.rank, task.about
         self.network, self.optimiser, self.schedule, self.settings = network, optimiser, schedule, settings
         self.history = history
         self.best: dict[str, Tensor] = _copy(network)
@@ -274,6 +277,7 @@ class _Run:
             "schedule": self.schedule.state_dict(),
             "history": [asdict(r) for r in self.history],
             "settings": self.settings.model_dump(),
+            "about": self.about,
         }
         beside = folder / "checkpoint.pt.part"
         torch.save(content, beside)
@@ -296,7 +300,7 @@ class _Run:
         known = FitSettings(**content["settings"])
         if known.schedule == "plateau":  # its rate does not hang on the number of epochs: more or fewer may follow
             known = known.model_copy(update={"epochs": self.settings.epochs})
-        same = known == self.settings
+        same = known == self.settings and content.get("about", self.about) == self.about
         names = {k: v.shape for k, v in content["network"].items()}
         if not same or names != {k: v.shape for k, v in self.network.state_dict().items()}:
             raise InputError(

@@ -15,9 +15,9 @@ from napari_focusstack.training.recipes import (
     mmdf,
     msegnet,
 )
-from napari_focusstack.training.recipes.base import TINY, Recipe, Trained, save_trained, train
+from napari_focusstack.training.recipes.base import TINY, Recipe, Trained, save_trained, train, varied
 
-__all__ = ["RECIPES", "TINY", "Recipe", "Trained", "save_trained", "train"]
+__all__ = ["RECIPES", "TINY", "Recipe", "Trained", "save_trained", "train", "varied"]
 
 RECIPES: Registry[Recipe] = Registry("recipe")
 for _family in (

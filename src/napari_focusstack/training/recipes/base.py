@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from torch import Tensor, nn
 
 from napari_focusstack.core.errors import InputError
@@ -94,6 +95,39 @@ class Recipe:
     rank: Callable[[EpochRecord], float] = by_validation
     keep: Callable[[nn.Module], nn.Module] = lambda network: network
     decide: Callable[[nn.Module, list[Any], torch.device], Mapping[str, float]] | None = None
+
+
+def varied(recipe: Recipe, changes: Mapping[str, str]) -> Recipe:
+    """Return the recipe with other data: settings by name, as they are typed (numbers, words, JSON lists).
+
+    A first stage keeps its own data.
+
+    Raises
+    ------
+    InputError
+        If the recipe's data have no such setting, or it can't be that.
+    """
+    if not changes:
+        return recipe
+    settings = recipe.data.settings
+    known = type(settings).model_fields
+    for name in changes:
+        if name not in known:
+            raise InputError(f"The data of '{recipe.name}' have no setting '{name}': choose from {', '.join(known)}.")
+    try:
+        new = type(settings).model_validate(settings.model_dump() | {k: _typed(v) for k, v in changes.items()})
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        name = str(wrong["loc"][0])
+        raise InputError(f"'{name}' can't be {changes[name]}: {wrong['msg'][:1].lower()}{wrong['msg'][1:]}.") from error
+    return replace(recipe, data=replace(recipe.data, settings=new))  # type: ignore[type-var]
+
+
+def _typed(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 @dataclass(frozen=True)
@@ -231,7 +265,8 @@ def _task(
     def batches(of: Sequence[library.Sharp]) -> Callable[[int], Iterator[Any]]:
         return lambda seed: recipe.data.batches(of, batch=batch, seed=seed)
 
-    return Task(batches(training), batches(validation), recipe.loss, recipe.metrics, recipe.rank)
+    about = recipe.data.settings.model_dump_json()
+    return Task(batches(training), batches(validation), recipe.loss, recipe.metrics, recipe.rank, about)
 
 
 def _fill(network: nn.Module, imagenet: Path) -> None:
