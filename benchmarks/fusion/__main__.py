@@ -1,6 +1,7 @@
 """All fusion methods side by side: quality with and without truth, time, memory, and difference images.
 
     python benchmarks/fusion [--quick] [--data ../shared/data] [--methods pyramid gff …] [--out FOLDER]
+    python benchmarks/fusion --pairs [--noise 0.25] [--methods …]      two slices only, and only their quality
 
 One run makes three parts, as Markdown:
 
@@ -25,7 +26,7 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
-from material import FIVE, PAIRS, REAL, TWENTY, Item, material
+from material import FIVE, PAIRS, REAL, TWENTY, Item, material, two_slices
 from pictures import draw_differences
 from scipy.stats import rankdata
 
@@ -46,13 +47,22 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--methods", nargs="+", help="in place of all")
     parser.add_argument("--out", type=Path, help="folder for difference images")
+    parser.add_argument("--pairs", action="store_true", help="two slices only, no speed")
+    parser.add_argument("--noise", type=float, default=1.0, help="with --pairs: factor on the noise of a good camera")
     arguments = parser.parse_args()
+    if arguments.noise != 1 and not arguments.pairs:
+        parser.error("--noise changes the pairs alone: give --pairs, too")
     slow = {"nsct", "cnn"} if arguments.quick else set()
     names = arguments.methods or [m for m in METHODS.names() if m not in slow]
     data = arguments.data if arguments.data.is_dir() else None
 
     found: dict[str, list[np.ndarray]] = {}
-    for item in material(data, quick=arguments.quick):
+    items = (
+        two_slices(data, quick=arguments.quick, noise=arguments.noise)
+        if arguments.pairs
+        else material(data, quick=arguments.quick)
+    )
+    for item in items:
         started = time.perf_counter()
         fused = {"argmax": argmax(list(item.stack.planes()))}
         fused |= {name: drain(fuse_series(item.stack, method=name)).image for name in names}
@@ -64,6 +74,8 @@ def main() -> None:
     for group in (PAIRS, FIVE, TWENTY, REAL):
         if group in found:
             _print_quality(group, ["argmax", *names], np.array(found[group]))
+    if arguments.pairs:
+        return
     print("\n**time and memory**\n", flush=True)
     # In a process of its own: a child's peak memory starts from its parent's.
     speed = [sys.executable, str(HERE.parent / "fusion_speed.py"), "--repeats", "1" if arguments.quick else "3"]

@@ -39,9 +39,7 @@ class Item:
 
 def material(data: Path | None, *, quick: bool) -> Iterator[Item]:
     """All items, or a few small ones; without the data folder there are fewer of them."""
-    shape = QUICK_SHAPE if quick else PAIR_SHAPE
-    for pair in islice((p for p in pairs.pairs(shape, data) if p.held_out), 3 if quick else None):
-        yield Item(PAIRS, pair.name, _stack(pair.stack), pair.truth)
+    yield from two_slices(data, quick=quick)
     held_out = (s for s in scenes.scenes(SCENE_SHAPE, None if data is None else data / "sharp") if s.held_out)
     for k, scene in enumerate(islice(held_out, 2 if quick else None)):
         yield Item(FIVE, scene.name, _stack(scene.stack(5)), scene.truth())
@@ -54,6 +52,13 @@ def material(data: Path | None, *, quick: bool) -> Iterator[Item]:
         for name, (file, shifted) in FILES.items():
             stack = _part(read_stack(data / "stacks" / file), LARGEST_PX)
             yield Item(REAL, name, drain(align_series(stack)) if shifted else stack)
+
+
+def two_slices(data: Path | None, *, quick: bool, noise: float = 1.0) -> Iterator[Item]:
+    """The pairs alone; `noise` is a factor on theirs."""
+    made = pairs.pairs(QUICK_SHAPE if quick else PAIR_SHAPE, data, noise=noise)
+    for pair in islice((p for p in made if p.held_out), 3 if quick else None):
+        yield Item(PAIRS, pair.name, _stack(pair.stack), pair.truth)
 
 
 def _stack(slices: np.ndarray) -> Stack:

@@ -22,8 +22,6 @@ HELD_OUT = ("coffee", "motorcycle_left", "rocket", "coins", "brick", "retina", "
 SOURCES = ("dsb2018", "cellprofiler", "bccd")
 STACKS = {"board": ("board.ome.tif", 11), "pcb": ("pcb/pcb_004.jpg", 0)}
 KINDS = ("step", "slope", "mask")
-NOISE = 1.0
-"""Factor on the noise of all pairs."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +34,17 @@ class Pair:
     held_out: bool
 
 
-def pairs(shape: tuple[int, int] = (480, 520), data: Path | None = None) -> Iterator[Pair]:
-    """Every pair; `data` is a folder with ``sharp/SOURCE/*`` and ``stacks/``, without it there are photographs only."""
+def pairs(shape: tuple[int, int], data: Path | None, *, noise: float = 1.0) -> Iterator[Pair]:
+    """Every pair; `data` is a folder with ``sharp/SOURCE/*`` and ``stacks/``, without it there are photographs only.
+
+    `noise` is a factor on the noise of a good camera, 1.5 grey levels of 255.
+    """
     for k, (name, images) in enumerate(_images(shape, data)):
         for j, kind in enumerate(KINDS):
             rng = np.random.default_rng([8, k, j])
             jpeg = (k + j) % 2 == 1
-            yield _pair(f"{name} {kind}{' jpeg' * jpeg}", kind, images, rng, name in HELD_OUT, jpeg)
+            made = _pair(kind, images, rng, noise=noise, jpeg=jpeg)
+            yield Pair(f"{name} {kind}{' jpeg' * jpeg}", *made, name in HELD_OUT)
 
 
 def _images(shape: tuple[int, int], data: Path | None) -> Iterator[tuple[str, list[Image]]]:
@@ -86,33 +88,33 @@ def _crops(image: Image, shape: tuple[int, int]) -> list[Image]:
     return [np.ascontiguousarray(first), np.ascontiguousarray(second)]
 
 
-def _pair(name: str, kind: str, images: list[Image], rng: np.random.Generator, held_out: bool, jpeg: bool) -> Pair:
+def _pair(kind: str, images: list[Image], rng: np.random.Generator, *, noise: float, jpeg: bool) -> tuple[Image, Image]:
     shape = images[0].shape[:2]
     opaque = np.ones(shape, np.float32)
     blur_px = float(rng.uniform(3, 12))
-    noise = {"photons": 20000.0 / NOISE**2, "read": 0.003 * NOISE, "flicker": 0.0}
+    light = {"photons": 20000.0 / noise**2, "read": 0.003 * noise, "flicker": 0.0}
     if kind == "slope":
         height = slope(shape, rng, low=0, high=1, waves=1.0)
-        scene = Scene(name, [Layer(images[0], opaque, height)], blur_px=blur_px, **noise)
+        scene = Scene(kind, [Layer(images[0], opaque, height)], blur_px=blur_px, **light)
     else:
         near = blobs(rng, shape, cover=float(rng.uniform(0.25, 0.6)), size=float(rng.uniform(40, 80)))
         layers = [Layer(images[0], opaque, flat(shape, 0.0)), Layer(images[1], near, flat(shape, 1.0))]
-        scene = Scene(name, layers, blur_px=blur_px, **noise)
+        scene = Scene(kind, layers, blur_px=blur_px, **light)
     if kind == "mask":
-        stack, truth = _masked(images[0], near, blur_px / 2, rng)
+        stack, truth = _masked(images[0], near, blur_px / 2, rng, noise=noise)
     else:
         stack, truth = scene.stack(2), scene.truth()
     if jpeg:
         stack = np.stack([_through_jpeg(plane, int(rng.integers(85, 97))) for plane in stack])
-    return Pair(name, stack, truth, held_out)
+    return stack, truth
 
 
-def _masked(image: Image, near: Image, sigma: float, rng: np.random.Generator) -> tuple[Image, Image]:
+def _masked(image: Image, near: Image, sigma: float, rng: np.random.Generator, *, noise: float) -> tuple[Image, Image]:
     """One image, sharp within the mask and blurred outside, and the other way round."""
     blurred = cv2.GaussianBlur(image, (0, 0), sigma)
     mask = near[..., None]
     slices = [mask * image + (1 - mask) * blurred, (1 - mask) * image + mask * blurred]
-    noisy = [255 * (s + 0.003 * NOISE * rng.standard_normal(s.shape)) for s in slices]
+    noisy = [255 * (s + 0.003 * noise * rng.standard_normal(s.shape)) for s in slices]
     return (
         np.stack([np.clip(np.rint(s), 0, 255).astype(np.uint8) for s in noisy]),
         np.clip(np.rint(255 * image), 0, 255).astype(np.uint8),
