@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -226,10 +227,18 @@ def train(
         if stage is not recipe:
             start = network.state_dict()
             earlier = {"recipe": stage.name, "fit": how.model_dump(), **_course(fitted)}
-    counts: dict[str, int] = {}
-    for image in sharp:
-        counts[image.source] = counts.get(image.source, 0) + 1
-    told = {
+    told = _told(recipe, settings, width=width, device=device) | ({"before": earlier} if earlier else {})
+    decision: Mapping[str, float] = {}
+    if recipe.decide is not None:
+        stream = task.valid_batches(settings.seed + 2_000_003)
+        decision = recipe.decide(network, [next(stream) for _ in range(DECISION_STEPS * settings.valid_steps)], device)
+    yield Progress(1000, 1000, "trained")
+    return Trained(recipe.keep(network.to("cpu")), fitted, Counter(image.source for image in sharp), told, decision)
+
+
+def _told(recipe: Recipe, settings: FitSettings, *, width: float, device: torch.device) -> dict[str, Any]:
+    """What a card tells of a training's settings and machine."""
+    return {
         "recipe": recipe.name,
         "width": width,
         "data": recipe.data.settings.model_dump(),
@@ -238,13 +247,6 @@ def train(
         "torch": torch.__version__,
         "numpy": np.__version__,
     }
-    told |= {"before": earlier} if earlier else {}
-    decision: Mapping[str, float] = {}
-    if recipe.decide is not None:
-        stream = task.valid_batches(settings.seed + 2_000_003)
-        decision = recipe.decide(network, [next(stream) for _ in range(DECISION_STEPS * settings.valid_steps)], device)
-    yield Progress(1000, 1000, "trained")
-    return Trained(recipe.keep(network.to("cpu")), fitted, counts, told, decision)
 
 
 def _course(fitted: Fitted) -> dict[str, Any]:
