@@ -6,7 +6,8 @@ that the same objective would give in focus, at rest and without noise; a percep
 features (0 is alike). Classical methods twice: with the kernel that they estimate, and with the true one. Means over
 images with 95 % bootstrap intervals by image. Sets of blur are those of MMDF's Table 3: *recorded-like* (defocus, the
 motion of a scan), *synthetic* (random paths), *mixed* (all). Weights that are not bundled are found where
-FOCUSSTACK_MODELS says.
+FOCUSSTACK_MODELS says. Networks trained on single sets (``focusstack train deblur_unet --set blur=recorded ...``) get
+Table 3 itself: each trained and tried on the same set.
 
     python benchmarks/deblurring.py -o report [--quick]
 """
@@ -16,9 +17,10 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -41,6 +43,8 @@ SIDE, MARGIN = 256, 48
 TEST = ("neubias", "qupath_he")
 KINDS = ("defocus", "scan", "path")
 SETS = {"recorded-like": ("defocus", "scan"), "synthetic": ("path",)}
+BLURS = {"recorded": SETS["recorded-like"], "synthetic": SETS["synthetic"], "mixed": KINDS}
+"""The kinds of blur in each training set."""
 
 
 @dataclass(frozen=True)
@@ -165,8 +169,7 @@ def table(rows: list[Row], tiles: list[Sample]) -> str:
     ]
     for row in rows:
         psnr, ssim = interval(row.psnr, images), interval(row.ssim, images)
-        parts = [[t.kind in kinds for t in tiles] for kinds in SETS.values()]
-        sets = [f"{np.mean(np.compress(p, row.psnr)):.2f} / {np.mean(np.compress(p, row.ssim)):.3f}" for p in parts]
+        sets = [_cell(row, [t.kind in kinds for t in tiles]) for kinds in SETS.values()]
         lines.append(
             f"| {row.name} | {trained(row.name)} | {psnr[0]:.2f} [{psnr[1]:.2f}, {psnr[2]:.2f}] "
             f"| {ssim[0]:.3f} [{ssim[1]:.3f}, {ssim[2]:.3f}] | "
@@ -176,11 +179,41 @@ def table(rows: list[Row], tiles: list[Sample]) -> str:
     return "\n".join(lines)
 
 
-def trained(name: str) -> str:
-    """How many pairs a network has seen, as its card tells."""
+def table_of_sets(rows: list[Row], tiles: list[Sample]) -> str:
+    """The paper's Table 3 as Markdown: each network trained on a set of blur and tried on that set."""
+    found: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        training = _training(row.name)
+        if training is not None:
+            found.setdefault(training["recipe"], {})[training["data"]["blur"]] = row
+    plain = next(row for row in rows if row.name == "blurred image")
+    shown = {"blurred image": dict.fromkeys(BLURS, plain)} | {f"`{k}`": of for k, of in found.items() if len(of) > 1}
+    if len(shown) == 1:
+        return ""
+    lines = ["| trained and tried on | " + " | ".join(BLURS) + " |", "| --- |" + " --- |" * len(BLURS)]
+    for name, of in shown.items():
+        cells = [
+            _cell(of[blur], [t.kind in kinds for t in tiles]) if blur in of else "" for blur, kinds in BLURS.items()
+        ]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _cell(row: Row, part: list[bool]) -> str:
+    return f"{np.mean(np.compress(part, row.psnr)):.2f} / {np.mean(np.compress(part, row.ssim)):.3f}"
+
+
+def _training(name: str) -> Mapping[str, Any] | None:
+    """What a network's card tells of its training; None for classical methods."""
     plain = name.strip("`")
     card = DEBLURRERS[plain].card if plain in DEBLURRERS else None
-    return "" if card is None else f"{card.training['samples']:,} pairs"
+    return None if card is None else card.training
+
+
+def trained(name: str) -> str:
+    """On how many pairs of which set a network was trained, as its card tells."""
+    training = _training(name)
+    return "" if training is None else f"{training['samples']:,} pairs, {training['data']['blur']}"
 
 
 def _run(name: str, wish: Callable[[Sample], Wish]) -> Callable[[Sample], np.ndarray]:
@@ -221,12 +254,13 @@ def main() -> None:
         if not one.learned:
             methods[f"`{one.name}`, true kernel"] = _run(one.name, lambda t: Wish(kernel=t.kernel))
     if given.methods:
-        methods = {k: v for k, v in methods.items() if k.split(",")[0].strip("`") in given.methods}
+        kept = {"blurred image", *given.methods}
+        methods = {k: v for k, v in methods.items() if k.split(",")[0].strip("`") in kept}
     rows = []
     for name, restore in methods.items():
         rows.append(measure(name, restore, tiles, features))
         print(f"{name}: {np.mean(rows[-1].psnr):.2f} dB", file=sys.stderr, flush=True)
-    text = f"# Deblurring\n\n{table(rows, tiles)}\n"
+    text = f"# Deblurring\n\n{table(rows, tiles)}\n\n{table_of_sets(rows, tiles)}\n"
     shown = {k: v for k, v in methods.items() if k != "blurred image" and "true" not in k}
     picture(tiles[:: max(1, len(tiles) // 5)][:5], shown, given.output / "deblurring.png")
     (given.output / "deblurring.md").write_text(text + "\n![Deblurring](deblurring.png)\n", encoding="utf-8")
