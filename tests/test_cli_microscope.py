@@ -130,6 +130,25 @@ def test_a_scan_writes_its_fields_and_their_mosaic(run, tmp_path):
     assert read_stack(told["mosaic"]).plane_shape[1] > 900
 
 
+def test_a_scan_that_loses_a_field_writes_the_others_and_says_so(run, tmp_path, monkeypatch):
+    count, snap = iter(range(99)), Rig.snap
+
+    def fails(rig):
+        if next(count) == 1:
+            raise RuntimeError("the camera fell off")
+        return snap(rig)
+
+    monkeypatch.setattr(Rig, "snap", fails)
+    where = ["-o", tmp_path / "scan.ome.tif"]
+    code, out, err = run("scan", "--demo", "--no-refocus", "--rows", 1, "--columns", 3, *where, "--json")
+    told = json.loads(out)
+    assert code == 1
+    assert [f["field"] for f in told["fields"]] == [0, 2]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["scan_p0.ome.tif", "scan_p2.ome.tif"]
+    assert [(one["field"], one["reason"]) for one in told["lost"]] == [(1, "the camera fell off")]
+    assert err == "field 1 was not taken: the camera fell off\n"
+
+
 def test_a_scan_beyond_its_limits_in_x_and_y_is_refused(run, tmp_path):
     where = ["-o", tmp_path / "scan.ome.tif"]
     code, out, err = run("scan", "--demo", "--x-limits", -10, 10, "--y-limits", -500, 500, *where)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,6 +26,7 @@ from napari_focusstack.microscope import acquire  # noqa: E402
 from napari_focusstack.microscope.autofocus import autofocus  # noqa: E402
 from napari_focusstack.microscope.demo import connect_demo  # noqa: E402
 from napari_focusstack.microscope.rig import connect  # noqa: E402
+from napari_focusstack.microscope.scan import grid_plan, scan  # noqa: E402
 from napari_focusstack.microscope.scene import DemoScene  # noqa: E402
 
 METHOD = focus_methods()["spectra"]
@@ -107,7 +109,7 @@ def test_the_limits_in_x_and_y_can_t_be_passed(scene, limits, monkeypatch):
     with pytest.raises(StageError, match="beyond the travel limits"):
         rig.start_moving_xy(-50.0, 50.0)
     with pytest.raises(InputError, match=r"\d places of the scan lie beyond"):
-        drain(acquire.scan(rig, acquire.grid_plan(rig, rows=4, columns=4 if "x_limits_um" in limits else 1)))
+        drain(scan(rig, grid_plan(rig, rows=4, columns=4 if "x_limits_um" in limits else 1)))
     assert told == []
     rig.start_moving_xy(0.0, 0.0)
     assert told == [(0.0, 0.0)]
@@ -117,10 +119,10 @@ def test_the_limits_in_x_and_y_can_t_be_passed(scene, limits, monkeypatch):
 
 
 def test_a_scan_near_a_limit_shifts_the_stack_of_that_field_says_so_and_goes_on(rig, scene, moves):
-    grid, plan = acquire.grid_plan(rig, rows=1, columns=2), acquire.z_plan(6, 1)
+    grid, plan = grid_plan(rig, rows=1, columns=2), acquire.z_plan(6, 1)
     truth = [scene.focus_at(0, x) for x in (-rig.field_um[1] / 2, rig.field_um[1] / 2)]
     rig.limits_um = (-20.0, max(truth) + 2.5)
-    taken = drain(acquire.scan(rig, grid, focus=lambda: autofocus(rig, METHOD), plan=plan))
+    taken = drain(scan(rig, grid, focus=lambda: autofocus(rig, METHOD), plan=plan))
     assert taken.stack.data.shape == (2, 7, *FIELD)
     shifted = [height > rig.limits_um[1] - 3 - 1e-9 for height in taken.heights_um]
     assert any(shifted)
@@ -137,7 +139,7 @@ def test_a_scan_goes_on_from_a_field_without_focus_and_says_why(rig):
         found = next(fields)
         return Focused("test", found, 0.0, 0.0, 0.0, "" if found else "nothing to focus on", ())
 
-    taken = drain(acquire.scan(rig, acquire.grid_plan(rig, rows=1, columns=2), focus=focus))
+    taken = drain(scan(rig, grid_plan(rig, rows=1, columns=2), focus=focus))
     assert taken.found == (False, True)
     assert taken.notes == ("focus not found: nothing to focus on", "")
 
@@ -145,16 +147,16 @@ def test_a_scan_goes_on_from_a_field_without_focus_and_says_why(rig):
 def test_a_z_stack_longer_than_the_travel_is_refused_before_anything_moves(rig, moves):
     rig.limits_um = (-4.0, 4.0)
     with pytest.raises(InputError, match="does not fit"):
-        drain(acquire.scan(rig, acquire.grid_plan(rig, rows=1, columns=2), plan=acquire.z_plan(10, 1)))
+        drain(scan(rig, grid_plan(rig, rows=1, columns=2), plan=acquire.z_plan(10, 1)))
     assert moves == []
 
 
 @pytest.mark.parametrize(
     ("job", "images"),
     [
-        (lambda rig: acquire.scan(rig, acquire.grid_plan(rig, rows=2, columns=3)), 6),
+        (lambda rig: scan(rig, grid_plan(rig, rows=2, columns=3)), 6),
         (
-            lambda rig: acquire.scan(rig, acquire.grid_plan(rig, rows=2, columns=1), plan=acquire.z_plan(4, 1)),
+            lambda rig: scan(rig, grid_plan(rig, rows=2, columns=1), plan=acquire.z_plan(4, 1)),
             10,
         ),
         (lambda rig: acquire.z_stack(rig, acquire.z_plan(6, 1)), 7),
@@ -179,13 +181,13 @@ def test_a_scan_from_outside_the_limits_is_refused_before_anything_moves(rig, mo
     monkeypatch.setattr(rig.core, "setXYPosition", lambda *place: moves.append(place))
     rig.limits_um = (0.0, 10.0)
     with pytest.raises(InputError, match="outside the travel limits"):
-        drain(acquire.scan(rig, acquire.grid_plan(rig, rows=1, columns=2)))
+        drain(scan(rig, grid_plan(rig, rows=1, columns=2)))
     assert moves == []
 
 
 def test_a_scan_from_a_hair_beyond_the_limits_goes_back_to_the_limit(rig):
     rig.limits_um = (-20.0, rig.height_um() - 0.01)
-    taken = drain(acquire.scan(rig, acquire.grid_plan(rig, rows=1, columns=2)))
+    taken = drain(scan(rig, grid_plan(rig, rows=1, columns=2)))
     assert len(taken.heights_um) == 2
     assert rig.height_um() == pytest.approx(rig.limits_um[1])
 
@@ -237,11 +239,11 @@ def test_a_stage_that_stalls_is_stopped(rig, monkeypatch):
 def test_cancel_at_a_random_moment_stops_all_jobs(rig, seed, monkeypatch):
     stops = []
     monkeypatch.setattr(rig.core, "stop", stops.append)
-    grid = acquire.grid_plan(rig, rows=2, columns=2)
+    grid = grid_plan(rig, rows=2, columns=2)
     slow = focus_methods()["brent"]  # others may have ended before the moment comes
     jobs = (
         autofocus(rig, slow),
-        acquire.scan(rig, grid, focus=lambda: autofocus(rig, slow)),
+        scan(rig, grid, focus=lambda: autofocus(rig, slow)),
         acquire.z_stack(rig, acquire.z_plan(10, 1)),
     )
     rng = np.random.default_rng(seed)
@@ -271,7 +273,7 @@ def test_a_z_stack_is_calibrated_and_sharpest_in_its_middle(rig, scene):
 
 def test_a_scan_refocuses_at_each_field_and_goes_back(rig, scene):
     before = rig.place_um(), rig.height_um()
-    taken = drain(acquire.scan(rig, acquire.grid_plan(rig, rows=2, columns=3), focus=lambda: autofocus(rig, METHOD)))
+    taken = drain(scan(rig, grid_plan(rig, rows=2, columns=3), focus=lambda: autofocus(rig, METHOD)))
     truth = [scene.focus_at(y, x) for y, x in taken.places_um]
     assert taken.found == (True,) * 6
     assert np.ptp(truth) > 2 * scene.depth_of_field_um / 2
@@ -281,7 +283,7 @@ def test_a_scan_refocuses_at_each_field_and_goes_back(rig, scene):
 
 
 def test_the_mosaic_puts_the_fields_where_the_stage_saw_them(rig, scene):
-    taken = drain(acquire.scan(rig, acquire.grid_plan(rig, rows=1, columns=2, overlap_percent=25)))
+    taken = drain(scan(rig, grid_plan(rig, rows=1, columns=2, overlap_percent=25)))
     mosaic = taken.mosaic()
     height, width = mosaic.plane_shape
     assert height == FIELD[0]
@@ -292,7 +294,7 @@ def test_the_mosaic_puts_the_fields_where_the_stage_saw_them(rig, scene):
 
 
 def test_a_scan_can_take_a_z_stack_of_each_field(rig):
-    taken = drain(acquire.scan(rig, acquire.grid_plan(rig, rows=1, columns=2), plan=acquire.z_plan(4, 2)))
+    taken = drain(scan(rig, grid_plan(rig, rows=1, columns=2), plan=acquire.z_plan(4, 2)))
     assert taken.stack.axes == "PZYX"
     assert taken.stack.data.shape == (2, 3, *FIELD)
 
@@ -325,6 +327,18 @@ def test_what_a_configuration_lacks_is_said(tmp_path):
     with pytest.raises(InputError, match="numerical aperture"):
         drain(autofocus(rig, METHOD))
     rig.disconnect()
+
+
+def test_devices_that_are_unloaded_call_nobody(scene):
+    """Their calls come from threads of their own, and a Python that ends does not outlive them."""
+    rig, heard = connect_demo(scene), []
+    rig.core.events.systemConfigurationLoaded.connect(lambda: heard.append("unloaded"))
+    rig.core.events.propertyChanged.connect(lambda *change: heard.append(change))
+    time.sleep(0.1)
+    heard.clear()
+    rig.disconnect()
+    time.sleep(0.2)
+    assert heard == []
 
 
 def test_a_disconnected_rig_says_so(scene):

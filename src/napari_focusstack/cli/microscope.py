@@ -9,7 +9,8 @@ import typer
 
 from napari_focusstack.cli import options as opt
 from napari_focusstack.cli.commands import app
-from napari_focusstack.cli.show import print_json, run
+from napari_focusstack.cli.microscope_told import tell_focused, tell_scan, write_scan
+from napari_focusstack.cli.show import run
 from napari_focusstack.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from napari_focusstack.core.autofocus import Focused
     from napari_focusstack.core.autofocus.methods import FocusMethod
     from napari_focusstack.core.stack import Optics
-    from napari_focusstack.microscope.acquire import Scan
     from napari_focusstack.microscope.rig import Rig
 
 Demo = Annotated[
@@ -95,7 +95,7 @@ def autofocus(
     chosen = _method(method, measure)
     _check_target(stack, overwrite=overwrite)
     from napari_focusstack.core.stack import Optics
-    from napari_focusstack.microscope import acquire
+    from napari_focusstack.microscope.acquire import go_to
 
     if stack is not None:
         _check_plan(range_um, step_um)
@@ -113,14 +113,14 @@ def autofocus(
     try:
         plan = None if stack is None else _plan(rig, range_um, step_um)
         if start is not None:
-            run(acquire.go_to(rig, start), verbose=verbose)
+            run(go_to(rig, start), verbose=verbose)
         found = _focus(rig, chosen, timeout, max_images, verbose=verbose)
         written = None
         try:
             if stack is not None and plan is not None and found.found:
                 written = _take_stack(rig, stack, plan, overwrite=overwrite, verbose=verbose)
         finally:  # where focus is has been found, whatever becomes of the z-stack
-            _tell(found, rig, written, as_json=as_json)
+            tell_focused(found, rig, written, as_json=as_json)
     finally:
         rig.disconnect()
     if not found.found:
@@ -165,7 +165,9 @@ def scan(
     for path in (output, mosaic):
         _check_target(path, overwrite=overwrite)
     from napari_focusstack.core.stack import Optics
-    from napari_focusstack.microscope import acquire
+    from napari_focusstack.microscope.acquire import go_to
+    from napari_focusstack.microscope.scan import grid_plan
+    from napari_focusstack.microscope.scan import scan as scan_job
 
     if z_stacks:
         _check_plan(range_um, step_um)
@@ -187,30 +189,20 @@ def scan(
 
     settings = LoopSettings(max_images=max_images, timeout_s=timeout)
     try:
-        grid = acquire.grid_plan(rig, rows=rows, columns=columns, overlap_percent=overlap)
+        grid = grid_plan(rig, rows=rows, columns=columns, overlap_percent=overlap)
         plan = _plan(rig, range_um, step_um) if z_stacks else None
         if start is not None:
-            run(acquire.go_to(rig, start), verbose=verbose)
-        job = acquire.scan(
+            run(go_to(rig, start), verbose=verbose)
+        job = scan_job(
             rig, grid, focus=(lambda: focus_job(rig, chosen, settings=settings)) if refocus else None, plan=plan
         )
         taken = run(job, verbose=verbose)
     finally:
         rig.disconnect()
-    written = _write_scan(taken, output, mosaic, overwrite=overwrite, verbose=verbose)
-    places = zip(taken.places_um, taken.heights_um, taken.found, taken.notes, written, strict=False)
-    fields = [
-        {"y_um": y, "x_um": x, "z_um": z, "in_focus": ok, "note": note, "output": f}
-        for (y, x), z, ok, note, f in places
-    ]
-    if as_json:
-        print_json({"method": method if refocus else None, "fields": fields, "mosaic": mosaic})
-        return
-    for k, one in enumerate(fields):
-        told = one["note"] or ("in focus" if refocus else "")
-        print(f"field {k}: y {one['y_um']:.1f}, x {one['x_um']:.1f}, z {one['z_um']:.2f} µm {told}".rstrip())
-    for path in written:
-        print(f"wrote {path}")
+    written = write_scan(taken, output, mosaic, overwrite=overwrite, verbose=verbose)
+    tell_scan(taken, written, mosaic, method=method if refocus else None, as_json=as_json)
+    if taken.lost or taken.ended:
+        raise typer.Exit(1)
 
 
 def _check_target(path: Path | None, *, overwrite: bool) -> None:
@@ -340,56 +332,3 @@ def _take_stack(rig: Rig, path: Path, plan: ZRangeAround, *, overwrite: bool, ve
 
     taken = run(z_stack(rig, plan), verbose=verbose)
     return write_stack(path, taken, provenance={"Acquired with": rig.info.name}, overwrite=overwrite)
-
-
-def _write_scan(taken: Scan, output: Path, mosaic: Path | None, *, overwrite: bool, verbose: bool) -> list[Path]:
-    """A file for each field, and the mosaic: all of them or none."""
-    from napari_focusstack.io.write import Output, position_paths, write_job
-
-    fields = position_paths(output, len(taken.heights_um))
-    said = [{"Note": note} if note else {} for note in taken.notes]
-    outputs = [Output(path, taken.stack.series(p=p), said[p]) for p, path in enumerate(fields)]
-    if mosaic is not None:
-        outputs.append(Output(mosaic, taken.mosaic(), {}))
-    return run(write_job(outputs, overwrite=overwrite), verbose=verbose)
-
-
-def _tell(found: Focused, rig: Rig, written: Path | None, *, as_json: bool) -> None:
-    """Print how autofocus ended, and what was written."""
-    if as_json:
-        print_json(_told(found, rig) | ({} if written is None else {"output": written}))
-        return
-    verdict = f"in focus at {found.z_um:.2f} µm" if found.found else f"not found, back at {found.z_um:.2f} µm"
-    print(f"{verdict}: {len(found.steps)} images, {found.seconds:.1f} s by {found.policy}. {found.reason}")
-    if written is not None:
-        print(f"wrote {written}")
-
-
-def _told(found: Focused, rig: Rig) -> dict[str, Any]:
-    """The result as plain values."""
-    steps = [
-        {
-            "seconds": round(step.seconds, 4),
-            "z_um": step.z_um,
-            "phase": step.phase,
-            "note": step.note,
-            "index": step.reading.index,
-            "defocus_um": step.reading.defocus_um,
-            "value": step.reading.value,
-            "certainty": step.reading.certainty,
-            "evidence": step.reading.evidence,
-        }
-        for step in found.steps
-    ]
-    return {
-        "method": found.policy,
-        "found": found.found,
-        "z_um": found.z_um,
-        "start_um": found.start_um,
-        "images": len(found.steps),
-        "seconds": round(found.seconds, 4),
-        "depth_of_field_um": rig.info.depth_of_field_um,
-        "limits_um": rig.limits_um,
-        "reason": found.reason,
-        "steps": steps,
-    }

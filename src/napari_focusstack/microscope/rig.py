@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +31,11 @@ MISSING = (
 
 SIGNALS = "PYMM_SIGNALS_BACKEND"
 Limits = tuple[float, float]
+Place = tuple[float, float]
+"""(y, x) in µm."""
+Turn = tuple[tuple[float, float], tuple[float, float]]
+AGREES = 0.2
+"""An affine transform that says a pixel size farther than this share from the one that is known was never measured."""
 ARRIVED_DOF = 0.1
 """A stage that stands beyond a limit by less than this share of the depth of field stands at it."""
 
@@ -48,12 +54,26 @@ class RigInfo:
         Pixel size in the specimen.
     toward : {1, -1}
         Sign of the stage's motion that brings objective and specimen together.
+    turn : ((float, float), (float, float))
+        Motion of the x-y stage, (y, x), to what lies a µm down in the camera's image is the first column, to what lies
+        a µm to its right the second; the camera's axes are the stage's unless told otherwise.
     """
 
     name: str
     optics: Optics
     pixel_um: float | None
     toward: Literal[1, -1]
+    turn: Turn = ((1.0, 0.0), (0.0, 1.0))
+
+    def moved(self, seen: Place) -> Place:
+        """Motion of the stage to what lies so far off along the camera's axes."""
+        y, x = np.array(self.turn) @ seen
+        return float(y), float(x)
+
+    def seen(self, place: Place) -> Place:
+        """A place of the stage along the camera's axes."""
+        y, x = np.linalg.solve(np.array(self.turn), place)
+        return float(y), float(x)
 
     @property
     def depth_of_field_um(self) -> float:
@@ -105,7 +125,7 @@ class Rig:
         if not core.getCameraDevice() or not core.getFocusDevice():
             raise InputError(f"'{info.name}' names no camera or no focus stage: give a configuration with both roles.")
         self._holder = threading.RLock()
-        self._closed = False
+        self._let_go = weakref.finalize(self, _unload, core)  # at exit at the latest
         self.limits_um = limits_um
         self.y_limits_um, self.x_limits_um = y_limits_um, x_limits_um
         self.device = "auto"
@@ -143,7 +163,7 @@ class Rig:
     def held(self) -> Iterator[None]:
         """Keep the rig for the jobs of one thread; those of another wait until they are done."""
         with self._holder:
-            if self._closed:
+            if not self._let_go.alive:
                 raise InputError(f"'{self.info.name}' is not connected any more: connect it first.")
             yield
 
@@ -174,7 +194,8 @@ class Rig:
 
     def height_um(self) -> float:
         """Where the z stage stands."""
-        return float(self.core.getPosition())
+        with _stage_fails():
+            return float(self.core.getPosition())
 
     def start_moving(self, target_um: float) -> None:
         """Set the z stage going.
@@ -189,11 +210,13 @@ class Rig:
             raise StageError(
                 f"{target_um:.2f} µm lies beyond the travel limits {low:g} to {high:g} µm: nothing was moved."
             )
-        self.core.setPosition(float(target_um))
+        with _stage_fails():
+            self.core.setPosition(float(target_um))
 
     def moving(self) -> bool:
         """Whether the z stage is on its way."""
-        return bool(self.core.deviceBusy(self.core.getFocusDevice()))
+        with _stage_fails():
+            return bool(self.core.deviceBusy(self.core.getFocusDevice()))
 
     def stop(self) -> None:
         """Stop the stages at once; a stage that can't be stopped is left to arrive, within the limits."""
@@ -207,9 +230,12 @@ class Rig:
         """Whether there is an x-y stage."""
         return bool(self.core.getXYStageDevice())
 
-    def place_um(self) -> tuple[float, float]:
+    def place_um(self) -> Place:
         """(y, x) of the x-y stage; zeros where there is none."""
-        return (float(self.core.getYPosition()), float(self.core.getXPosition())) if self.has_xy else (0.0, 0.0)
+        if not self.has_xy:
+            return 0.0, 0.0
+        with _stage_fails():
+            return float(self.core.getYPosition()), float(self.core.getXPosition())
 
     def start_moving_xy(self, y_um: float, x_um: float) -> None:
         """Set the x-y stage going.
@@ -221,7 +247,8 @@ class Rig:
         """
         if not self.within_xy(y_um, x_um):
             raise StageError(f"({y_um:.1f}, {x_um:.1f}) µm lies beyond {self.xy_limits_told}: nothing was moved.")
-        self.core.setXYPosition(float(x_um), float(y_um))
+        with _stage_fails():
+            self.core.setXYPosition(float(x_um), float(y_um))
 
     def within_xy(self, y_um: float, x_um: float) -> bool:
         """Whether a place lies within the soft limits of the x-y stage."""
@@ -237,7 +264,8 @@ class Rig:
 
     def moving_xy(self) -> bool:
         """Whether the x-y stage is on its way."""
-        return bool(self.core.deviceBusy(self.core.getXYStageDevice()))
+        with _stage_fails():
+            return bool(self.core.deviceBusy(self.core.getXYStageDevice()))
 
     @property
     def field_um(self) -> tuple[float, float]:
@@ -255,9 +283,24 @@ class Rig:
         """Stop the stages and unload the devices, once the running job has let go."""
         self.stop()
         with self._holder:
-            if not self._closed:
-                self._closed = True
-                self.core.unloadAllDevices()
+            self._let_go()
+
+
+def _unload(core: Any) -> None:
+    """Unload the devices; what they say meanwhile, in threads of their own, would reach a Python that is going."""
+    from pymmcore_plus import CMMCorePlus
+
+    super(CMMCorePlus, core).registerCallback(None)  # its own refuses
+    core.unloadAllDevices()
+
+
+@contextlib.contextmanager
+def _stage_fails() -> Iterator[None]:
+    """What Micro-Manager raises of a stage is a `StageError`: cameras raise the same."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise StageError(f"The stage does not answer: {error}") from error
 
 
 def _checked(limits: Limits) -> Limits:
@@ -265,6 +308,15 @@ def _checked(limits: Limits) -> Limits:
     if not (np.isfinite(limits).all() and low < high):
         raise InputError(f"Travel limits from {low:g} to {high:g} µm were given: give two numbers, the lower first.")
     return float(low), float(high)
+
+
+def _turn(affine: Sequence[float], pixel_um: float | None) -> Turn:
+    """From Micro-Manager's affine transform: the stage's motion (x, y) that centres what is seen so many pixels off."""
+    xx, xy, _, yx, yy, _ = affine
+    size = np.sqrt(abs(xx * yy - xy * yx))
+    if pixel_um is None or not abs(size / pixel_um - 1) <= AGREES:  # it is 1 where none was measured
+        return (1.0, 0.0), (0.0, 1.0)
+    return (yy / size, yx / size), (xy / size, xx / size)
 
 
 @contextlib.contextmanager
@@ -324,12 +376,12 @@ def connect(
     try:
         core.loadSystemConfiguration(str(config))
     except (RuntimeError, OSError, ValueError) as error:
-        core.unloadAllDevices()
+        _unload(core)
         first = str(error).strip().splitlines()[0]
         raise InputError(f"'{config.name}' can't be loaded ({first}): try it in Micro-Manager first.") from error
     stage = core.getFocusDevice()
     if toward is None:
         toward = -1 if stage and int(core.getFocusDirection(stage)) < 0 else 1
     pixel = pixel_um or core.getPixelSizeUm() or None
-    info = RigInfo(config.stem, optics, pixel, toward)
+    info = RigInfo(config.stem, optics, pixel, toward, _turn(core.getPixelSizeAffine(), pixel))
     return Rig(core, info, limits_um=limits_um, y_limits_um=y_limits_um, x_limits_um=x_limits_um)

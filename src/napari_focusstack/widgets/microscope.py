@@ -34,8 +34,8 @@ from napari_focusstack.widgets.microscope_jobs import (
 from napari_focusstack.widgets.reader import layers_of
 
 if TYPE_CHECKING:
-    from napari_focusstack.microscope.acquire import Scan
     from napari_focusstack.microscope.rig import Rig
+    from napari_focusstack.microscope.scan import Scan
 
 LIVE = "Live"
 NOTES = 3
@@ -197,11 +197,10 @@ class MicroscopeWidget(DockedWidget):
         if self.rig is None:
             return
         pixel = self.rig.info.pixel_um
-        place = place_um if pixel else (0.0, 0.0)
         layer = self._live_layer
         if layer is not None and layer.data.shape == image.shape:
             layer.data = image
-            layer.translate = place
+            layer.translate = place_um
             return
         if layer is not None:
             self._viewer.layers.remove(layer)
@@ -213,14 +212,11 @@ class MicroscopeWidget(DockedWidget):
             scale=(pixel or 1.0,) * 2,
             units=("um" if pixel else "pixel",) * 2,
             axis_labels=("y", "x"),
-            translate=place,
+            translate=place_um,
             metadata={METADATA: {"role": "live", "optics": self.rig.info.optics}},
         )
         if active is not None:
             self._viewer.layers.selection.active = active
-
-    def _place(self) -> tuple[float, float]:
-        return (0.0, 0.0) if self.rig is None or self.rig.info.pixel_um is None else self.rig.place_um()
 
     def _on_removed(self, event: Any) -> None:
         if event.value is self._live_layer:
@@ -288,8 +284,8 @@ class MicroscopeWidget(DockedWidget):
         if self.rig is not None:
             self.take.bar.runner.start(Taking(self.rig, self.take.range_um.value(), self.take.step_um.value()))
 
-    def _on_taken(self, stack: Stack) -> None:
-        self._taken_layer = self._add(stack, self._place())
+    def _on_taken(self, taken: Placed) -> None:
+        self._taken_layer = self._add(taken.partial, taken.place_um)
         self.take.allow_use(True)
 
     def _add(self, stack: Stack, place: tuple[float, float]) -> Any:

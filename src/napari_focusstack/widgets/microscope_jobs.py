@@ -12,12 +12,11 @@ from napari_focusstack.core.autofocus import Focused
 from napari_focusstack.core.autofocus.methods import FocusMethod
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.progress import Job, Progress
-from napari_focusstack.core.stack import Stack
 from napari_focusstack.widgets.microscope_form import Wanted
 
 if TYPE_CHECKING:
-    from napari_focusstack.microscope.acquire import Scan
     from napari_focusstack.microscope.rig import Rig
+    from napari_focusstack.microscope.scan import Scan
 
 T = TypeVar("T")
 LIVE_PAUSE_S = 0.05
@@ -26,13 +25,19 @@ LIVE_PAUSE_S = 0.05
 
 @dataclass(frozen=True, eq=False)
 class Placed:
-    """A job's partial result, and where the x-y stage stood: (y, x) in µm.
+    """What a job shows or returns, and where the x-y stage stood: (y, x) in µm along the camera's axes.
 
     Stages are asked in the worker's thread: they may take their time.
     """
 
     partial: Any
     place_um: tuple[float, float]
+
+    @classmethod
+    def of(cls, partial: Any, rig: Rig) -> Placed:
+        """At the stage's place of now; pixels have none where their size is not known."""
+        with rig.held():
+            return cls(partial, rig.info.seen(rig.place_um()) if rig.info.pixel_um else (0.0, 0.0))
 
 
 def _placed(rig: Rig, job: Job[T]) -> Job[T]:
@@ -45,8 +50,7 @@ def _placed(rig: Rig, job: Job[T]) -> Job[T]:
                 result: T = end.value
                 return result
             if step.partial is not None:
-                with rig.held():
-                    step = replace(step, partial=Placed(step.partial, rig.place_um()))
+                step = replace(step, partial=Placed.of(step.partial, rig))
             yield step
 
 
@@ -138,11 +142,12 @@ class Taking:
     def __init__(self, rig: Rig, range_um: float, step_um: float) -> None:
         self.rig, self.range_um, self.step_um = rig, range_um, step_um
 
-    def __call__(self) -> Job[Stack]:
+    def __call__(self) -> Job[Placed]:
         """Run in the worker's thread."""
         from napari_focusstack.microscope.acquire import z_plan, z_stack
 
-        return z_stack(self.rig, z_plan(self.range_um, self.step_um))
+        stack = yield from z_stack(self.rig, z_plan(self.range_um, self.step_um))
+        return Placed.of(stack, self.rig)
 
 
 class Scanning:
@@ -159,13 +164,14 @@ class Scanning:
 
     def __call__(self) -> Job[Scan]:
         """Run in the worker's thread."""
-        from napari_focusstack.microscope import acquire
+        from napari_focusstack.microscope.acquire import z_plan
+        from napari_focusstack.microscope.scan import grid_plan, scan
 
         rows, columns, overlap = self.grid
-        grid = acquire.grid_plan(self.rig, rows=rows, columns=columns, overlap_percent=overlap)
-        plan = None if self.plan is None else acquire.z_plan(*self.plan)
+        grid = grid_plan(self.rig, rows=rows, columns=columns, overlap_percent=overlap)
+        plan = None if self.plan is None else z_plan(*self.plan)
         focus = None if self.method is None else self._focus
-        return _placed(self.rig, acquire.scan(self.rig, grid, focus=focus, plan=plan))
+        return _placed(self.rig, scan(self.rig, grid, focus=focus, plan=plan))
 
     def _focus(self) -> Job[Focused]:
         from napari_focusstack.microscope.autofocus import autofocus

@@ -1,0 +1,167 @@
+"""Scans of the demo microscope: what was taken is kept, whatever happens to the rest."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_focusstack.core.autofocus import Focused
+from napari_focusstack.core.progress import Progress, drain
+
+pytest.importorskip("pymmcore_plus", reason="needs the extra 'acquire'")
+pytest.importorskip("mm_test_adapters", reason="needs the extra 'acquire'")
+
+from napari_focusstack.microscope.acquire import z_plan
+from napari_focusstack.microscope.demo import connect_demo
+from napari_focusstack.microscope.rig import RigInfo, _turn
+from napari_focusstack.microscope.scan import grid_plan, scan
+from napari_focusstack.microscope.scene import DemoScene
+
+FIELD = (64, 64)
+
+
+@pytest.fixture
+def rig():
+    rig = connect_demo(DemoScene(field_px=FIELD), start_um=2.0)
+    yield rig
+    rig.disconnect()
+
+
+@pytest.fixture
+def moves(rig, monkeypatch):
+    """Every motion that the stages were told."""
+    told = []
+    core = rig.core
+    z, xy = core.setPosition, core.setXYPosition
+    monkeypatch.setattr(core, "setPosition", lambda *a: (told.append(a), z(*a)))
+    monkeypatch.setattr(core, "setXYPosition", lambda *a: (told.append(a), xy(*a)))
+    return told
+
+
+def failing(call, at, error):
+    """The call, which raises at its numbers `at`, counted from 0."""
+    count = iter(range(10**6))
+
+    def fails(*args, **kwargs):
+        if next(count) in at:
+            raise error
+        return call(*args, **kwargs)
+
+    return fails
+
+
+@pytest.mark.parametrize("broken", range(4))
+def test_a_field_whose_image_fails_is_left_out_and_named(rig, monkeypatch, broken):
+    monkeypatch.setattr(rig.core, "snap", failing(rig.core.snap, {broken}, RuntimeError("the camera fell off")))
+    before = rig.place_um(), rig.height_um()
+    taken = drain(scan(rig, grid_plan(rig, rows=2, columns=2)))
+    others = [k for k in range(4) if k != broken]
+    assert taken.numbers == tuple(others)
+    assert [(one.field, one.reason) for one in taken.lost] == [(broken, "the camera fell off")]
+    assert taken.stack.data.shape == (3, *FIELD)
+    assert len(taken.places_um) == len(taken.heights_um) == len(taken.notes) == len(taken.found) == 3
+    assert taken.ended == ""
+    assert (rig.place_um(), rig.height_um()) == (pytest.approx(before[0], abs=0.02), pytest.approx(before[1]))
+
+
+def test_a_z_stack_that_breaks_off_leaves_the_next_field_at_its_height(rig, monkeypatch):
+    # The second image of the second field.
+    monkeypatch.setattr(rig.core, "snap", failing(rig.core.snap, {4}, RuntimeError("no image")))
+    taken = drain(scan(rig, grid_plan(rig, rows=1, columns=3), plan=z_plan(4, 2)))
+    assert taken.numbers == (0, 2)
+    assert taken.stack.data.shape == (2, 3, *FIELD)
+    assert taken.heights_um == pytest.approx(2.0)
+
+
+def test_two_fields_in_a_row_that_fail_end_it_and_the_stages_go_back(rig, monkeypatch):
+    monkeypatch.setattr(rig.core, "snap", failing(rig.core.snap, {1, 2}, RuntimeError("no image")))
+    before = rig.place_um()
+    taken = drain(scan(rig, grid_plan(rig, rows=1, columns=5)))
+    assert taken.numbers == (0,)
+    assert [one.field for one in taken.lost] == [1, 2, 3, 4]
+    assert "field 3 of 5: no image" in taken.ended
+    assert rig.place_um() == pytest.approx(before, abs=0.02)
+
+
+def test_a_stage_that_fails_ends_it_and_nothing_moves_any_more(rig, monkeypatch, moves):
+    told = rig.core.setXYPosition
+    monkeypatch.setattr(rig.core, "setXYPosition", failing(told, {1}, RuntimeError("port closed")))
+    stops = []
+    monkeypatch.setattr(rig, "stop", lambda: stops.append(len(moves)))
+    taken = drain(scan(rig, grid_plan(rig, rows=1, columns=3)))
+    assert taken.numbers == (0,)
+    assert [one.field for one in taken.lost] == [1, 2]
+    assert "port closed" in taken.ended
+    assert stops == [len(moves)]
+
+
+def test_a_focus_that_fails_costs_its_field(rig):
+    fields = iter(range(3))
+
+    def focus():
+        yield Progress(0, 1)
+        if next(fields) == 1:
+            raise ValueError("the network fell ill")
+        return Focused("test", True, 2.0, 2.0, 0.0, "", ())
+
+    taken = drain(scan(rig, grid_plan(rig, rows=1, columns=3), focus=focus))
+    assert taken.numbers == (0, 2)
+    assert taken.lost[0].reason == "the network fell ill"
+
+
+def test_what_was_taken_is_kept_though_the_stage_does_not_come_back(rig, monkeypatch):
+    back = 2  # after the two fields
+    told = rig.core.setXYPosition
+    monkeypatch.setattr(rig.core, "setXYPosition", failing(told, {back}, RuntimeError("port closed")))
+    taken = drain(scan(rig, grid_plan(rig, rows=1, columns=2)))
+    assert taken.numbers == (0, 1)
+    assert taken.lost == ()
+    assert "did not go back" in taken.ended
+    assert "port closed" in taken.ended
+
+
+def test_where_no_field_was_taken_the_error_is_raised(rig, monkeypatch):
+    monkeypatch.setattr(rig.core, "snap", failing(rig.core.snap, {0}, RuntimeError("no image")))
+    with pytest.raises(RuntimeError, match="no image"):
+        drain(scan(rig, grid_plan(rig, rows=1, columns=1)))
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [((1.0, 0.0), (0.0, 1.0)), ((0.0, -1.0), (1.0, 0.0)), ((-1.0, 0.0), (0.0, 1.0)), ((0.8, 0.6), (-0.6, 0.8))],
+    ids=["as the stage", "turned by a quarter", "mirrored", "turned a little"],
+)
+def test_the_mosaic_of_a_turned_camera_is_that_of_a_straight_one(monkeypatch, turn):
+    """The scene lies along the camera's axes, and the stage along others: the picture is the same."""
+    scene = DemoScene(field_px=FIELD, tilt=(0.0, 0.0))
+    straight = connect_demo(scene)
+    expected = drain(scan(straight, grid_plan(straight, rows=2, columns=3, overlap_percent=25))).mosaic()
+    straight.disconnect()
+    rig = connect_demo(scene)
+    rig.info = RigInfo(rig.info.name, rig.info.optics, rig.info.pixel_um, rig.info.toward, turn)
+    render = scene.image
+    monkeypatch.setattr(
+        scene,
+        "image",
+        lambda z, *, y_um, x_um: render(z, **dict(zip(("y_um", "x_um"), rig.info.seen((y_um, x_um)), strict=True))),
+    )
+    taken = drain(scan(rig, grid_plan(rig, rows=2, columns=3, overlap_percent=25)))
+    rig.disconnect()
+    mosaic = taken.mosaic()
+    assert np.abs(np.subtract(mosaic.plane_shape, expected.plane_shape)).max() <= 2
+    rows, columns = np.minimum(mosaic.plane_shape, expected.plane_shape)
+    a, b = (m.data[4 : rows - 4, 4 : columns - 4].astype(float).ravel() for m in (mosaic, expected))
+    assert np.corrcoef(a, b)[0, 1] > 0.9
+
+
+def test_the_cameras_turn_is_read_from_the_affine_transform():
+    quarter = RigInfo("", None, 0.5, 1, _turn((0.0, -0.5, 0.0, 0.5, 0.0, 0.0), 0.5))
+    # What is seen 2 µm to the right is centred by a motion along the stage's y.
+    assert quarter.moved((0.0, 2.0)) == pytest.approx((2.0, 0.0))
+    assert quarter.moved((3.0, 0.0)) == pytest.approx((0.0, -3.0))
+    assert quarter.seen(quarter.moved((1.0, 7.0))) == pytest.approx((1.0, 7.0))
+
+
+@pytest.mark.parametrize("affine", [(1.0, 0, 0, 0, 1.0, 0), (0.0,) * 6])
+def test_an_affine_transform_that_was_never_measured_is_not_believed(affine):
+    assert _turn(affine, 0.325) == ((1.0, 0.0), (0.0, 1.0))
