@@ -7,6 +7,7 @@ import torch
 
 from napari_focusstack.core.deblur import DEBLURRERS, Deblurrer, DeblurSettings, Wish, deblur, deblur_job, deblur_plane
 from napari_focusstack.core.deblur.kernel import disc, estimate_blur
+from napari_focusstack.core.deblur.lucy import richardson_lucy
 from napari_focusstack.core.deblur.methods import _by_network
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.progress import drain
@@ -67,6 +68,29 @@ def test_the_classical_methods_sharpen_what_a_known_disc_has_blurred(name):
     blurred += np.random.default_rng(0).normal(0, 0.01, blurred.shape).astype(np.float32)
     restored = drain(deblur_plane(blurred, DEBLURRERS[name], Wish(blur_px=4)))
     assert psnr(restored, image) > psnr(blurred, image) + 0.5
+
+
+@pytest.mark.parametrize("z", [1, 3, 4, 5, 7])
+def test_richardson_lucy_digs_no_holes_into_beads(z):
+    plane = sample_stack("beads").plane(z=z).astype(np.float32)
+    restored = drain(deblur_plane(plane, DEBLURRERS["richardson_lucy"], Wish()))
+    smooth, near = cv2.GaussianBlur(plane, (0, 0), 1.0), np.ones((9, 9), np.uint8)
+    crests = (smooth >= cv2.dilate(smooth, near)) & (smooth > np.median(plane) + 0.3 * np.ptp(plane))
+    background = np.median(restored)
+    depth = (restored - background) / (cv2.dilate(restored, near) - background)
+    assert crests.sum() >= 3
+    assert np.median(depth[crests]) > 0.88
+    assert restored.min() > plane.min() - 0.02 * np.ptp(plane)
+
+
+def test_richardson_lucy_with_too_large_a_kernel_leaves_spots_bright_in_their_middle():
+    y, x = np.mgrid[-20:21, -20:21]
+    ball = np.sqrt(np.clip(1 - (y**2 + x**2) / 36, 0, None)).astype(np.float32)
+    taken = cv2.GaussianBlur(np.tile(ball, (4, 4)), (0, 0), 0.6)
+    taken += np.random.default_rng(1).normal(0, 0.002, taken.shape).astype(np.float32)
+    restored = richardson_lucy(taken, disc(2.0), turns=30)
+    assert restored[20::41, 20::41].min() > 0.9 * restored.max()
+    assert restored.min() > -0.02
 
 
 @pytest.mark.parametrize(("length", "angle"), [(1.0, 0.0), (9.0, 0.5), (14.0, 2.0)])

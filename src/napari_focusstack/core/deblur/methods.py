@@ -121,12 +121,10 @@ def _unsupervised_wiener(plane: Plane32, kernel: Plane32, noise: float) -> Any:
 
 
 def _richardson_lucy(plane: Plane32, kernel: Plane32, noise: float) -> Any:
-    from skimage.restoration import richardson_lucy
+    from napari_focusstack.core.deblur.lucy import richardson_lucy
 
-    floor = min(0.0, float(plane.min())) - 1e-3  # its image has to be positive
     # Noise is amplified from one iteration to the next: fewer of them where there is more.
-    turns = int(np.clip(0.6 / max(noise, 1e-3), 5, 30))
-    return richardson_lucy(plane - floor, kernel, num_iter=turns, clip=False, filter_epsilon=1e-6) + floor
+    return richardson_lucy(plane, kernel, turns=int(np.clip(0.6 / max(noise, 1e-3), 5, 30)))
 
 
 DEBLURRERS: Registry[Deblurrer] = Registry("deblurring method")
@@ -148,8 +146,9 @@ for _name, _title, _what, _reference, _restore in (
     (
         "richardson_lucy",
         "Richardson-Lucy",
-        "Finds the image that most likely made this one, photon by photon; stays positive, grains noise.",
-        "Richardson 1972, J. Opt. Soc. Am. 62:55; Lucy 1974, Astron. J. 79:745",
+        "Finds the image that most likely made this one, photon by photon; keeps it smooth where nothing tells more.",
+        "Richardson 1972, J. Opt. Soc. Am. 62:55; Lucy 1974, Astron. J. 79:745; Dey et al. 2006, Microsc. Res. Tech. "
+        "69:260",
         _richardson_lucy,
     ),
 ):
