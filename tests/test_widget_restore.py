@@ -13,7 +13,7 @@ from napari_focusstack.core.progress import Progress
 from napari_focusstack.io.samples import sample_stack
 from napari_focusstack.widgets.layers import METADATA, layer_of, show
 from napari_focusstack.widgets.restore import RestoreWidget
-from napari_focusstack.widgets.wipe import Reading
+from napari_focusstack.widgets.wipe import Reading, line_of
 
 
 @pytest.fixture
@@ -86,9 +86,9 @@ def test_the_wipe_shows_the_original_left_and_the_result_right(viewer, nucleus, 
     run(widget, qtbot)
     shown = compared(viewer, widget, qtbot)
     z = viewer.dims.current_step[0]
-    half = nucleus.data.shape[2] // 2
-    assert np.array_equal(shown.data[:, :half], nucleus.data[z][:, :half])
-    assert np.array_equal(shown.data[:, half:], widget.result().data[z][:, half:])
+    line = line_of(round(nucleus.data.shape[2] / 2), nucleus.data.shape[2])
+    assert np.array_equal(shown.data[:, : line.start], nucleus.data[z][:, : line.start])
+    assert np.array_equal(shown.data[:, line.stop :], widget.result().data[z][:, line.stop :])
     widget.wipe_slider.setValue(1000)
     assert np.array_equal(shown.data, nucleus.data[z])
     viewer.dims.set_current_step(0, z - 1)
@@ -96,6 +96,27 @@ def test_the_wipe_shows_the_original_left_and_the_result_right(viewer, nucleus, 
     widget.compare_box.setChecked(False)
     qtbot.wait(10)
     assert shown not in viewer.layers
+
+
+@pytest.mark.parametrize("level", [0, 900])
+@pytest.mark.parametrize("rgb", [False, True])
+def test_the_line_of_the_wipe_shows_on_dark_and_on_bright_images_where_it_is(viewer, widget, qtbot, level, rgb):
+    plane = np.full((64, 80, 3) if rgb else (64, 80), level // 4 if rgb else level, np.uint8 if rgb else np.uint16)
+    plane[20:40, 10:30] += 20
+    look = {} if rgb else {"contrast_limits": (0, 1000)}
+    layer = viewer.add_image(plane, name="even", rgb=rgb, scale=(2, 2), translate=(30, 50), **look)
+    widget.layer_box.setCurrentIndex(widget.layer_box.findText("even"))
+    run(widget, qtbot)
+    widget.wipe_slider.setValue(250)
+    shown = compared(viewer, widget, qtbot)
+    column = shown.data[:, line_of(20, 80)].reshape(64, -1).astype(float)
+    assert column.shape[1] == (3 if rgb else 1)
+    white = 255 if rgb else 1000
+    assert set(np.unique(column)) == {0, white}
+    assert np.mean(abs(column - plane[0, 0].mean()) > white / 2) > 0.4
+    assert np.allclose(shown.data_to_world((0, 20)), layer.data_to_world((0, 20)))
+    widget.wipe_slider.setValue(0)
+    assert not np.any(shown.data[:, 19] == white)
 
 
 def test_the_wipe_ends_where_its_layer_is_deleted_by_hand(viewer, widget, qtbot):
@@ -195,5 +216,5 @@ def test_the_wipe_follows_a_new_result(viewer, nucleus, widget, qtbot):
     widget.model_box.setCurrentIndex(widget.model_box.findData("wiener"))
     run(widget, qtbot)
     shown = compared(viewer, widget, qtbot)
-    half = nucleus.data.shape[2] // 2
-    assert np.array_equal(shown.data[:, half:], widget.result().data[0][:, half:])
+    right = round(nucleus.data.shape[2] / 2) + 1
+    assert np.array_equal(shown.data[:, right:], widget.result().data[0][:, right:])

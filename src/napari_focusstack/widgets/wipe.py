@@ -1,4 +1,8 @@
-"""One layer that is the original left of a line and the restored image right of it."""
+"""One layer that is the original left of a line and the restored image right of it.
+
+The line is drawn into the layer's own pixels: it lies right however the layer is scaled, moved or turned, and goes when
+the layer goes. Its dashes are dark and bright in turn, so it shows on dark and on bright images.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,10 @@ from napari_focusstack.widgets.layers import frame_of, place, shown_at, stack_of
 
 SETTLED_MS = 60
 """Planes are read once the sliders have stood still for so long."""
+LINES_ACROSS = 250
+"""The line takes one part in so many of the image's width, and a pixel at least."""
+DASHES = 24
+"""Pairs of dashes along the line."""
 
 Planes = tuple[NDArray[Any], NDArray[Any]]
 
@@ -141,7 +149,34 @@ class Wipe(QObject):
         before, after = self._planes
         edge = round(self._share * before.shape[1])
         split: NDArray[Any] = np.concatenate([before[:, :edge], after[:, edge:]], axis=1)
+        if 0 < edge < before.shape[1]:
+            _draw_line(split, edge, self._tones(before.dtype))
         return split
+
+    def _tones(self, dtype: np.dtype[Any]) -> tuple[float, float]:
+        """What is shown as dark and as bright."""
+        layer = self._before if self._shown is None else self._shown
+        if layer.rgb:
+            return 0, np.iinfo(dtype).max if dtype.kind in "ui" else 1
+        low, high = layer.contrast_limits
+        return low, high
+
+
+def line_of(edge: int, width: int) -> slice:
+    """Columns that the line before column `edge` of an image takes."""
+    thick = max(1, round(width / LINES_ACROSS))
+    start = max(0, edge - (thick + 1) // 2)
+    return slice(start, start + thick)
+
+
+def _draw_line(image: NDArray[Any], edge: int, tones: tuple[float, float]) -> None:
+    """Draw the dashes into an image."""
+    height, width = image.shape[:2]
+    bright = np.arange(height) * 2 * DASHES // height % 2 == 1
+    columns = line_of(edge, width)
+    for rows, tone in ((~bright, tones[0]), (bright, tones[1])):
+        limits = np.iinfo(image.dtype) if image.dtype.kind in "ui" else None
+        image[rows, columns] = tone if limits is None else np.clip(round(tone), limits.min, limits.max)
 
 
 def _plane_of(layer: Any, dims: Any) -> tuple[Stack, tuple[int, ...]]:

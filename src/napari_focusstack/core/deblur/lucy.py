@@ -55,7 +55,8 @@ def richardson_lucy(plane: Plane32, kernel: Plane32, *, turns: int) -> Plane32:
 
     found = image
     for _ in range(turns):
-        gain = blurred(image / np.maximum(blurred(found, transfer), 1e-6), transfer.conj())
+        ratio = np.divide(image, np.maximum(blurred(found, transfer), 1e-6), dtype=np.float32)
+        gain = blurred(ratio, transfer.conj())
         found = np.maximum(found * gain / (1 - SMOOTHNESS * _curvature(found)), 1e-8)
     result: Plane32 = found[:height, :width] + np.float32(floor)
     return result
