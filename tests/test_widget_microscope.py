@@ -98,10 +98,12 @@ def test_a_z_stack_becomes_a_calibrated_layer_to_score_and_fuse(connected, viewe
     assert fuse.layer is viewer.layers["Demo microscope"]
 
 
-def test_a_scan_becomes_a_mosaic(connected, viewer, scene, qtbot):
+def test_a_scan_becomes_a_mosaic_in_view_and_its_fields(connected, viewer, scene, qtbot):
     connected.scan.rows.setValue(1)
+    camera = getattr(viewer, "scene", viewer).camera  # older ones keep it in the viewer
+    camera.zoom = 40
     run(connected.scan.bar, qtbot)
-    mosaic = viewer.layers["mosaic"]
+    mosaic, fields = viewer.layers["mosaic"], viewer.layers["fields"]
     assert mosaic.data.shape[0] == 256
     assert 400 < mosaic.data.shape[1] < 512
     places = np.array(mosaic.metadata["napari_focusstack"]["places_um"])
@@ -109,6 +111,53 @@ def test_a_scan_becomes_a_mosaic(connected, viewer, scene, qtbot):
     heights = mosaic.metadata["napari_focusstack"]["heights_um"]
     truth = [scene.focus_at(y, x) for y, x in places]
     assert np.abs(np.subtract(heights, truth)).max() <= scene.depth_of_field_um / 2
+    shown = camera.zoom, camera.center
+    viewer.reset_view()
+    assert (camera.zoom, camera.center) == shown
+    assert stack_of(fields).n_positions == 2
+    first = stack_of(fields).plane(p=0)
+    assert np.array_equal(first[:, :128], mosaic.data[:, :128])
+    assert not fields.visible
+    assert fields.metadata["napari_focusstack"]["places_um"] == places.tolist()
+
+
+def test_after_a_scan_no_curve_stands_above_its_sentence(connected, qtbot):
+    run(connected.focus.bar, qtbot)
+    assert connected.focus.track.isVisibleTo(connected)
+    connected.scan.rows.setValue(1)
+    run(connected.scan.bar, qtbot)
+    assert not connected.focus.track.isVisibleTo(connected)
+    assert connected.focus.verdict.text() == ""
+    assert connected.scan.verdict.text().startswith("2 of 2 fields, z from")
+
+
+def test_a_field_that_is_lost_is_named_and_the_others_are_there(connected, viewer, qtbot, monkeypatch):
+    connected.focus.live_box.setChecked(False)
+    connected.scan.refocus_box.setChecked(False)
+    count, snap = iter(range(99)), connected.rig.core.snap
+
+    def fails():
+        if next(count) == 1:
+            raise RuntimeError("the camera fell off")
+        return snap()
+
+    monkeypatch.setattr(connected.rig.core, "snap", fails)
+    run(connected.scan.bar, qtbot)
+    told = connected.scan.verdict.text()
+    assert told == "3 of 4 fields, z 0.0 µm. Field 2 was not taken: the camera fell off."
+    assert stack_of(viewer.layers["fields"]).n_positions == 3
+
+
+def test_a_scan_of_z_stacks_can_be_scored_and_fused(connected, viewer, qtbot):
+    connected.scan.rows.setValue(1)
+    connected.scan.stacks_box.setChecked(True)
+    connected.take.range_um.setValue(4)
+    connected.take.step_um.setValue(2)
+    run(connected.scan.bar, qtbot)
+    assert stack_of(viewer.layers["fields"]).n_slices == 3
+    assert connected.take.fuse_button.isEnabled()
+    connected.take.fuse_button.click()
+    assert viewer.window.dock_widgets["Fuse (Focus Stack)"].layer is viewer.layers["fields"]
 
 
 @pytest.mark.parametrize("stacks", [False, True])
@@ -126,6 +175,7 @@ def test_images_are_shown_where_they_were_taken_and_only_workers_ask_the_stage(
         lambda _: seen.update([tuple(viewer.layers["Live"].translate)] if "Live" in viewer.layers else [])
     )
     run(connected.scan.bar, qtbot)
+    run(connected.take.bar, qtbot)
     corner = viewer.layers["mosaic"].translate
     assert any(place == pytest.approx(corner, abs=0.1) for place in seen)
     assert viewer.layers["Live"].data.ndim == 2

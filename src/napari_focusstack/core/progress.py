@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -56,13 +57,23 @@ def by_tiles(tiles: Generator[tuple[int, int], None, T]) -> Job[T]:
         yield Progress(done, total, f"tile {done} of {total}")
 
 
+def changed(job: Job[T], change: Callable[[Progress], Progress]) -> Job[T]:
+    """The job with each of its steps changed; it is closed with this one."""
+    with contextlib.closing(job):
+        while True:
+            try:
+                step = next(job)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            yield change(step)
+
+
 def relay(job: Job[T], *, done: float, total: float, message: str = "") -> Job[T]:
     """Run `job` as the stretch ``done … total`` (fractions of 1000) of a larger job; return its result."""
-    while True:
-        try:
-            step = next(job)
-        except StopIteration as end:
-            result: T = end.value
-            return result
+
+    def stretch(step: Progress) -> Progress:
         share = step.done / step.total if step.total else 1.0
-        yield Progress(round(done + share * (total - done)), 1000, message or step.message, step.partial)
+        return Progress(round(done + share * (total - done)), 1000, message or step.message, step.partial)
+
+    return changed(job, stretch)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from useq import GridRowsColumns, ZRangeAround
 
 from napari_focusstack.core.autofocus import Focused, StageError, going
 from napari_focusstack.core.errors import InputError
-from napari_focusstack.core.progress import Job, Progress
+from napari_focusstack.core.progress import Job, Progress, changed
 from napari_focusstack.core.stack import Stack
 from napari_focusstack.microscope.acquire import (
     check_length,
@@ -248,9 +247,11 @@ class _Visit:
     def one(self, k: int, place: Place, height: float) -> Job[_Field]:
         """Go to a field, bring it into focus, take it."""
         yield from self.go(k, place, height)  # a field before may have been left in the middle of its z-stack
-        rig, found, told = self.rig, False, []
+        rig, found, told, name = self.rig, False, [], f"field {k + 1} of {self.total}"
         if self.focus is not None:
-            result = yield from self._as_part(k, self.focus())
+            result = yield from changed(
+                self.focus(), lambda s: Progress(k, self.total, f"{name}: {s.message}", s.partial)
+            )
             found = result.found
             told += [] if found else [f"focus not found: {result.reason}"]
         height, there = rig.height_um(), rig.place_um()
@@ -259,7 +260,6 @@ class _Visit:
         focused, height = height, _middle_within(rig, self.plan, height)
         if height != focused:
             told.append(f"z-stack around {height:.1f} µm, not {focused:.1f} µm, to stay within the limits")
-        name = f"field {k + 1} of {self.total}"
         planes, _ = yield from planes_at(
             rig, self.plan, height, lambda done, of, z: Progress(k, self.total, f"{name}: slice {done} of {of}")
         )
@@ -278,16 +278,6 @@ class _Visit:
             time.sleep(POLL_S)
         for z in going(rig, height, near_um=near(rig, None)):
             yield Progress(k, self.total, f"{way}: at {z:.1f} µm")
-
-    def _as_part(self, k: int, job: Job[Focused]) -> Job[Focused]:
-        with contextlib.closing(job):
-            while True:
-                try:
-                    step = next(job)
-                except StopIteration as end:
-                    result: Focused = end.value
-                    return result
-                yield Progress(k, self.total, f"field {k + 1} of {self.total}: {step.message}", step.partial)
 
 
 def _reason(error: Exception) -> str:

@@ -5,8 +5,10 @@ Nothing moves until a button that moves is pressed: not when this opens, not whe
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from napari.utils.notifications import show_warning
 from napari.utils.theme import get_theme
 from numpy.typing import NDArray
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from napari_focusstack.microscope.scan import Scan
 
 LIVE = "Live"
+FIELDS = "fields"
 NOTES = 3
 """So many fields in which something went another way are told of; the layer's metadata has all."""
 
@@ -67,6 +70,7 @@ class MicroscopeWidget(DockedWidget):
         self.focus, self.take, self.scan = FocusPart(), TakePart(), ScanPart()
         self.live = JobRunner(self)
         self.leaving = JobRunner(self)
+        self.focus.offer(list(focus_methods()))
         self._lay_out()
         self._connect_signals()
         self._on_theme()
@@ -251,6 +255,12 @@ class MicroscopeWidget(DockedWidget):
         else:
             self._show_image(seen, place)
 
+    def _clear_focus(self) -> None:
+        """What the last autofocus did is no more of interest."""
+        self._steps = []
+        self._show_track(found=False)
+        self.focus.verdict.setText("")
+
     def _show_track(self, *, found: bool) -> None:
         self.focus.track.show_track([s.seconds for s in self._steps], [s.z_um for s in self._steps], found=found)
         if self._steps:
@@ -262,6 +272,7 @@ class MicroscopeWidget(DockedWidget):
 
     def _on_focus(self) -> None:
         if self.rig is not None:
+            self.scan.verdict.setText("")
             self.focus.verdict.setText("")
             self.focus.bar.runner.start(Focusing(self.rig, self._method))
 
@@ -295,8 +306,8 @@ class MicroscopeWidget(DockedWidget):
         layer = self._viewer.add_image(data, **kwargs)
         self._viewer.dims.axis_labels = (*self._viewer.dims.axis_labels[: -layer.ndim], *layer.axis_labels)
         if "Z" in stack.axes:
-            at = self._viewer.dims.ndim - 3
-            self._viewer.dims.set_current_step(at, stack.n_slices // 2)
+            middle = float(layer.translate[-3] + layer.scale[-3] * (stack.n_slices // 2))
+            self._viewer.dims.set_point(self._viewer.dims.ndim - 3, middle)
         return layer
 
     def _on_scan(self) -> None:
@@ -306,23 +317,28 @@ class MicroscopeWidget(DockedWidget):
         plan = (self.take.range_um.value(), self.take.step_um.value()) if part.stacks_box.isChecked() else None
         method = self._method if part.refocus_box.isChecked() else None
         grid = part.rows.value(), part.columns.value(), part.overlap.value()
+        self._clear_focus()
+        part.verdict.setText("")
         part.bar.runner.start(Scanning(self.rig, grid, method, plan))
 
     def _on_scanned(self, taken: Scan) -> None:
-        corner = float(taken.corner_um[0]), float(taken.corner_um[1])
-        layer = self._add(taken.mosaic(), corner)
+        """The fields side by side, to look at, and each by itself, hidden below, to work on."""
+        y, x = taken.corner_um
+        fields = self._add(dataclasses.replace(_with_z(taken), name=FIELDS), (float(y), float(x)))
+        fields.visible = False
+        layers = fields, self._add(taken.mosaic(), (float(y), float(x)))
+        for layer in layers:
+            layer.metadata[METADATA] |= {
+                "places_um": taken.places_um.tolist(),
+                "heights_um": taken.heights_um.tolist(),
+                "notes": list(taken.notes),
+            }
         if "Z" in taken.stack.axes:
-            layer = self._add(taken.stack, corner)
-        layer.metadata[METADATA] |= {
-            "places_um": taken.places_um.tolist(),
-            "heights_um": taken.heights_um.tolist(),
-            "notes": list(taken.notes),
-        }
-        lost = taken.found.count(False) if self.scan.refocus_box.isChecked() else 0
-        heights = f"focus from {taken.heights_um.min():.1f} to {taken.heights_um.max():.1f} µm"
-        verdict = f"{len(taken.found)} fields, {heights}" + (f"; not found in {lost} of them." if lost else ".")
-        told = [f"Field {k + 1}: {note}." for k, note in enumerate(taken.notes) if note]
-        self.focus.verdict.setText(" ".join([verdict, *told[:NOTES], *(["…"] if len(told) > NOTES else [])]))
+            self._taken_layer = fields
+            self.take.allow_use(True)
+        self._viewer.reset_view()
+        self._clear_focus()
+        self.scan.verdict.setText(_scan_told(taken, refocused=self.scan.refocus_box.isChecked()))
 
     def _on_score(self) -> None:
         from napari_focusstack.widgets import commands
@@ -339,3 +355,33 @@ class MicroscopeWidget(DockedWidget):
     def _on_theme(self, event: Any = None) -> None:
         theme = get_theme(self._viewer.theme)
         self.focus.track.set_colours(background=theme.background.as_hex(), text=theme.text.as_hex())
+
+
+def _with_z(taken: Scan) -> Stack:
+    """The fields; single images lie at their heights, so that they share no axis with the slices of other layers."""
+    stack, heights = taken.stack, taken.heights_um
+    if "Z" in stack.axes:
+        return stack
+    thick = float(np.ptp(heights)) or 1.0
+    return dataclasses.replace(
+        stack,
+        data=stack.data[:, None],
+        axes=stack.axes.replace("P", "PZ"),
+        z_um=thick,
+        z_positions_um=(float(heights.min()) + thick / 2,),
+    )
+
+
+def _scan_told(taken: Scan, *, refocused: bool) -> str:
+    """How a scan went, for a person."""
+    heights, total = taken.heights_um, len(taken.numbers) + len(taken.lost)
+    lowest, highest = (f"{height:.1f}" for height in (heights.min(), heights.max()))
+    at = f"z {lowest} µm" if lowest == highest else f"z from {lowest} to {highest} µm"
+    verdict = f"{len(taken.numbers)} of {total} fields, {at}"
+    unfocused = taken.found.count(False) if refocused else 0
+    verdict += f"; focus not found in {unfocused} of them." if unfocused else "."
+    said = [f"Field {k + 1}: {note}." for k, note in zip(taken.numbers, taken.notes, strict=True) if note]
+    said += [f"Field {one.field + 1} was not taken: {one.reason}." for one in taken.lost]
+    if taken.ended:
+        verdict += f" The scan did not run to its end: {taken.ended}."
+    return " ".join([verdict, *said[:NOTES], *(["…"] if len(said) > NOTES else [])])

@@ -28,6 +28,7 @@ from qtpy.QtWidgets import (
 from napari_focusstack.core.autofocus.methods import FocusMethod
 from napari_focusstack.core.stack import Optics
 from napari_focusstack.widgets.job import JobBar
+from napari_focusstack.widgets.note_label import NoteLabel
 from napari_focusstack.widgets.track import TrackPlot
 
 B = TypeVar("B", bound=QWidget)
@@ -169,8 +170,7 @@ class FocusPart(QGroupBox):
         self.bar = JobBar("Autofocus", tooltip="Bring the specimen into focus, within the limits")
         self.bar.cancel_button.setToolTip("Stop the stage at once")
         self.track = TrackPlot()
-        self.verdict = QLabel()
-        self.verdict.setWordWrap(True)
+        self.verdict = NoteLabel()
         row = QHBoxLayout()
         row.addWidget(self.live_box)
         row.addWidget(self.height, 1)
@@ -245,6 +245,8 @@ class ScanPart(QGroupBox):
         grid.addWidget(self.refocus_box, 2, 0, 1, 2)
         grid.addWidget(self.stacks_box, 2, 2)
         grid.addWidget(self.bar, 3, 0, 1, 3)
+        self.verdict = NoteLabel()
+        grid.addWidget(self.verdict, 4, 0, 1, 3)
 
 
 def _from_to(low: QWidget, high: QWidget) -> QHBoxLayout:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from napari_focusstack.core.autofocus import Focused
 from napari_focusstack.core.autofocus.methods import FocusMethod
 from napari_focusstack.core.errors import InputError
-from napari_focusstack.core.progress import Job, Progress
+from napari_focusstack.core.progress import Job, Progress, changed
 from napari_focusstack.widgets.microscope_form import Wanted
 
 if TYPE_CHECKING:
@@ -42,16 +42,7 @@ class Placed:
 
 def _placed(rig: Rig, job: Job[T]) -> Job[T]:
     """The job; its partial results become `Placed`."""
-    with contextlib.closing(job):
-        while True:
-            try:
-                step = next(job)
-            except StopIteration as end:
-                result: T = end.value
-                return result
-            if step.partial is not None:
-                step = replace(step, partial=Placed.of(step.partial, rig))
-            yield step
+    return changed(job, lambda s: s if s.partial is None else replace(s, partial=Placed.of(s.partial, rig)))
 
 
 class Connecting:

@@ -55,10 +55,10 @@ class TrackPlot(pg.GraphicsView):
             axis.setTextPen(text)
 
     def show_track(self, seconds: Sequence[float], heights_um: Sequence[float], *, found: bool) -> None:
-        """Show the images taken so far; `found`: the last one is in focus."""
-        self._line.setVisible(bool(seconds))
+        """Show the images taken so far, and nothing before the first; `found`: the last one is in focus."""
+        self.setVisible(bool(seconds))
         self._line.setData(np.asarray(seconds, float), np.asarray(heights_um, float))
-        self._ring.setVisible(found and bool(seconds))
-        if found and seconds:
+        self._ring.setVisible(found)
+        if found:
             self._ring.setData([seconds[-1]], [heights_um[-1]])
         self.box.autoRange(padding=0.08)
