@@ -14,7 +14,10 @@ import numpy as np
 import pytest
 import tifffile
 
+from napari_focusstack import __version__
 from napari_focusstack.cli import main
+from napari_focusstack.core.errors import InputError
+from napari_focusstack.io.read import read_stack
 from napari_focusstack.io.samples import SAMPLES
 
 BEADS = str(SAMPLES["beads"].path)
@@ -94,6 +97,11 @@ def files(tmp_path: Path) -> Path:
         ("fuse whole.tif", "(?i)missing option"),
         ("score", "(?i)missing argument"),
         ("score whole.tif --patch 1", "(?i)invalid value"),
+        ("score whole.tif --patch 1.5", "'1.5' was given for --patch: give a whole number"),
+        ("score whole.tif --z-step two", "'two' was given for --z-step: give a number"),
+        ("autofocus --demo --limits a b", "'a' was given for --limits: give 2 numbers"),
+        ("autofocus --demo --start here", "'here' was given for --start: give a number"),
+        ("score whole.tif --output=", "'--output=' has no value"),
         ("score whole.tif --nonsense", "(?i)no such option"),
         ("nonsense", "(?i)no such command"),
     ],
@@ -113,6 +121,29 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert re.search(said, err), err
     assert sorted(files.rglob("*")) == before
     assert (files / "there.tif").read_text() == "mine"
+
+
+@pytest.mark.parametrize("arguments", [["score", ""], ["score", BEADS, "-o", " "], ["info", "", BEADS]])
+def test_an_empty_name_is_not_the_current_folder(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.chdir(files / "mixed")
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    _, err = capsys.readouterr()
+    assert end.value.code == 2
+    before = arguments[arguments.index("" if "" in arguments else " ") - 1]
+    assert err.startswith(f"focusstack: The argument after '{before}' is empty")
+    with pytest.raises(InputError, match="name of a file is empty"):
+        read_stack("")
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with pytest.raises(SystemExit) as end:
+        main(["--version"])
+    assert (end.value.code, capsys.readouterr().out) == (0, f"focusstack {__version__}\n")
 
 
 def test_a_failure_of_ours_is_one_line_and_exit_code_1(

@@ -165,7 +165,7 @@ def test_a_scan_beyond_its_limits_in_x_and_y_is_refused(run, tmp_path):
         (["--config", "x.cfg"], "--limits LOW HIGH"),
         (["--config", "x.cfg", "--limits", "-5", "5"], "no configuration"),
         (["--demo", "--limits", "5", "-5"], "lower first"),
-        (["--demo", "--start", "90"], "beyond the travel limits"),
+        (["--demo", "--start", "90"], "would go to 90.0 µm, beyond the travel limits"),
         (["--demo", "--method", "magic"], "choose one of spectra, brent"),
         (["--demo", "--measure", "magic"], "magic"),
         (["--demo", "--measure", "brenner"], "'spectra' uses none"),

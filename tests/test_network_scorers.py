@@ -13,7 +13,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import napari_focusstack as fs  # noqa: E402
-from napari_focusstack.core.defocus import agreement, calibration_of, sides  # noqa: E402
+from napari_focusstack.core.defocus import agreement, calibration_of, missing_optics, sides  # noqa: E402
 from napari_focusstack.core.errors import InputError  # noqa: E402
 from napari_focusstack.core.pipeline import score  # noqa: E402
 from napari_focusstack.core.report import Grid, PlaneScore  # noqa: E402
@@ -172,8 +172,11 @@ def test_an_empty_stack_has_no_defocus():
 
 def test_missing_optics_are_asked_for_by_name():
     bare = Stack(texture().data, "ZYX", x_um=0.3, y_um=0.3)
-    with pytest.raises(InputError, match=r"numerical aperture and wavelength.*--na"):
+    with pytest.raises(InputError, match=r"without the numerical aperture and wavelength of this image.*--na"):
         score(bare, scorer="ldsenet")
+    assert missing_optics(Optics(), None) == "numerical aperture, wavelength and pixel size"
+    assert missing_optics(Optics(na=0.5), 0.3) == "wavelength"
+    assert missing_optics(Optics(na=0.5, wavelength_um=0.5), 0.3) == ""
 
 
 def test_an_aperture_beyond_the_immersion_is_refused():

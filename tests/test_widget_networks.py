@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import QSize, QTimer
+from qtpy.QtWidgets import QApplication
 
 pytest.importorskip("torch")
 
@@ -126,10 +127,10 @@ def test_missing_optics_are_asked_for_and_remembered(bench: Bench, notes: list[s
     focus.form.scorer_box.choose("ldsenet")
     form = focus.optics
     assert not form.isHidden()
-    assert "numerical aperture and wavelength and pixel size" in form.label.text()
+    assert "numerical aperture, wavelength and pixel size" in form.label.text()
     assert not form.button.isEnabled()
     bench.score()
-    assert "is not known" in bench.verdict
+    assert "told without the numerical aperture, wavelength and pixel size" in bench.verdict
     form.na.setValue(0.75)
     form.wavelength_nm.setValue(520)
     form.pixel_um.setValue(0.325)
@@ -141,6 +142,29 @@ def test_missing_optics_are_asked_for_and_remembered(bench: Bench, notes: list[s
     bench.score()
     assert focus.scored is not None
     assert "defocus_um" in focus.scored.report.extras
+
+
+def test_every_digit_of_the_optics_can_be_read(bench: Bench) -> None:
+    bench.viewer.add_image(stack(), name="A01", **CALIBRATED)
+    focus = bench.open()
+    focus.form.scorer_box.choose("ldsenet")
+    form = focus.optics
+    for box, value, text in (
+        (form.na, 0.755, "0.755"),
+        (form.wavelength_nm, 1064, "1064 nm"),
+        (form.pixel_um, 0.1083, "0.1083 µm"),
+    ):
+        box.setValue(value)
+        assert box.text() == text
+    focus.resize(focus.minimumSizeHint().expandedTo(QSize(400, 800)))
+    focus.show()
+    QApplication.processEvents()
+    for box in (form.na, form.wavelength_nm, form.pixel_um):
+        line = box.lineEdit()
+        room = line.contentsRect().width() - 4  # the line edit's own margins
+        assert box.fontMetrics().horizontalAdvance(box.text()) <= room, box.text()
+    form.na.setValue(0.75)
+    assert form.na.text() == "0.75"
 
 
 def test_impossible_optics_are_not_taken(bench: Bench) -> None:

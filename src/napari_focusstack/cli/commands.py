@@ -30,6 +30,23 @@ Patch = Annotated[int, typer.Option(min=4, help="Size of the patches of the focu
 Whole = Annotated[bool, typer.Option("--whole-field", help="Let the whole field decide, not the specimen.")]
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from napari_focusstack import __version__
+
+        print(f"focusstack {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _focusstack(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options of the program itself."""
+
+
 @app.command()
 @opt.with_options(opt.CALIBRATION)
 def info(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
 from types import FrameType
+from typing import Any
 
 import typer
 
@@ -54,13 +56,13 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 def _run(arguments: list[str]) -> int:
     try:
+        _check_empty(arguments)
         code = app(arguments or ["--help"], prog_name="focusstack", standalone_mode=False)
         sys.stdout.flush()
         if code == STOPPED:  # typer has caught Ctrl-C itself
             raise KeyboardInterrupt
     except UsageError as error:
-        message = error.format_message() if hasattr(error, "format_message") else str(error)
-        return _complain(f"{message} See focusstack --help.", BAD_INPUT)
+        return _complain(f"{_told(error)} See focusstack --help.", BAD_INPUT)
     except InputError as error:
         return _complain(str(error), BAD_INPUT)
     except (KeyboardInterrupt, typer.Abort):
@@ -73,6 +75,27 @@ def _run(arguments: list[str]) -> int:
             traceback.print_exc()
         return _complain(f"failed: {type(error).__name__}: {error} (-v tells more)", FAILED)
     return code if isinstance(code, int) else OK
+
+
+def _check_empty(arguments: Sequence[str]) -> None:
+    """Refuse an empty name, which would stand for the current folder: a variable of the shell was not set."""
+    for before, argument in zip(["focusstack", *arguments], arguments, strict=False):
+        if not argument.strip():
+            raise InputError(f"The argument after '{before}' is empty: give a name or a value there, or leave it out.")
+        if re.fullmatch(r"--[\w-]+=\s*", argument):
+            raise InputError(f"'{argument}' has no value: give one, or leave the option out.")
+
+
+def _told(error: Any) -> str:
+    """What is wrong with an argument; a word in a number's place is shown."""
+    wrong: list[Any] = getattr(error.__cause__, "errors", list)()
+    kind = wrong[0].get("type", "") if wrong else ""
+    numbers = {"float_parsing": "number", "int_parsing": "whole number", "int_from_float": "whole number"}
+    if kind not in numbers or getattr(error, "param", None) is None:
+        return str(error.format_message() if hasattr(error, "format_message") else error)
+    option = next(iter(error.param.opts), error.param.name)
+    wanted = f"a {numbers[kind]}" if error.param.nargs == 1 else f"{error.param.nargs} {numbers[kind]}s"
+    return f"'{wrong[0]['input']}' was given for {option}: give {wanted}."
 
 
 def _complain(message: str, code: int) -> int:

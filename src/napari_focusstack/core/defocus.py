@@ -63,10 +63,11 @@ class Calibration:
         return self.index * (self.wavelength_um / self.na**2 + self.pixel_um / self.na)
 
 
-def missing_optics(optics: Optics, pixel_um: float | None) -> tuple[str, ...]:
-    """What has still to be given, in words; empty where defocus in µm is defined."""
+def missing_optics(optics: Optics, pixel_um: float | None) -> str:
+    """What has still to be given, in words ("wavelength and pixel size"); empty where defocus in µm is defined."""
     given = {"numerical aperture": optics.na, "wavelength": optics.wavelength_um, "pixel size": pixel_um}
-    return tuple(name for name, value in given.items() if value is None)
+    names = [name for name, value in given.items() if value is None]
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def calibration_of(optics: Optics, pixel_um: float | None) -> Calibration:
@@ -79,10 +80,9 @@ def calibration_of(optics: Optics, pixel_um: float | None) -> Calibration:
     """
     na, wavelength_um = optics.na, optics.wavelength_um
     if na is None or wavelength_um is None or pixel_um is None:
-        lacking = " and ".join(missing_optics(optics, pixel_um))
         raise InputError(
-            f"Defocus in µm needs to know the microscope, and the {lacking} of this image is not known: give it "
-            "(--na, --wavelength, --pixel-size on the command line; the form under the scorer in napari)."
+            f"Defocus in µm can't be told without the {missing_optics(optics, pixel_um)} of this image: give what is "
+            "missing (--na, --wavelength, --pixel-size on the command line; the form under the scorer in napari)."
         )
     index = optics.immersion_index or next((n for n in INDICES if na < n), INDICES[-1])
     if not 0 < na < index:

@@ -70,9 +70,12 @@ def resolve(path: str | Path | Sequence[str | Path]) -> tuple[list[Path], list[P
     InputError
         If a path leads nowhere, or nothing in it can be read.
     """
-    given = [Path(path)] if isinstance(path, (str, Path)) else [Path(p) for p in path]
-    if not given:
+    names = [path] if isinstance(path, (str, Path)) else list(path)
+    if not names:
         raise InputError("No file was given: give a file, a folder of slices, or several files.")
+    if not all(str(name).strip() for name in names):
+        raise InputError("The name of a file is empty: give a file, a folder of slices, or several files.")
+    given = [Path(name) for name in names]
     for one in given:
         reject_foreign(one)
         if not one.exists():

@@ -150,9 +150,11 @@ def planes_at(
 def _check_limits(rig: Rig, lowest: float, highest: float) -> None:
     low, high = rig.limits_um
     if lowest < low - ROUNDING_UM or highest > high + ROUNDING_UM:
+        told, instead = f"from {lowest:.1f} to {highest:.1f} µm", "take a smaller range, or other limits"
+        if lowest == highest:
+            told, instead = f"to {lowest:.1f} µm", "give a height between them, or other limits"
         raise InputError(
-            f"The stage would go from {lowest:.1f} to {highest:.1f} µm, beyond the travel limits "
-            f"{low:g} to {high:g} µm: nothing was moved; take a smaller range, or other limits."
+            f"The stage would go {told}, beyond the travel limits {low:g} to {high:g} µm: nothing was moved; {instead}."
         )
 
 

@@ -13,7 +13,6 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QDialogButtonBox,
-    QDoubleSpinBox,
     QFileDialog,
     QFormLayout,
     QFrame,
@@ -30,6 +29,7 @@ from qtpy.QtWidgets import (
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.stack import Stack
 from napari_focusstack.io.heights import csv_columns, parse_heights
+from napari_focusstack.widgets.number_box import NumberBox
 from napari_focusstack.widgets.open_values import (
     AXIS_NAMES,
     Calibration,
@@ -38,16 +38,6 @@ from napari_focusstack.widgets.open_values import (
 )
 
 NOT_KNOWN = "not known"
-
-
-class _LengthBox(QDoubleSpinBox):
-    """Shows as many decimals as the value has."""
-
-    def textFromValue(self, value: float) -> str:  # noqa: N802 (Qt's name)
-        """The value without idle zeros, with the language's decimal sign."""
-        text: str = self.locale().toString(value, "f", self.decimals())
-        point = self.locale().decimalPoint()
-        return text.rstrip("0").rstrip(point) if point in text else text
 
 
 class LengthField(QWidget):
@@ -62,7 +52,7 @@ class LengthField(QWidget):
         super().__init__(parent)
         self._filled: float | None = None
         self.edited = False
-        self.spin = _LengthBox()
+        self.spin = NumberBox()
         self.spin.setDecimals(8)
         self.spin.setRange(0.0, 1e6)
         self.spin.setSuffix(" µm")

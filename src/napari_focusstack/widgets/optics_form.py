@@ -13,10 +13,13 @@ from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.stack import Optics, Stack
 from napari_focusstack.io.rings import with_known_rings
 from napari_focusstack.widgets.layers import METADATA
+from napari_focusstack.widgets.number_box import NumberBox
 from napari_focusstack.widgets.open_layer import set_calibration
 from napari_focusstack.widgets.open_values import Calibration
 
 UNKNOWN = "?"
+MARGINS_PX = 28
+"""What a field needs around its text."""
 SIDES: tuple[tuple[str, Literal["below", "above"] | None], ...] = (
     (UNKNOWN, None),
     ("below", "below"),
@@ -49,11 +52,10 @@ class OpticsForm(QWidget):
         self.label = QLabel()
         self.label.setWordWrap(True)
         self.label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
-        self.na = _field("Numerical aperture of the objective", decimals=3, most=1.7, step=0.05)
-        self.wavelength_nm = _field("Wavelength of the light that makes the image", decimals=0, most=2000, step=10)
-        self.wavelength_nm.setSuffix(" nm")
-        self.pixel_um = _field("Size of a pixel in the specimen", decimals=4, most=1000, step=0.01)
-        self.pixel_um.setSuffix(" µm")
+        self.na = _field("Numerical aperture of the objective", "", decimals=3, most=1.7, step=0.05)
+        light = "Wavelength of the light that makes the image"
+        self.wavelength_nm = _field(light, " nm", decimals=0, most=2000, step=10)
+        self.pixel_um = _field("Size of a pixel in the specimen", " µm", decimals=4, most=1000, step=0.01)
         self.rings = QComboBox()
         self.rings.addItems([text for text, _ in SIDES])
         self.rings.setToolTip(
@@ -99,7 +101,7 @@ class OpticsForm(QWidget):
             box.blockSignals(False)
         self.rings.setCurrentIndex([side for _, side in SIDES].index(optics.rings))
         missing = missing_optics(stack.optics, stack.x_um)
-        self.label.setText(f"For µm of defocus, please give the {' and '.join(missing)}." if missing else "")
+        self.label.setText(f"For µm of defocus, please give the {missing}." if missing else "")
         self.label.setVisible(bool(missing))
         self._on_value()
 
@@ -134,13 +136,16 @@ class OpticsForm(QWidget):
         self.given.emit()
 
 
-def _field(tooltip: str, *, decimals: int, most: float, step: float) -> QDoubleSpinBox:
-    box = QDoubleSpinBox()
+def _field(tooltip: str, unit: str, *, decimals: int, most: float, step: float) -> QDoubleSpinBox:
+    box = NumberBox()
     box.setDecimals(decimals)
     box.setRange(0, most)
     box.setSingleStep(step)
     box.setSpecialValueText(UNKNOWN)
     box.setToolTip(tooltip)
+    # Arrows would take the room of the last digits.
+    box.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
     box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-    box.setMinimumWidth(56)
+    box.setSuffix(unit)
+    box.setMinimumWidth(box.fontMetrics().horizontalAdvance(f"0.{decimals * '0'}{unit}") + MARGINS_PX)
     return box
