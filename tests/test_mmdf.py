@@ -7,7 +7,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from napari_focusstack.core.learned.classes import CLASS_NAMES, PLAIN_RULE, in_focus, sampling_of  # noqa: E402
+from napari_focusstack.core.learned.base import sampling_of  # noqa: E402
+from napari_focusstack.core.learned.classes import CLASS_NAMES, PLAIN_RULE, in_focus  # noqa: E402
 from napari_focusstack.core.scorer import PlaneContext  # noqa: E402
 from napari_focusstack.core.stack import Optics  # noqa: E402
 from napari_focusstack.networks import mmdf  # noqa: E402

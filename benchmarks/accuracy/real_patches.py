@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_focusstack.core.filters import to_grey
-from napari_focusstack.core.learned.classes import sampling_of
+from napari_focusstack.core.learned.base import sampling_of
 from napari_focusstack.core.scorer import PlaneContext
 from napari_focusstack.core.specimen import SpecimenFinder
 from napari_focusstack.core.stack import Stack

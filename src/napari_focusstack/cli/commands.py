@@ -10,7 +10,7 @@ import typer
 
 from napari_focusstack.cli import options as opt
 from napari_focusstack.cli.scored import print_curve, score_chosen, told_scores
-from napari_focusstack.cli.show import number, print_json, run
+from napari_focusstack.cli.show import number, print_caution, print_json, run
 from napari_focusstack.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -149,11 +149,13 @@ def focus_map(
     if as_json:
         cell = report.grid.cell_px
         told = {"scorer": report.scorer, "output": output, "shape": report.maps.shape, "cell_px": cell}
-        print_json(told | ({"layers": beside} if beside else {}))
+        told |= {"layers": beside} if beside else {}
+        print_json(told | ({"caution": report.caution} if report.caution else {}))
         return
     print(f"wrote {output}: {'×'.join(map(str, report.maps.shape))} patches by {report.scorer}")
     for path in beside.values():
         print(f"wrote {path}")
+    print_caution(report.caution)
 
 
 @app.command()

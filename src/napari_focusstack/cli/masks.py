@@ -9,7 +9,7 @@ import typer
 
 from napari_focusstack.cli import options as opt
 from napari_focusstack.cli.commands import app
-from napari_focusstack.cli.show import print_json, run
+from napari_focusstack.cli.show import print_caution, print_json, run
 
 
 @app.command()
@@ -62,12 +62,14 @@ def mask(
     if as_json:
         written = {"output": output, "probability": probability, "areas": areas}
         told = {key: path for key, path in written.items() if path is not None}
-        print_json({"method": found.method, "threshold": threshold, **told, "in_focus": shares})
+        told_of = {"method": found.method, "threshold": threshold, **told, "in_focus": shares}
+        print_json(told_of | ({"caution": found.caution} if found.caution else {}))
         return
     for z, share in enumerate(shares):
         print(f"{z:4d}  {share:6.1%} in focus")
     for path in [*paths.values(), *([] if areas is None else [areas])]:
         print(f"wrote {path}")
+    print_caution(found.caution)
 
 
 @app.command()

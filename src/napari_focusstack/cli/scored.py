@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari_focusstack.cli import options as opt
-from napari_focusstack.cli.show import run
+from napari_focusstack.cli.show import print_caution, run
 
 if TYPE_CHECKING:
     from napari_focusstack.core.report import FocusReport
@@ -73,3 +73,4 @@ def print_curve(report: FocusReport) -> None:
         print(f"seen as {report.extras['preset']}")
     certain = "" if found.best is None else f" (confidence {found.confidence:.2f})"
     print(f"{report.scorer} ({report.units}): {found.reason}{certain}")
+    print_caution(report.caution)

@@ -54,3 +54,9 @@ def _plain(value: Any) -> Any:
 def number(value: float | None, unit: str = "") -> str:
     """A number for people; "?" where it is not known."""
     return "?" if value is None else f"{value:.5g}{unit}"
+
+
+def print_caution(caution: str) -> None:
+    """Print what everyone has to know who sees a result, where there is such a thing."""
+    if caution:
+        print(f"caution: {caution}")

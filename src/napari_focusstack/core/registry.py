@@ -19,6 +19,25 @@ class Named(Protocol):
         ...
 
 
+class Choice(Named, Protocol):
+    """What a user chooses from a list."""
+
+    @property
+    def title(self) -> str:
+        """What to call it in a list."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """What it does and when to take it, in a sentence."""
+        ...
+
+    @property
+    def reference(self) -> str:
+        """Where it was published."""
+        ...
+
+
 N = TypeVar("N", bound=Named)
 FEW = 15
 """So many names go into a message."""

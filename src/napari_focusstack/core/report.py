@@ -123,8 +123,8 @@ class FocusReport:
     layers : mapping of str to (Z, gy, gx) array
         What else the scorer knows of each patch (``"certainty"``, ``"class"``, ``"defocus_um"``).
     extras : mapping
-        What else it knows of each slice, as plain numbers for JSON and tables: means of the layers, weighted as the
-        slice's number is.
+        The `notes`, and what else it knows of each slice, as plain numbers for JSON and tables: means of the layers,
+        weighted as the slice's number is.
     plane_values : (Z,) float64 or None
         The scorer's own number of each slice, where it is not the mean of the map.
     plane_shape : (int, int)
@@ -142,7 +142,7 @@ class FocusReport:
     evidence : (gy, gx) float32 or None
         How much there is to judge a patch by, 0…1; `weights` are multiplied by it.
     notes : mapping
-        What else the scorer told of the series.
+        What else the scorer told of the series; ``"caution"`` is shown wherever its answers are.
     distributions : (Z, gy, gx, C) float32 or None
         Of each patch over ordered classes, where patches vote on their slice's class.
     """
@@ -167,6 +167,11 @@ class FocusReport:
     evidence: Map | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
     distributions: NDArray[np.float32] | None = None
+
+    @property
+    def caution(self) -> str:
+        """What everyone has to know who sees these answers; empty where there is nothing."""
+        return str(self.notes.get("caution", ""))
 
     @property
     def basis(self) -> str:

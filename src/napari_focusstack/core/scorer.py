@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_focusstack.core.registry import Choice
 from napari_focusstack.core.report import Map, PlaneScore
 from napari_focusstack.core.stack import Optics
 
@@ -44,18 +45,8 @@ class PlaneContext:
     object_px: float | None = None
 
 
-class Scorer(Protocol):
+class Scorer(Choice, Protocol):
     """Says of a plane how sharp each patch is. Higher is sharper."""
-
-    @property
-    def name(self) -> str:
-        """The name by which a user chooses it."""
-        ...
-
-    @property
-    def title(self) -> str:
-        """What to call it in a list."""
-        ...
 
     @property
     def family(self) -> str:
@@ -65,16 +56,6 @@ class Scorer(Protocol):
     @property
     def units(self) -> str:
         """Units of its values."""
-        ...
-
-    @property
-    def description(self) -> str:
-        """What it is good for, in a sentence."""
-        ...
-
-    @property
-    def reference(self) -> str:
-        """Where it was published."""
         ...
 
     @property
@@ -134,6 +115,13 @@ class SeriesScorer(Protocol):
         ------
         InputError
             If the series can't be scored: what is needed, and where to give it.
+        """
+        ...
+
+    def caution(self, context: PlaneContext) -> str:
+        """What everyone has to know who sees its answers on such a series, in sentences; empty where there is nothing.
+
+        Goes into the series' notes as ``"caution"``.
         """
         ...
 

@@ -103,7 +103,11 @@ def score_series(
             drawn = region_weights(region, score.grid)
         value = float(np.average(score.map, weights=drawn))
         yield Progress(z + 1, n, f"Scored slice {z} of '{stack.name}'", SliceScored(z, value))
-    return reweight(_undecided(stack, chosen, scores, finder.find()), region=region, specimen=specimen)
+    report = _undecided(stack, chosen, scores, finder.find())
+    caution = chosen.caution(context) if isinstance(chosen, SeriesScorer) else ""
+    if caution:
+        report = dataclasses.replace(report, notes={**report.notes, "caution": caution})
+    return reweight(report, region=region, specimen=specimen)
 
 
 def _undecided(stack: Stack, chosen: Scorer, scores: list[PlaneScore], found: Specimen) -> FocusReport:

@@ -29,7 +29,8 @@ def mask_provenance(
 ) -> dict[str, str]:
     """`provenance` of focus masks."""
     parameters = {**masks.parameters, "threshold": threshold}
-    return provenance(stack, method=masks.method, parameters=parameters, more=more)
+    cautious = {"Caution": masks.caution} if masks.caution else {}
+    return provenance(stack, method=masks.method, parameters=parameters, more=cautious | dict(more or {}))
 
 
 def write_masks_job(

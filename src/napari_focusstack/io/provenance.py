@@ -92,7 +92,9 @@ def fused_provenance(fused: Fused, stack: Stack, *, more: Mapping[str, Any] | No
 
 def score_provenance(report: FocusReport, stack: Stack, *, more: Mapping[str, Any] | None = None) -> dict[str, str]:
     """`provenance` of focus maps."""
-    return provenance(stack, method=report.scorer, parameters={"patch_px": report.grid.cell_px}, more=more)
+    cautious = {"Caution": report.caution} if report.caution else {}
+    parameters = {"patch_px": report.grid.cell_px}
+    return provenance(stack, method=report.scorer, parameters=parameters, more=cautious | dict(more or {}))
 
 
 def ranges(slices: Sequence[int]) -> str:

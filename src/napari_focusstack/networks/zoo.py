@@ -79,6 +79,7 @@ class ModelCard(BaseModel):
     training_data: dict[str, str] = Field(default_factory=dict, description="Folder → licence and source.")
     training: dict[str, Any] = Field(default_factory=dict, description="Recipe, settings, duration, machine, versions.")
     accuracy: dict[str, Any] = Field(default_factory=dict, description="Measured on sources absent from training.")
+    caution: str = Field(default="", description="What everyone has to know who sees what it says, in sentences.")
     licence: str = "BSD-3-Clause"
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="Of weights.safetensors.")
 

@@ -256,7 +256,8 @@ class MasksWidget(DockedWidget):
             share = float(self._shares[z])
             if np.isfinite(share):
                 text = f"Slice {z}: {share:.1%} of the pixels in focus{_area(self._source, share)}."
-        self.said.setText(text)
+        caution = self.result.masks.caution if self.result is not None else ""
+        self.said.setText(f"{text} {caution}".strip())
 
     def _shown_slice(self) -> int | None:
         try:

@@ -2,31 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QSizePolicy, QWidget
 
-from napari_focusstack.core.registry import Registry
-
-
-class Method(Protocol):
-    """What is told of a way to do a thing."""
-
-    @property
-    def name(self) -> str:
-        """The name by which a user chooses it."""
-        ...
-
-    @property
-    def title(self) -> str:
-        """What to call it in a list."""
-        ...
-
-    @property
-    def description(self) -> str:
-        """What it does and when to take it, in a sentence."""
-        ...
+from napari_focusstack.core.registry import Choice, Registry
 
 
 class MethodCombo(QComboBox):
@@ -42,7 +23,7 @@ class MethodCombo(QComboBox):
 
     def __init__(self, methods: Registry[Any], chosen: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._methods: Registry[Method] = methods
+        self._methods: Registry[Choice] = methods
         self._told: list[tuple[str, str, str]] = []
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(12)

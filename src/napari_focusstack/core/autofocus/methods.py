@@ -100,7 +100,7 @@ def focus_methods(*, measure: str = DEFAULT_SCORER) -> Registry[FocusMethod]:
     for scorer in SCORERS:
         if isinstance(scorer, NetworkScorer) and scorer.card.architecture in STEERS:
             # What is bundled was trained too little to be relied on: docs/microscope.md, Measured.
-            title = f"{scorer.title}, experimental"
+            title = scorer.title if "experimental" in scorer.title else f"{scorer.title}, experimental"
             found.add(FocusMethod(scorer.name, title, STEERS[scorer.card.architecture], scorer.name))
     return found
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_focusstack.core.progress import Job
-from napari_focusstack.core.registry import Registry
+from napari_focusstack.core.registry import Choice, Registry
 
 Plane = NDArray[Any]
 Plane32 = NDArray[np.float32]
@@ -110,28 +110,8 @@ class Merged:
     confidence: Plane32
 
 
-class FusionMethod(Protocol):
+class FusionMethod(Choice, Protocol):
     """Turns a `Series` into a `Merged`."""
-
-    @property
-    def name(self) -> str:
-        """The name by which a user chooses it."""
-        ...
-
-    @property
-    def title(self) -> str:
-        """What to call it in a list."""
-        ...
-
-    @property
-    def description(self) -> str:
-        """What it does and when to take it, in a sentence."""
-        ...
-
-    @property
-    def reference(self) -> str:
-        """Where it was published."""
-        ...
 
     @property
     def parameters(self) -> Mapping[str, Any]:

@@ -23,6 +23,10 @@ from napari_focusstack.networks.zoo import ModelCard, ModelError
 
 FAMILY = "networks"
 SMALLEST_PX = 32
+USUAL_WAVELENGTH_UM = 0.55
+"""Where a file names none: an octave of it is no more than the eye sees."""
+SLACK = 1.05
+"""By how much a sampling may lie outside what was learned before it is told of: wavelengths are not better known."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +64,40 @@ class InstalledModel:
         """The weights, by their checksum."""
         return {"weights_sha256": self.card.sha256}
 
+    @property
+    def learned_sampling(self) -> tuple[float, float] | None:
+        """Range of pixel size · NA/λ that it was trained on; None where the card does not tell."""
+        data = self.card.training.get("data")
+        told = data.get("sampling") if isinstance(data, dict) else None
+        return None if told is None else (float(told[0]), float(told[1]))
+
+    def caution_at(self, sampling: float | None) -> str:
+        """What the card warns of, and pixels (size · NA/λ) that are coarser or finer than the model has learned."""
+        return " ".join(filter(None, (self.card.caution, self._outside(sampling))))
+
+    def _outside(self, sampling: float | None) -> str:
+        if sampling is None or self.learned_sampling is None:
+            return ""
+        low, high = self.learned_sampling
+        if low <= sampling * SLACK and sampling <= high * SLACK:
+            return ""
+        kind, wrong = ("coarser", "blurred may look sharp") if sampling > high else ("finer", "sharp may look blurred")
+        known = f"up to {high:g}" if low == 0 else f"{low:g} to {high:g}"
+        return (
+            f"For this objective the pixels are {kind} than this network has learned (pixel size · NA/λ is "
+            f"{sampling:.2g}, it knows {known}): what is {wrong} to it."
+        )
+
     def network(self, device: str) -> Any:
         """The network, ready for inference; loaded once."""
         return load_network(str(self.folder), self.card.sha256, device)
+
+
+def sampling_of(context: PlaneContext) -> float | None:
+    """Pixel size · NA/λ, None where aperture or pixel size are not known."""
+    if context.optics.na is None or context.pixel_um is None:
+        return None
+    return context.pixel_um * context.optics.na / (context.optics.wavelength_um or USUAL_WAVELENGTH_UM)
 
 
 @dataclass(frozen=True)
@@ -84,6 +119,10 @@ class NetworkScorer(InstalledModel):
     def gain_exponent(self) -> float | None:
         """Networks here normalise brightness away."""
         return 0.0
+
+    def caution(self, context: PlaneContext) -> str:
+        """What everyone has to know who sees its answers."""
+        return self.caution_at(sampling_of(context))
 
     def get_ready(self, context: PlaneContext) -> None:
         """Import torch and load the weights."""

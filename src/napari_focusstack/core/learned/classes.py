@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_focusstack.core.filters import to_grey
-from napari_focusstack.core.learned.base import NetworkScorer, large_enough, stacked
+from napari_focusstack.core.learned.base import NetworkScorer, large_enough, sampling_of, stacked
 from napari_focusstack.core.learned.evidence import blank_cells, detail_energy, noise_of, octaves_below_peak, onto_image
 from napari_focusstack.core.report import PlaneScore
 from napari_focusstack.core.scorer import Joined, PlaneContext
@@ -23,8 +23,6 @@ PLAIN_RULE = {"level": CLASS_NAMES.count("in focus") - 0.5, "slope": 2.0}
 REFERENCE_SAMPLING = 0.5
 """Pixel size · NA/λ at which a calibrated rule's level holds."""
 SAMPLINGS = (0.25, 1.6)
-USUAL_WAVELENGTH_UM = 0.55
-"""Where a file names none: an octave of it is no more than the eye sees, and the rule goes by octaves."""
 STEP_PX = 4
 """Grids of the classifier are multiples of this."""
 
@@ -101,13 +99,6 @@ class ClassScorer(NetworkScorer):
         # All or nothing: weighing patches by certainty lets those decide that happen to look sharp somewhere.
         judged = np.asarray((layers["certainty"] > 0).any(axis=0), np.float32)
         return Joined(maps, layers, maps + octaves_below_peak(scores, exposure), judged)
-
-
-def sampling_of(context: PlaneContext) -> float | None:
-    """Pixel size · NA/λ, None where aperture or pixel size are not known."""
-    if context.optics.na is None or context.pixel_um is None:
-        return None
-    return context.pixel_um * context.optics.na / (context.optics.wavelength_um or USUAL_WAVELENGTH_UM)
 
 
 def in_focus(

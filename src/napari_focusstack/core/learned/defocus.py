@@ -51,6 +51,11 @@ class DefocusScorer(NetworkScorer):
         )
 
     @property
+    def learned_sampling(self) -> tuple[float, float] | None:
+        """Finer pixels are made coarser first, so only the coarsest count."""
+        return 0.0, COARSEST / 2
+
+    @property
     def needs(self) -> Collection[str]:
         """The microscope."""
         return ("optics",)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.progress import Job, Progress
+from napari_focusstack.core.registry import Choice
 from napari_focusstack.core.stack import Stack
 
 LEVELS = 255
@@ -35,32 +36,16 @@ class SliceMask:
     probability: NDArray[np.float32]
 
 
-class MaskMethod(Protocol):
+class MaskMethod(Choice, Protocol):
     """Says which pixels of a slice are in focus."""
-
-    @property
-    def name(self) -> str:
-        """The name by which a user chooses it."""
-        ...
-
-    @property
-    def title(self) -> str:
-        """What to call it in a list."""
-        ...
-
-    @property
-    def description(self) -> str:
-        """What it does and when to take it, in a sentence."""
-        ...
-
-    @property
-    def reference(self) -> str:
-        """Where it was published."""
-        ...
 
     @property
     def parameters(self) -> Mapping[str, Any]:
         """Everything that the result depends on beside the pixels, as plain values, for the provenance."""
+        ...
+
+    def caution(self, stack: Stack) -> str:
+        """What everyone has to know who sees its masks of this stack, in sentences; empty where there is nothing."""
         ...
 
     def slices(self, stack: Stack, *, device: str) -> Job[None]:
@@ -86,11 +71,14 @@ class FocusMasks:
         Name of the method.
     parameters : mapping
         Every parameter that the result depends on, for the provenance.
+    caution : str
+        What everyone has to know who sees them; empty where there is nothing.
     """
 
     levels: NDArray[np.uint8]
     method: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    caution: str = ""
 
     def probability(self) -> NDArray[np.float32]:
         """(Z, Y, X) float32, 0 … 1."""
@@ -162,4 +150,4 @@ def _collect(stack: Stack, method: MaskMethod, device: str) -> Job[FocusMasks]:
             step = replace(step, partial=(done.z, share))
         yield step
     yield Progress(stack.n_slices, stack.n_slices, "done")
-    return FocusMasks(levels, method.name, dict(method.parameters))
+    return FocusMasks(levels, method.name, dict(method.parameters), method.caution(stack))

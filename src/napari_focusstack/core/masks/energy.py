@@ -21,6 +21,9 @@ HARRIS_GAIN = 0.161
 """Mean modified Harris response to white noise of variance 1."""
 ROUNDING = 0.29
 """Standard deviation of rounding to whole grey levels."""
+ALONE = (
+    "A single plane has no other slices to compare with: what is marked stands out of its noise, be it in focus or not."
+)
 
 
 class EnergyMask:
@@ -45,6 +48,10 @@ class EnergyMask:
     def energy(grey: Plane32) -> Plane32:
         """How much detail there is around each pixel; grows with the square of the contrast."""
         return local_energy(grey)
+
+    def caution(self, stack: Stack) -> str:
+        """A single plane has nothing to compare with."""
+        return ALONE if stack.n_slices == 1 else ""
 
     def slices(self, stack: Stack, *, device: str) -> Job[None]:
         """Two passes: the highest energy of each pixel first.

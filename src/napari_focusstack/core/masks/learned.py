@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from napari_focusstack.core.filters import Plane32, noise_sigma, to_grey
-from napari_focusstack.core.learned.base import InstalledModel, large_enough
+from napari_focusstack.core.learned.base import InstalledModel, large_enough, sampling_of
 from napari_focusstack.core.learned.classes import ClassScorer
 from napari_focusstack.core.masks.base import MaskMethod, SliceMask
 from napari_focusstack.core.masks.energy import local_energy, noise_energy
@@ -65,6 +65,10 @@ class SegmenterMask(InstalledModel):
 
         p = yield from by_tiles(mask_plane(network, grey))
         return _likelier(p, np.float32(ODDS))
+
+    def caution(self, stack: Stack) -> str:
+        """What the card warns of, and pixels that the model does not know."""
+        return self.caution_at(sampling_of(_context(stack)))
 
     def slices(self, stack: Stack, *, device: str) -> Job[None]:
         """Judge slice by slice, tile by tile, after a look at all for the highest energy of each pixel.
@@ -137,6 +141,10 @@ class ClassifierMask:
         """Which weights, and how finely they are asked."""
         return {"model": self.scorer.name, "weights_sha256": self.scorer.card.sha256, "step_px": self.step_px}
 
+    def caution(self, stack: Stack) -> str:
+        """As of its score."""
+        return self.scorer.caution(_context(stack))
+
     def slices(self, stack: Stack, *, device: str) -> Job[None]:
         """Classify slice by slice."""
         n = stack.n_slices
@@ -149,6 +157,10 @@ class ClassifierMask:
             p = np.where(score.layers["certainty"] > 0, score.layers["in_focus"], 0)
             fine = cv2.resize(p.astype(np.float32), (w, h), interpolation=cv2.INTER_LINEAR)
             yield Progress(z + 1, n, f"slice {z + 1} of {n}", SliceMask(z, np.ascontiguousarray(fine)))
+
+
+def _context(stack: Stack) -> PlaneContext:
+    return PlaneContext(pixel_um=stack.x_um, optics=stack.optics)
 
 
 def masks_of(card: ModelCard, folder: Path) -> Iterator[MaskMethod]:

@@ -171,7 +171,7 @@ _PATCHES = PatchSettings(
 
 _RECIPE = Recipe(
     name="hhnet",
-    title="HH-Net distance classes",
+    title="HH-Net distance, experimental",
     paper="Ge et al. 2020, HH-Net: image driven microscope fast auto-focus with deep neural network",
     build=_build,
     data=HHData(_PATCHES),
