@@ -1,5 +1,7 @@
 """Closed-loop autofocus from random starts: success, images, time, final error; the search and each network there is.
 
+`--method climb` is what networks' searches end with, begun without a network's word: what that is worth.
+
     python benchmarks/autofocus.py [--starts 200] [--method NAME ...] [-o FOLDER]
 
 Specimens: sharp images of sources that no training has seen (`accuracy/SPLITS.md`), mirrored to a field of 640 px.
@@ -34,8 +36,8 @@ import numpy as np
 import torch
 from heldout import OBJECTIVES
 
-from napari_focusstack.core.autofocus import Focused, Step, Travel, focusing
-from napari_focusstack.core.autofocus.methods import FocusMethod, focus_methods
+from napari_focusstack.core.autofocus import Focused, GuidedPolicy, Move, Reading, Step, Travel, Verdict, focusing
+from napari_focusstack.core.autofocus.methods import FocusMethod, focus_methods, sharpness_of
 from napari_focusstack.core.defocus import calibration_of
 from napari_focusstack.core.progress import drain
 from napari_focusstack.core.scorer import PlaneContext
@@ -158,6 +160,30 @@ def calibration(objective):
     return calibration_of(Optics(na=o.na, wavelength_um=o.wavelength_um, immersion_index=o.index), o.pixel_um)
 
 
+class Mute:
+    """A guide that says nothing."""
+
+    name = "climb"
+
+    def moves(self, travel: Travel):
+        """No way from the start."""
+        yield Move(travel.start_um, "look")
+        return Verdict(False, travel.start_um, "")
+
+
+class Climb(FocusMethod):
+    """To the highest sharpness from the start, step by step."""
+
+    def policy(self) -> GuidedPolicy:
+        """Without a guide."""
+        return GuidedPolicy(Mute(), most_guided=1)
+
+    def sensor(self, context: PlaneContext):
+        """Sharpness alone."""
+        read = FocusMethod("", "", "spectra").sensor(context)
+        return lambda image: sharpness_of(read(image), Reading())
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a case ended."""
@@ -255,6 +281,7 @@ def main() -> None:
     torch.set_num_threads(1)
     images = drain(load(DATA, sources=TEST))
     known = focus_methods()
+    known.add(Climb("climb", "To the highest sharpness, step by step", "spectra"))
     methods = [known[name] for name in given.method or known.names()]
     outcomes: list[Outcome] = []
     tracks: dict[str, list[tuple[float, tuple[Step, ...]]]] = {m.name: [] for m in methods}

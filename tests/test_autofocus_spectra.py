@@ -61,6 +61,7 @@ def test_focus_is_found_from_any_start_with_few_images(start, focus, fall, rate)
     assert verdict.found, verdict.reason
     assert abs(heights[-1] - focus) <= DOF / 2
     assert verdict.z_um == heights[-1]
+    assert verdict.likely_um[0] - DOF / 4 <= focus <= verdict.likely_um[1] + DOF / 4
     assert len(heights) <= 9
 
 
@@ -94,6 +95,13 @@ def test_an_empty_field_is_searched_from_limit_to_limit_and_said_to_be_empty():
 def test_focus_beyond_the_limits_is_not_found():
     verdict, _ = drive(Travel(-10, -40, 0, DOF), lens(6.0))
     assert not verdict.found
+
+
+@pytest.mark.parametrize("focus", [3.0, 5.0, 9.0])
+def test_where_focus_lies_beyond_the_limits_it_is_said_where(focus):
+    verdict, _ = drive(Travel(-10, -40, 0, DOF), lens(focus))
+    assert "limit" in verdict.reason
+    assert verdict.likely_um[0] <= focus <= verdict.likely_um[1]
 
 
 def test_the_transfer_is_whole_in_focus_and_falls_with_defocus_the_faster_the_finer_the_detail():

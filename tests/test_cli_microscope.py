@@ -40,6 +40,9 @@ def test_autofocus_says_where_and_how(run):
     assert told["method"] == "spectra"
     assert told["start_um"] == pytest.approx(-12)
     assert abs(told["z_um"] - 8) < told["depth_of_field_um"] / 2
+    low, high = told["likely_um"]
+    assert low <= told["z_um"] <= high
+    assert high - low < 3 * told["depth_of_field_um"]
     assert told["images"] == len(told["steps"]) <= 20
     assert {"seconds", "z_um", "phase", "value"} <= set(told["steps"][0])
     assert all(-40 <= step["z_um"] <= 40 for step in told["steps"])

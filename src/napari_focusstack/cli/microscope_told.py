@@ -55,7 +55,8 @@ def tell_focused(found: Focused, rig: Rig, written: Path | None, *, as_json: boo
         print_json(_told(found, rig) | ({} if written is None else {"output": written}))
         return
     verdict = f"in focus at {found.z_um:.2f} µm" if found.found else f"not found, back at {found.z_um:.2f} µm"
-    print(f"{verdict}: {len(found.steps)} images, {found.seconds:.1f} s by {found.policy}. {found.reason}")
+    likely = "" if found.likely_um is None else " Focus lies between {:.2f} and {:.2f} µm.".format(*found.likely_um)
+    print(f"{verdict}: {len(found.steps)} images, {found.seconds:.1f} s by {found.policy}. {found.reason}{likely}")
     if written is not None:
         print(f"wrote {written}")
 
@@ -80,6 +81,7 @@ def _told(found: Focused, rig: Rig) -> dict[str, Any]:
         "method": found.policy,
         "found": found.found,
         "z_um": found.z_um,
+        "likely_um": found.likely_um,
         "start_um": found.start_um,
         "images": len(found.steps),
         "seconds": round(found.seconds, 4),

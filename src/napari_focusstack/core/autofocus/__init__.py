@@ -1,6 +1,7 @@
 """Closed-loop autofocus: policies (`index`, `jumps`, `search`, `spectra`), sensors, and the loop that joins them."""
 
 from napari_focusstack.core.autofocus.base import Look, Move, Policy, Reading, Sensor, Travel, Verdict
+from napari_focusstack.core.autofocus.guided import GuidedPolicy
 from napari_focusstack.core.autofocus.index import IndexPolicy, Speeds
 from napari_focusstack.core.autofocus.jumps import JumpPolicy
 from napari_focusstack.core.autofocus.loop import (
@@ -20,6 +21,7 @@ __all__ = [
     "CurvePolicy",
     "Focused",
     "Focuser",
+    "GuidedPolicy",
     "IndexPolicy",
     "JumpPolicy",
     "Look",

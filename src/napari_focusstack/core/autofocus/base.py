@@ -9,6 +9,7 @@ Directions: a distance index or defocus above 0 means that the objective is too 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -155,6 +156,11 @@ class Look:
     reading: Reading
 
 
+def sharpness(look: Look) -> float:
+    """The focus value; images without one are the least sharp."""
+    return -math.inf if look.reading.value is None else look.reading.value
+
+
 @dataclass(frozen=True)
 class Verdict:
     """How a policy ended.
@@ -167,11 +173,14 @@ class Verdict:
         Where it is; meaningless where it was not found.
     reason : str
         A sentence for the user.
+    likely_um : (float, float) or None
+        Heights between which focus lies, as far as the images tell; it may lie beyond the limits.
     """
 
     found: bool
     z_um: float
     reason: str
+    likely_um: tuple[float, float] | None = None
 
 
 Moves = Generator[Move, Look, Verdict]
@@ -213,3 +222,33 @@ class Sweep:
                 return None
             z_um = self._travel.start_um
         return self._travel.within(z_um + self.direction * step_um)
+
+
+def first_sight(
+    travel: Travel, *, step_um: float, blank: Callable[[Look], bool]
+) -> Generator[Move, Look, list[Look] | Verdict]:
+    """Look from limit to limit for something to judge by.
+
+    Parameters
+    ----------
+    travel : Travel
+        The limits.
+    step_um : float
+        From one image to the next.
+    blank : callable
+        Whether there is nothing to judge by in an image.
+
+    Returns
+    -------
+    list of Look, or Verdict
+        Blank images, and one that is not; or that there is none.
+    """
+    sweep = Sweep(travel, -travel.toward)
+    looks = [(yield Move(travel.start_um, "look"))]
+    while blank(looks[-1]):
+        target = sweep.target(looks[-1].z_um, step_um)
+        if target is None:
+            empty = f"There is nothing to focus on: {len(looks)} images between the travel limits show an empty field."
+            return Verdict(False, looks[-1].z_um, empty)
+        looks.append((yield Move(target, "sweep", "nothing to judge by")))
+    return looks

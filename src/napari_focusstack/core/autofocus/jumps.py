@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from napari_focusstack.core.autofocus.base import Look, Move, Moves, Sweep, Travel, Verdict
+from napari_focusstack.core.autofocus.base import Look, Move, Moves, Travel, Verdict, first_sight
 from napari_focusstack.core.autofocus.belief import Belief
 
 SWEEP_DOF = 5.0
@@ -34,20 +34,18 @@ class JumpPolicy:
 
     def moves(self, travel: Travel) -> Moves:
         """See `Policy.moves`."""
-        sweep, belief = Sweep(travel, -travel.toward), Belief(travel)
-        look = yield Move(travel.start_um, "look")
+        seen = yield from first_sight(travel, step_um=SWEEP_DOF * travel.dof_um, blank=_blank)
+        if isinstance(seen, Verdict):
+            return seen
+        belief = Belief(travel)
+        for blank in seen[:-1]:
+            belief.add_blank(blank.z_um)
+        look = seen[-1]
         read = near = contradicted = 0
         while True:
             reading = look.reading
-            if not reading.evidence or reading.defocus_um is None:
+            if reading.defocus_um is None or _blank(look):
                 belief.add_blank(look.z_um)
-                if not read:
-                    target = sweep.target(look.z_um, SWEEP_DOF * travel.dof_um)
-                    if target is None:
-                        empty = "There is nothing to focus on: the field is empty within the travel limits."
-                        return Verdict(False, look.z_um, empty)
-                    look = yield Move(target, "sweep", "nothing to judge by")
-                    continue
             else:
                 read += 1
                 belief.add(look.z_um, travel.toward * reading.defocus_um, side=reading.side)
@@ -64,6 +62,10 @@ class JumpPolicy:
                         return Verdict(False, look.z_um, _lost(look, belief, travel))
             target = travel.within(belief.best_um)
             look = yield Move(target, "jump", f"move by {target - look.z_um:+.1f} µm")
+
+
+def _blank(look: Look) -> bool:
+    return look.reading.defocus_um is None or not look.reading.evidence
 
 
 def _lost(look: Look, belief: Belief, travel: Travel) -> str:

@@ -133,6 +133,8 @@ class Focused:
         A sentence for the user.
     steps : tuple of Step
         Every image.
+    likely_um : (float, float) or None
+        Heights between which focus lies, where the policy tells it.
     """
 
     policy: str
@@ -142,6 +144,7 @@ class Focused:
     seconds: float
     reason: str
     steps: tuple[Step, ...]
+    likely_um: tuple[float, float] | None = None
 
 
 def focusing(
@@ -193,6 +196,7 @@ def focusing(
         clock() - loop.begin,
         verdict.reason,
         tuple(loop.steps),
+        verdict.likely_um,
     )
 
 

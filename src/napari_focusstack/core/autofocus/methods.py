@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_focusstack.core.autofocus.base import Policy, Reading, Sensor
+from napari_focusstack.core.autofocus.guided import GuidedPolicy
 from napari_focusstack.core.autofocus.index import IndexPolicy
 from napari_focusstack.core.autofocus.jumps import JumpPolicy
 from napari_focusstack.core.autofocus.search import CurvePolicy
@@ -54,10 +55,10 @@ class FocusMethod:
     def policy(self) -> Policy:
         """What moves the stage."""
         if self.kind == "index":
-            return IndexPolicy(name=self.name)
-        if self.kind == "spectra":
-            return SpectraPolicy(name=self.name)
-        return JumpPolicy(name=self.name) if self.kind == "jumps" else CurvePolicy(name=self.name)
+            return GuidedPolicy(IndexPolicy(name=self.name))
+        if self.kind == "jumps":
+            return GuidedPolicy(JumpPolicy(name=self.name))
+        return SpectraPolicy(name=self.name) if self.kind == "spectra" else CurvePolicy(name=self.name)
 
     def sensor(self, context: PlaneContext) -> Sensor:
         """What reads the images; loads the network.
@@ -67,8 +68,9 @@ class FocusMethod:
         InputError
             If more has to be known of the microscope.
         """
-        if self.kind == "spectra":
+        if self.kind != "search":
             known = calibration_of(context.optics, context.pixel_um)
+        if self.kind == "spectra":
             return lambda image: read_spectrum(image, known)
         scorer = SCORERS[self.scorer]
         read = {"search": _value, "index": _index, "jumps": _defocus}[self.kind]
@@ -79,7 +81,10 @@ class FocusMethod:
             scorer.get_ready(context)
 
         def sense(image: NDArray[Any]) -> Reading:
-            return read(scorer.score_plane(image, context=context))
+            reading = read(scorer.score_plane(image, context=context))
+            if self.kind == "search":
+                return reading
+            return sharpness_of(read_spectrum(image, known), reading)
 
         return sense
 
@@ -99,10 +104,14 @@ def focus_methods(*, measure: str = DEFAULT_SCORER) -> Registry[FocusMethod]:
     found.add(FocusMethod("brent", f"Classical search ({title}, Brent)", "search", measure))
     for scorer in SCORERS:
         if isinstance(scorer, NetworkScorer) and scorer.card.architecture in STEERS:
-            # What is bundled was trained too little to be relied on: docs/microscope.md, Measured.
-            title = scorer.title if "experimental" in scorer.title else f"{scorer.title}, experimental"
+            title = f"By sharpness, begun by {scorer.title}"
             found.add(FocusMethod(scorer.name, title, STEERS[scorer.card.architecture], scorer.name))
     return found
+
+
+def sharpness_of(seen: Reading, told: Reading) -> Reading:
+    """What a network told of an image, with the sharpness that was seen in it, if there is anything."""
+    return replace(told, value=seen.value if seen.evidence else None)
 
 
 def _value(score: PlaneScore) -> Reading:

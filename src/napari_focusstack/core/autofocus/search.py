@@ -9,14 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Generator
 from dataclasses import dataclass
+from itertools import combinations
 
-from napari_focusstack.core.autofocus.base import Look, Move, Moves, Travel, Verdict
+from napari_focusstack.core.autofocus.base import Look, Move, Moves, Travel, Verdict, sharpness
 
 GOLDEN = (3 - math.sqrt(5)) / 2
 STANDS_OUT = 0.015
 """The peak has to exceed the lowest value by this share of the peak, …"""
 OVER_NOISE = 5.0
 """… and by this many times the difference between two images of the same place."""
+SAME_UM = 0.01
 MOST_IMAGES = 60
 
 
@@ -40,23 +42,28 @@ class CurvePolicy:
         looks = [(yield Move(travel.start_um, "look"))]
         looks.append((yield Move(travel.start_um, "again", "how much the measure varies by itself")))
         best = yield from _brent(low, high, tolerance, looks)
-        again = yield Move(best.z_um, "return", "to the sharpest place")
-        noise = max(abs(_value(looks[0]) - _value(looks[1])), abs(_value(best) - _value(again)))
-        lowest = min(map(_value, looks))
-        rise = _value(best) - lowest
-        if rise <= max(STANDS_OUT * abs(_value(best)), OVER_NOISE * noise):
+        looks.append((yield Move(best.z_um, "return", "to the sharpest place")))
+        if not stands_out(looks):
             return Verdict(False, best.z_um, "There is nothing to focus on: the measure is the same at every height.")
         if min(best.z_um - low, high - best.z_um) <= 2 * tolerance:
             return Verdict(
                 False, best.z_um, f"It gets sharper up to the travel limit at {best.z_um:g} µm: set wider limits."
             )
+        lowest = min(map(sharpness, looks))
         return Verdict(
-            True, best.z_um, f"The measure is highest here; at its lowest it was {lowest / _value(best):.0%} of that."
+            True,
+            best.z_um,
+            f"The measure is highest here; at its lowest it was {lowest / sharpness(best):.0%} of that.",
         )
 
 
-def _value(look: Look) -> float:
-    return -math.inf if look.reading.value is None else look.reading.value
+def stands_out(looks: list[Look]) -> bool:
+    """Whether the sharpest image is sharper than the least by more than chance, which images of one height tell."""
+    values = [sharpness(look) for look in looks]
+    rise = max(values) - min(values)
+    twice = [(a, b) for a, b in combinations(looks, 2) if abs(a.z_um - b.z_um) < SAME_UM]
+    noise = max((abs(sharpness(a) - sharpness(b)) for a, b in twice), default=0.0)
+    return rise > max(STANDS_OUT * abs(max(values)), OVER_NOISE * noise)
 
 
 def _brent(low: float, high: float, tolerance: float, looks: list[Look]) -> Generator[Move, Look, Look]:
@@ -80,25 +87,25 @@ def _brent(low: float, high: float, tolerance: float, looks: list[Look]) -> Gene
             step = math.copysign(tolerance, step or middle - x)
         look = yield Move(x + step, "search", note)
         looks.append(look)
-        if _value(look) >= _value(first):
+        if sharpness(look) >= sharpness(first):
             low, high = (x, high) if look.z_um >= x else (low, x)
             first, second, third = look, first, second
             continue
         low, high = (look.z_um, high) if look.z_um < x else (low, look.z_um)
-        if _value(look) >= _value(second) or second is first:
+        if sharpness(look) >= sharpness(second) or second is first:
             second, third = look, second
-        elif _value(look) >= _value(third) or third in (first, second):
+        elif sharpness(look) >= sharpness(third) or third in (first, second):
             third = look
     return first
 
 
 def _parabola(first: Look, second: Look, third: Look) -> float | None:
     """From the best place to the vertex of the parabola through three; None where there is none."""
-    if _value(third) == -math.inf or len({first.z_um, second.z_um, third.z_um}) < 3:
+    if sharpness(third) == -math.inf or len({first.z_um, second.z_um, third.z_um}) < 3:
         return None
     x = first.z_um
-    r = (x - second.z_um) * (_value(third) - _value(first))
-    q = (x - third.z_um) * (_value(second) - _value(first))
+    r = (x - second.z_um) * (sharpness(third) - sharpness(first))
+    q = (x - third.z_um) * (sharpness(second) - sharpness(first))
     p = (x - third.z_um) * q - (x - second.z_um) * r
     q = 2 * (q - r)
     return None if q == 0 else -p / q

@@ -21,7 +21,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_focusstack.core.autofocus.base import Look, Move, Moves, Reading, Spectrum, Sweep, Travel, Verdict
+from napari_focusstack.core.autofocus.base import (
+    Look,
+    Move,
+    Moves,
+    Reading,
+    Spectrum,
+    Travel,
+    Verdict,
+    first_sight,
+    sharpness,
+)
+from napari_focusstack.core.autofocus.climb import climb
 from napari_focusstack.core.defocus import Calibration
 from napari_focusstack.core.filters import noise_sigma, to_grey
 
@@ -59,8 +70,6 @@ FIRST_DOF, DOUBT = 20.0, 0.5
 """Longest first move; costs of the two sides that differ by no more leave the side open."""
 ALIKE = 0.97
 """Images that are as sharp as this, relative to each other, are equally sharp."""
-NARROW_DOF = 0.6
-"""A peak between two images that near to it is known."""
 MOST_DOUBT_DOF = 6.0
 
 
@@ -243,16 +252,16 @@ class SpectraPolicy:
 
     def moves(self, travel: Travel) -> Moves:
         """See `Policy.moves`."""
-        sweep = Sweep(travel, -travel.toward)
+        seen = yield from first_sight(travel, step_um=SWEEP_DOF * travel.dof_um, blank=_blank)
+        if isinstance(seen, Verdict):
+            return seen
+        look = seen[-1]
         likeness: Likeness | None = None
         looks: list[Look] = []
         lost: list[float] = []
-        climbing = False
-        look = yield Move(travel.start_um, "look")
         while True:
             spectrum = look.reading.spectrum
-            blank = spectrum is None or not look.reading.evidence
-            if blank and looks and not climbing:  # so far out, detail drowns in noise: as far on the other side?
+            if _blank(look):  # so far out, detail drowns in noise: as far on the other side?
                 lost.append(look.z_um)
                 target = travel.within(2 * looks[-1].z_um - look.z_um)
                 tried = [*lost, *(other.z_um for other in looks)]
@@ -260,20 +269,14 @@ class SpectraPolicy:
                     return Verdict(False, look.z_um, "What was seen is lost: start nearer to focus.")
                 look = yield Move(target, "search", "nothing to judge by on the other side")
                 continue
-            if blank and not looks:
-                place = sweep.target(look.z_um, SWEEP_DOF * travel.dof_um)
-                if place is None:
-                    empty = "There is nothing to focus on: the field is empty within the travel limits."
-                    return Verdict(False, look.z_um, empty)
-                look = yield Move(place, "sweep", "nothing to judge by")
-                continue
             looks.append(look)
-            if not climbing and spectrum is not None:
-                likeness = likeness or Likeness(travel, spectrum, look.z_um)
-                likeness.add(look.z_um, spectrum)
-                climbing = self._misled(likeness, looks, travel)
-            assert likeness is not None
-            step = self._climb(looks, travel) if climbing else self._next(likeness, looks, travel)
+            assert spectrum is not None
+            likeness = likeness or Likeness(travel, spectrum, look.z_um)
+            likeness.add(look.z_um, spectrum)
+            if self._misled(likeness, looks, travel):
+                fine = self.tolerance * travel.dof_um
+                return (yield from climb(looks, travel, fine_um=fine, most=2 * self.most_images))
+            step = self._next(likeness, looks, travel)
             if isinstance(step, Verdict):
                 return step
             look = yield step
@@ -284,12 +287,12 @@ class SpectraPolicy:
         return (
             len(looks) >= LEAST_IMAGES
             and (here or len(looks) > self.most_images)
-            and _sharpness(looks[-1]) < ALIKE * max(map(_sharpness, looks))
+            and sharpness(looks[-1]) < ALIKE * max(map(sharpness, looks))
         )
 
     def _next(self, likeness: Likeness, looks: list[Look], travel: Travel) -> Move | Verdict:
         best, (low, high), dof = likeness.best_um, likeness.range_um(), travel.dof_um
-        inside, here = travel.within(best), looks[-1].z_um
+        inside, here, likely = travel.within(best), looks[-1].z_um, (low - GRID_DOF * dof, high + GRID_DOF * dof)
         way = f"move by {inside - here:+.1f} µm"
         if len(looks) == 1:
             first = likeness.first_um(here, away=-travel.toward, most_um=FIRST_DOF * dof)
@@ -303,10 +306,10 @@ class SpectraPolicy:
         if abs(inside - here) <= self.tolerance * dof and (known or over):
             if abs(best - inside) > dof:
                 beyond = f"Focus seems to lie beyond the travel limit at {inside:.1f} µm: check the limits."
-                return Verdict(False, inside, beyond)
+                return Verdict(False, inside, beyond, likely)
             if high - low > MOST_DOUBT_DOF * dof:
-                return Verdict(False, inside, "The spectra of the images do not tell where focus is.")
-            return Verdict(True, here, f"The spectra of {len(looks)} images put focus here.")
+                return Verdict(False, inside, "The spectra of the images do not tell where focus is.", likely)
+            return Verdict(True, here, f"The spectra of {len(looks)} images put focus here.", likely)
         if beside is None and not known and abs(inside - here) <= self.tolerance * dof:
             beside = self._farther(inside, looks, travel)
         if beside is not None and not over:
@@ -321,37 +324,6 @@ class SpectraPolicy:
             targets.append(travel.within(best + side * 2 * max(reach, PROBE_DOF * travel.dof_um)))
         return max(targets, key=lambda z: min(abs(z - look.z_um) for look in looks))
 
-    def _climb(self, looks: list[Look], travel: Travel) -> Move | Verdict:
-        """Towards the highest sharpness: past the sharpest image while it lies outermost, then by parabolas."""
-        order: list[Look] = sorted({look.z_um: look for look in looks}.values(), key=lambda look: look.z_um)
-        if len(order) < 2:
-            return Verdict(False, order[0].z_um, "One height alone does not tell where it is sharpest.")
-        k = int(np.argmax([_sharpness(look) for look in order]))
-        fine = self.tolerance * travel.dof_um
-        sharpest = order[k]
-        if k in (0, len(order) - 1):
-            side = -1 if k == 0 else 1
-            inner = order[k - side]
-            target = travel.within(sharpest.z_um + side * max(2 * abs(sharpest.z_um - inner.z_um), fine))
-            if abs(target - sharpest.z_um) < fine:
-                return Verdict(False, sharpest.z_um, f"It gets sharper up to the limit at {target:g} µm.")
-            return Move(target, "search", "sharper on this side")
-        left, right = order[k - 1], order[k + 1]
-        target = _vertex(left, sharpest, right)
-        for near, far in ((left, right), (right, left)):  # a gap much wider than the other is looked into first
-            if abs(far.z_um - sharpest.z_um) > 3 * abs(near.z_um - sharpest.z_um):
-                target = (far.z_um + sharpest.z_um) / 2
-        _, wider = sorted((left, right), key=lambda look: abs(look.z_um - sharpest.z_um))
-        gap = abs(wider.z_um - sharpest.z_um)
-        narrow = gap <= NARROW_DOF * travel.dof_um
-        if abs(target - sharpest.z_um) <= fine and gap > 4 * NARROW_DOF * travel.dof_um:
-            target = (wider.z_um + sharpest.z_um) / 2
-        if abs(target - sharpest.z_um) <= fine or narrow or len(looks) >= 2 * self.most_images:
-            if abs(looks[-1].z_um - sharpest.z_um) <= fine:
-                return Verdict(True, looks[-1].z_um, f"The sharpest of {len(looks)} images was taken here.")
-            return Move(sharpest.z_um, "return", "to the sharpest image")
-        return Move(travel.within(target), "search", "the highest sharpness")
-
     def _beside(self, best: float, looks: list[Look], travel: Travel) -> float | None:
         """A place on that side of focus where none near it was looked at; None where both were."""
         near, off = np.array([look.z_um for look in looks]) - best, PROBE_DOF * travel.dof_um
@@ -364,13 +336,5 @@ class SpectraPolicy:
         return min(open_sides, key=lambda z: abs(z - looks[-1].z_um), default=None)
 
 
-def _sharpness(look: Look) -> float:
-    return -math.inf if look.reading.value is None else look.reading.value
-
-
-def _vertex(left: Look, middle: Look, right: Look) -> float:
-    """Where the parabola through three looks, of which the middle one is the sharpest, is highest."""
-    x = np.array([left.z_um, right.z_um]) - middle.z_um
-    y = np.array([_sharpness(left), _sharpness(right)]) - _sharpness(middle)
-    bend, slope = np.linalg.solve(np.stack([x**2, x], axis=1), y)
-    return middle.z_um if bend >= 0 else float(np.clip(middle.z_um - slope / (2 * bend), left.z_um, right.z_um))
+def _blank(look: Look) -> bool:
+    return look.reading.spectrum is None or not look.reading.evidence
