@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,6 +71,17 @@ def no_leaks() -> Iterator[None]:
 
 def _our_widgets(app: object) -> list[object]:
     return [w for w in app.topLevelWidgets() if type(w).__module__.startswith("napari_focusstack")]  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def bench(qtbot: Any) -> Iterator[Any]:
+    """A `Bench`: the Focus widget on a viewer without a window."""
+    from focus_bench import Bench
+
+    made = Bench(qtbot)
+    yield made
+    if made.focus is not None:
+        made.focus.shut_down()
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import pytest
 
 pytest.importorskip("torch")
 
+from focus_bench import CALIBRATED, Bench
 from napari_focusstack.networks import hhnet
 from napari_focusstack.widgets.map_views import DIVERGING_COLOURS, OPACITIES
-from test_widget_focus import CALIBRATED, Bench
 
 pytestmark = pytest.mark.usefixtures("networks")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,23 +13,15 @@ from qtpy.QtWidgets import QApplication
 
 pytest.importorskip("torch")
 
+from focus_bench import CALIBRATED, Bench, stack
 from napari_focusstack.core.learned.classes import CLASS_NAMES
 from napari_focusstack.core.scorers import SCORERS
 from napari_focusstack.core.stack import Optics
 from napari_focusstack.widgets.layers import METADATA, stack_of
 from napari_focusstack.widgets.scorer_combo import NAME
-from test_widget_focus import CALIBRATED, Bench, stack
 
 pytestmark = pytest.mark.usefixtures("networks")
 KNOWN = {METADATA: {"optics": Optics(na=0.75, wavelength_um=0.52)}}
-
-
-@pytest.fixture
-def bench(qtbot: Any) -> Iterator[Bench]:
-    made = Bench(qtbot)
-    yield made
-    if made.focus is not None:
-        made.focus.shut_down()
 
 
 def half_empty() -> np.ndarray:

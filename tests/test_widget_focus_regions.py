@@ -1,0 +1,60 @@
+"""What decides in the Focus widget: the specimen, the whole image, regions drawn by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from focus_bench import CALIBRATED, Bench, stack
+
+
+def test_a_drawn_region_decides_without_scoring_again(bench: Bench, qtbot: Any) -> None:
+    data = np.concatenate([stack(best=1), stack(best=5, seed=1)], axis=2)
+    bench.viewer.add_image(data, name="two", **CALIBRATED)
+    focus = bench.open()
+    bench.score()
+    focus.form.basis.button(2).click()
+    shapes = bench.viewer.layers["two region"]
+    assert shapes.mode == "add_polygon_lasso"
+    shapes.add_rectangles([[10, 140], [10, 240], [110, 240], [110, 140]])
+    qtbot.waitUntil(lambda: focus.form.plot.view.best == 5, timeout=5000)
+    assert "drawn region" in bench.verdict
+    shapes.data = []
+    shapes.add_ellipses([[10, 10], [10, 110], [110, 110], [110, 10]])
+    qtbot.waitUntil(lambda: focus.form.plot.view.best == 1, timeout=5000)
+
+
+def test_a_region_stays_with_a_stack_that_is_renamed(bench: Bench, qtbot: Any) -> None:
+    first = bench.viewer.add_image(stack(), name="A01")
+    second = bench.viewer.add_image(stack(), name="A02")
+    focus = bench.open()
+    focus.choose_layer(first)
+    focus.form.basis.button(2).click()
+    bench.viewer.layers["A01 region"].add_rectangles([[10, 10], [10, 60], [60, 60], [60, 10]])
+    qtbot.waitUntil(lambda: bool(focus.regions.region), timeout=5000)
+    first.name = "B01"
+    second.name = "A01"
+    focus.choose_layer(second)
+    assert not focus.regions.region
+    focus.choose_layer(first)
+    assert focus.regions.region
+
+
+def test_a_region_beside_the_image_is_refused_in_a_sentence(bench: Bench, qtbot: Any, notes: list[str]) -> None:
+    bench.viewer.add_image(stack(), name="A01")
+    focus = bench.open()
+    bench.score()
+    focus.form.basis.button(2).click()
+    bench.viewer.layers["A01 region"].add_rectangles([[500, 500], [500, 600], [600, 600], [600, 500]])
+    qtbot.waitUntil(lambda: bool(notes), timeout=5000)
+    assert "beside the image" in notes[0]
+
+
+def test_the_whole_image_can_decide(bench: Bench) -> None:
+    bench.viewer.add_image(stack())
+    focus = bench.open()
+    bench.score()
+    focus.form.basis.button(1).click()
+    bench.idle()
+    assert (focus.scored.report.weights == 1).all()
