@@ -220,6 +220,19 @@ def _run(name: str, wish: Callable[[Sample], Wish]) -> Callable[[Sample], np.nda
     return lambda one: drain(DEBLURRERS[name].run(one.blurred, wish(one)))
 
 
+def contestants(only: list[str] | None) -> dict[str, Callable[[Sample], np.ndarray]]:
+    """Methods by the names of their rows, classical ones with either kernel; where names are given, only those."""
+    methods: dict[str, Callable[[Sample], np.ndarray]] = {"blurred image": lambda one: one.blurred}
+    for one in DEBLURRERS:
+        if only is not None and one.name not in only:
+            continue
+        estimated = f"`{one.name}`" if one.learned else f"`{one.name}`, kernel estimated"
+        methods[estimated] = _run(one.name, lambda _: Wish())
+        if not one.learned:
+            methods[f"`{one.name}`, true kernel"] = _run(one.name, lambda t: Wish(kernel=t.kernel))
+    return methods
+
+
 def picture(tiles: list[Sample], methods: dict[str, Callable[[Sample], np.ndarray]], path: Path) -> None:
     """Rows: tiles; columns: blurred, each method, truth."""
     rows = []
@@ -246,16 +259,7 @@ def main() -> None:
     except InputError as error:
         print(f"no perceptual distance: {error}", file=sys.stderr)
         features = None
-    methods: dict[str, Callable[[Sample], np.ndarray]] = {"blurred image": lambda one: one.blurred}
-    for one in DEBLURRERS:
-        methods[f"`{one.name}`" if one.learned else f"`{one.name}`, kernel estimated"] = _run(
-            one.name, lambda _: Wish()
-        )
-        if not one.learned:
-            methods[f"`{one.name}`, true kernel"] = _run(one.name, lambda t: Wish(kernel=t.kernel))
-    if given.methods:
-        kept = {"blurred image", *given.methods}
-        methods = {k: v for k, v in methods.items() if k.split(",")[0].strip("`") in kept}
+    methods = contestants(given.methods)
     rows = []
     for name, restore in methods.items():
         rows.append(measure(name, restore, tiles, features))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,9 @@ from napari_focusstack.cli.commands import app
 from napari_focusstack.cli.show import number, print_json, run
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.training.settings import SimulationSettings
+
+if TYPE_CHECKING:
+    from napari_focusstack.training.recipes import Trained
 
 TRUTH = ("all_in_focus", "depth", "defocus", "in_focus")
 
@@ -162,30 +165,20 @@ def train(
     verbose: opt.Verbose = False,
 ) -> None:
     """Train a network on sharp images, which are defocused by simulation on the way."""
-    from napari_focusstack.networks.zoo import ModelError, check_name
+    if recipe == "list":
+        _list_recipes(as_json=as_json)
+        return
+    from napari_focusstack.core.devices import choose_device
     from napari_focusstack.training.recipes import RECIPES, TINY, save_trained, varied
     from napari_focusstack.training.recipes import train as train_job
 
-    if recipe == "list":
-        found = [{"name": r.name, "title": r.title, "paper": r.paper} for r in RECIPES]
-        if as_json:
-            print_json({"recipes": found})
-        else:
-            for one in found:
-                print(f"{one['name']:<20} {one['title']}; {one['paper']}")
-        return
     chosen = varied(RECIPES[recipe], _assigned(change or []))
     if images is None or output is None:
         raise InputError(f"To train '{recipe}', give --images FOLDER (sharp images) and --output FOLDER.")
     if not images.is_dir():
         raise InputError(f"'{images}' is no folder: give the folder that holds the sharp images.")
     if name is not None:
-        try:
-            check_name(name)
-        except ModelError as error:
-            raise InputError(str(error)) from error
-    from napari_focusstack.core.devices import choose_device
-
+        _check_name(name)
     settings = (TINY if tiny else chosen.fit).model_copy(update={"seed": seed} | ({"epochs": epochs} if epochs else {}))
     job = train_job(
         chosen,
@@ -199,8 +192,34 @@ def train(
         imagenet=imagenet,
     )
     trained = run(job, verbose=verbose)
-    best = trained.fitted.history[trained.fitted.best_epoch - 1]
     saved = None if name is None else save_trained(trained, chosen, name=name)
+    _tell_trained(trained, recipe, output, saved, as_json=as_json)
+
+
+def _list_recipes(*, as_json: bool) -> None:
+    from napari_focusstack.training.recipes import RECIPES
+
+    found = [{"name": r.name, "title": r.title, "paper": r.paper} for r in RECIPES]
+    if as_json:
+        print_json({"recipes": found})
+        return
+    for one in found:
+        print(f"{one['name']:<20} {one['title']}; {one['paper']}")
+
+
+def _check_name(name: str) -> None:
+    """Refuse what can't be a model's name, before hours of training."""
+    from napari_focusstack.networks.zoo import ModelError, check_name
+
+    try:
+        check_name(name)
+    except ModelError as error:
+        raise InputError(str(error)) from error
+
+
+def _tell_trained(trained: Trained, recipe: str, output: Path, saved: Path | None, *, as_json: bool) -> None:
+    """Print how a training went, and what it wrote."""
+    best = trained.fitted.history[trained.fitted.best_epoch - 1]
     result = {
         "recipe": recipe,
         "epochs": len(trained.fitted.history),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -176,7 +175,8 @@ def bundle(
     from napari_focusstack.networks.zoo import CARD, ModelError, copy_model, find_model
 
     licences = dict(_licence(text) for text in licence or [])
-    measured = {} if accuracy is None else _measured(accuracy)
+    given = "a JSON object of what was measured, with a name for each number"
+    measured = {} if accuracy is None else opt.json_object(accuracy, kind="table of accuracy", give=given)
     try:
         target = output / (called or _card(find_model(name))["name"])
         if (target / CARD).exists() and not overwrite:
@@ -201,15 +201,3 @@ def _licence(text: str) -> tuple[str, str]:
             f"'{text}' names no licence: give the training folder and its licence, like cells='CC0, Jones'."
         )
     return source.strip(), told.strip()
-
-
-def _measured(path: Path) -> dict[str, Any]:
-    try:
-        found: Any = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise InputError(f"'{path}' can't be read ({error.strerror}): check the path.") from error
-    except ValueError as error:
-        raise InputError(f"'{path}' is no JSON ({error}): give an object of what was measured.") from error
-    if not isinstance(found, dict):
-        raise InputError(f"'{path}' holds no JSON object: give one, with a name for each number that was measured.")
-    return found

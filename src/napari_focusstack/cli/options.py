@@ -270,12 +270,30 @@ def read_recipe(path: Path) -> dict[str, Any]:
     InputError
         If the file can't be read or is no recipe.
     """
+    return json_object(path, kind="recipe", give="a JSON file that Save recipe… wrote")
+
+
+def json_object(path: Path, *, kind: str, give: str) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    kind, give : str
+        What it should be, and what to give instead, for messages.
+
+    Raises
+    ------
+    InputError
+        If it can't be read, or holds none.
+    """
     try:
-        options: Any = json.loads(path.read_text(encoding="utf-8-sig"))
+        found: Any = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise InputError(f"The recipe '{path}' can't be read ({error.strerror}): check the path.") from error
+        raise InputError(f"'{path}' can't be read ({error.strerror}): check the path.") from error
     except ValueError as error:
-        raise InputError(f"'{path}' is no recipe ({error}): give a JSON file that Save recipe… wrote.") from error
-    if not isinstance(options, dict):
-        raise InputError(f"'{path}' is no recipe: give a JSON file that Save recipe… wrote.")
-    return dict(options)
+        raise InputError(f"'{path}' is no {kind} ({error}): give {give}.") from error
+    if not isinstance(found, dict):
+        raise InputError(f"'{path}' is no {kind}: give {give}.")
+    return dict(found)
