@@ -9,16 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ideal_stage import drive
 from napari_focusstack.core.autofocus import (
     CurvePolicy,
     IndexPolicy,
     JumpPolicy,
     Look,
-    Policy,
     Reading,
     Speeds,
     Travel,
-    Verdict,
 )
 from napari_focusstack.core.autofocus.methods import reading_of
 from napari_focusstack.core.errors import InputError
@@ -26,24 +25,6 @@ from napari_focusstack.core.errors import InputError
 DOF = 1.4
 BANDS = (0.9, 3.5, 8.0)
 """Ends of the bands of distance 0, 1 and 2 in depths of field; beyond them it is 3."""
-
-
-def drive(
-    policy: Policy, travel: Travel, read: Callable[[float], Reading], *, most: int = 80
-) -> tuple[Verdict, list[float], list[str]]:
-    """Run a policy on an ideal stage; returns its verdict, the heights and the phases."""
-    moves = policy.moves(travel)
-    move = next(moves)
-    heights, phases = [], []
-    for _ in range(most):
-        assert travel.low_um <= move.target_um <= travel.high_um
-        heights.append(move.target_um)
-        phases.append(move.phase)
-        try:
-            move = moves.send(Look(move.target_um, read(move.target_um)))
-        except StopIteration as end:
-            return end.value, heights, phases
-    pytest.fail(f"no end after {most} images: {np.round(heights[-8:], 2)}")
 
 
 def classes(focus_um: float, *, toward: int = -1, side: float = 1.0, lie: int = 1) -> Callable[[float], Reading]:

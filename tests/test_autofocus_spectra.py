@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_focusstack.core.autofocus import Look, Reading, SpectraPolicy, Travel
+from ideal_stage import drive
+from napari_focusstack.core.autofocus import Reading, SpectraPolicy, Travel
 from napari_focusstack.core.autofocus.base import Spectrum
 from napari_focusstack.core.autofocus.methods import focus_methods
 from napari_focusstack.core.autofocus.spectra import read_spectrum, spectrum_of, transferred
@@ -35,20 +36,6 @@ def lens(focus_um: float, *, fall: float = 2.5, rate: float = 1.0, noise: float 
     return read
 
 
-def drive(travel: Travel, read, most: int = 60):
-    """Run the policy on an ideal stage; returns its verdict and the heights."""
-    moves = SpectraPolicy().moves(travel)
-    move, heights = next(moves), []
-    for _ in range(most):
-        assert travel.low_um <= move.target_um <= travel.high_um
-        heights.append(move.target_um)
-        try:
-            move = moves.send(Look(move.target_um, read(move.target_um)))
-        except StopIteration as end:
-            return end.value, heights
-    pytest.fail(f"no end after {most} images: {np.round(heights[-8:], 2)}")
-
-
 @settings(max_examples=40, deadline=None)
 @given(
     start=st.floats(-39, 39),
@@ -57,7 +44,7 @@ def drive(travel: Travel, read, most: int = 60):
     rate=st.sampled_from([0.6, 0.8, 1.0, 1.2]),
 )
 def test_focus_is_found_from_any_start_with_few_images(start, focus, fall, rate):
-    verdict, heights = drive(Travel(start, -40, 40, DOF), lens(focus, fall=fall, rate=rate))
+    verdict, heights, _ = drive(SpectraPolicy(), Travel(start, -40, 40, DOF), lens(focus, fall=fall, rate=rate))
     assert verdict.found, verdict.reason
     assert abs(heights[-1] - focus) <= DOF / 2
     assert verdict.z_um == heights[-1]
@@ -66,7 +53,7 @@ def test_focus_is_found_from_any_start_with_few_images(start, focus, fall, rate)
 
 
 def test_both_sides_of_focus_are_looked_at():
-    _, heights = drive(Travel(-20, -40, 40, DOF), lens(5.0))
+    _, heights, _ = drive(SpectraPolicy(), Travel(-20, -40, 40, DOF), lens(5.0))
     assert min(h - 5 for h in heights) < 0 < max(h - 5 for h in heights)
 
 
@@ -79,13 +66,13 @@ def test_a_specimen_that_follows_no_law_is_focused_where_it_is_sharpest():
         return Reading(spectrum=spectra(z_um).spectrum, value=value)
 
     for start in (-30, 4, 35):
-        verdict, heights = drive(Travel(start, -40, 40, DOF), read)
+        verdict, heights, _ = drive(SpectraPolicy(), Travel(start, -40, 40, DOF), read)
         assert verdict.found, verdict.reason
         assert abs(heights[-1] - sharp) <= DOF / 2
 
 
 def test_an_empty_field_is_searched_from_limit_to_limit_and_said_to_be_empty():
-    verdict, heights = drive(Travel(0, -10, 10, DOF), lens(0, blank_beyond=-1))
+    verdict, heights, _ = drive(SpectraPolicy(), Travel(0, -10, 10, DOF), lens(0, blank_beyond=-1))
     assert not verdict.found
     assert "empty" in verdict.reason
     assert min(heights) == -10
@@ -93,13 +80,13 @@ def test_an_empty_field_is_searched_from_limit_to_limit_and_said_to_be_empty():
 
 
 def test_focus_beyond_the_limits_is_not_found():
-    verdict, _ = drive(Travel(-10, -40, 0, DOF), lens(6.0))
+    verdict, _, _ = drive(SpectraPolicy(), Travel(-10, -40, 0, DOF), lens(6.0))
     assert not verdict.found
 
 
 @pytest.mark.parametrize("focus", [3.0, 5.0, 9.0])
 def test_where_focus_lies_beyond_the_limits_it_is_said_where(focus):
-    verdict, _ = drive(Travel(-10, -40, 0, DOF), lens(focus))
+    verdict, _, _ = drive(SpectraPolicy(), Travel(-10, -40, 0, DOF), lens(focus))
     assert "limit" in verdict.reason
     assert verdict.likely_um[0] <= focus <= verdict.likely_um[1]
 

@@ -8,6 +8,8 @@ from napari_focusstack.core.autofocus.base import Look, Move, Moves, Travel, Ver
 
 NARROW_DOF = 0.6
 """A peak between two images that near to it is known."""
+WIDE_DOF = 4 * NARROW_DOF
+"""A peak beside a gap as wide as that is not known, wherever a parabola puts it."""
 LEAST_SHARE = 1e-6
 """Images that show nothing count as this much of the peak's sharpness."""
 UNEVEN = 3.0
@@ -37,12 +39,15 @@ def climb(looks: list[Look], travel: Travel, *, fine_um: float, most: int, step_
         sharpest, over = order[k], len(looks) >= most
         if k in (0, len(order) - 1):
             side = -1 if k == 0 else 1
-            step_um = step_um or 2 * abs(sharpest.z_um - order[k - side].z_um)
+            inner = order[k - side].z_um
+            step_um = step_um or 2 * abs(sharpest.z_um - inner)
             target = travel.within(sharpest.z_um + side * max(step_um, fine_um))
-            if abs(target - sharpest.z_um) < fine_um:
-                return Verdict(False, sharpest.z_um, f"It gets sharper up to the limit at {target:g} µm.")
-            if over:
-                return Verdict(False, sharpest.z_um, f"It still gets sharper after {len(looks)} images.")
+            at_limit = abs(target - sharpest.z_um) < fine_um
+            if at_limit and abs(sharpest.z_um - inner) > WIDE_DOF * travel.dof_um:
+                target, at_limit = (sharpest.z_um + inner) / 2, False
+            if at_limit or over:
+                where = f"up to the limit at {target:g} µm" if at_limit else f"after {len(looks)} images"
+                return Verdict(False, sharpest.z_um, f"It still gets sharper {where}.")
             step_um *= 2
             looks.append((yield Move(target, "search", "sharper on this side")))
             continue
@@ -64,7 +69,7 @@ def _between(left: Look, sharpest: Look, right: Look, *, fine_um: float, dof_um:
         return None
     target = middle if gap > UNEVEN * abs(near.z_um - sharpest.z_um) else _vertex(left, sharpest, right)
     if abs(target - sharpest.z_um) <= fine_um:
-        return middle if gap > 4 * NARROW_DOF * dof_um else None
+        return middle if gap > WIDE_DOF * dof_um else None
     return target
 
 
