@@ -131,6 +131,14 @@ def test_after_a_scan_no_curve_stands_above_its_sentence(connected, qtbot):
     assert connected.scan.verdict.text().startswith("2 of 2 fields, z from")
 
 
+def test_the_live_image_of_a_job_lies_over_what_was_taken_before(connected, viewer, qtbot):
+    qtbot.waitUntil(lambda: "Live" in viewer.layers, timeout=10_000)
+    run(connected.take.bar, qtbot)
+    assert viewer.layers[-1].name != "Live"
+    run(connected.focus.bar, qtbot)
+    assert viewer.layers[-1].name == "Live"
+
+
 def test_a_field_that_is_lost_is_named_and_the_others_are_there(connected, viewer, qtbot, monkeypatch):
     connected.focus.live_box.setChecked(False)
     connected.scan.refocus_box.setChecked(False)

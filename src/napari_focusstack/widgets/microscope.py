@@ -238,6 +238,8 @@ class MicroscopeWidget(DockedWidget):
             bar.run_button.setEnabled(not busy)
         if busy:
             self.live.cancel()
+            if self._live_layer is not None:  # what was taken before may lie over it
+                self._viewer.layers.move(self._viewer.layers.index(self._live_layer), len(self._viewer.layers))
         else:
             self._on_live(self.focus.live_box.isChecked())
 
