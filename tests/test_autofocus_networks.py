@@ -30,8 +30,8 @@ def test_without_weights_only_the_searches_are_offered(monkeypatch, tmp_path):
 
 def test_networks_that_can_steer_are_offered(networks):
     assert set(focus_methods().names()) == {"spectra", "brent", "hhnet", "ldsenet"}
-    assert isinstance(focus_methods()["hhnet"].policy(), IndexPolicy)
-    assert isinstance(focus_methods()["ldsenet"].policy(), JumpPolicy)
+    assert isinstance(focus_methods()["hhnet"].policy().guide, IndexPolicy)
+    assert isinstance(focus_methods()["ldsenet"].policy().guide, JumpPolicy)
 
 
 def test_the_index_of_an_image_is_read(networks, scene):

@@ -128,7 +128,8 @@ def test_an_even_plane_is_every_class_alike(network):
 
 def likeness_of_pairs(sharp, **given):
     """Mean correlation between the two sides of focus, as the network sees them."""
-    plain = {"blank": 0.0, "dirt": 0.0, "haze": 0.0, "jpeg": 0.0, "electrons": (4.8, 4.8), "blur_px": (5.0, 11.0)}
+    plain = dict.fromkeys(("blank", "dirt", "haze", "jpeg", "drawn", "inverted"), 0.0)
+    plain |= {"texture": 0.15, "electrons": (4.8, 4.8), "blur_px": (5.0, 11.0)}
     settings = RECIPES["hhnet"].data.settings.model_copy(update=plain | given)
     drawn = AugmentedPatches(sharp, settings, batch=24, seed=3).draw()
     torch.testing.assert_close(drawn.waves[1::2], -drawn.waves[::2])
