@@ -48,7 +48,11 @@ DISTINCT = 1.5
 """A maximum of contrast is an object of its own if it rises by this factor above the saddle to a higher one."""
 CLOSING = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
 TEXTURED = 0.3
-"""A floor counts as textured if its detail changes over z by this share of what the specimen's does."""
+"""A floor counts as textured if its detail changes over z by this share of what the specimen's does,"""
+RISES = 0.5
+"""and by this share of its own lowest value: what noise alone leaves there changes by less."""
+NEARLY_ALL = 0.25
+"""This quantile of a field stands for nearly all of it: a floor has detail there, the ground between objects has none."""
 APART = 0.05
 """Share of the weights that the floor's likeness has to leave, for it to be told apart."""
 FEW = 0.05
@@ -163,13 +167,16 @@ class SpecimenFinder:
         typical, highest = np.median(contrast, axis=0), contrast.max(axis=0)
         scale = max(self._small) / SMALL_PX
         brightness = np.abs(cv2.GaussianBlur(mean - background, (0, 0), 2.5 * scale))
+        where = contrast.argmax(axis=0) / max(1, len(contrast) - 1)
         for deviation in (brightness, typical - np.median(typical)):
             inside = _standing_out(deviation, highest, scale)
-            if inside is not None and not self._is_background(inside) and not self._is_detail(inside):
+            if inside is None or self._is_background(inside):
+                continue
+            guest = _guest(inside, typical, highest, where)
+            if not self._is_part(inside, guest):
                 break
         else:
             return Specimen(None, None, False, self._views, exposure)
-        guest = _guest(inside, typical, highest, contrast.argmax(axis=0) / max(1, len(contrast) - 1))
         strength = self._strength(inside, highest, guest)
         mass = (inside * typical).astype(np.float32)
         mean_guest = _smooth(mass * guest.astype(np.float32)) / (_smooth(mass) + 1e-9)
@@ -191,14 +198,12 @@ class SpecimenFinder:
         return strength
 
     def _is_floor_textured(self, inside: NDArray[np.bool_]) -> bool:
-        """Whether detail outside goes through focus too: it changes, by much more than noise would change it."""
+        """Whether detail outside goes through focus too, nearly everywhere: it rises by much more than noise does."""
         within, without = self._detail_curves(inside)
         if len(without) < FEW_SLICES:
             return False
-        second = without[2:] - 2 * without[1:-1] + without[:-2]
-        noise = float(np.median(np.abs(second))) / (0.6745 * np.sqrt(6))
         change = float(np.ptp(without))
-        return change > 8 * noise and change > TEXTURED * float(np.ptp(within))
+        return change > RISES * float(without.min()) and change > TEXTURED * float(np.ptp(within))
 
     def _is_background(self, inside: NDArray[np.bool_]) -> bool:
         """Whether what stands out is the empty rest about a specimen that fills the field: plain, and at the border."""
@@ -208,19 +213,24 @@ class SpecimenFinder:
         plain = float(np.ptp(within)) < TEXTURED * float(np.ptp(without))
         return plain and bool(inside[border].mean() > 2 * inside.mean())
 
-    def _is_detail(self, inside: NDArray[np.bool_]) -> bool:
-        """Whether what stands out is but a few marks in a field that is full of detail: dark nuclei in a tissue."""
+    def _is_part(self, inside: NDArray[np.bool_], guest: NDArray[np.float64]) -> bool:
+        """Whether what stands out is but a part of the specimen: most detail that goes through focus lies elsewhere.
+
+        Dark nuclei in a tissue, or one large object among many small ones, which blur hides on most slices.
+        """
         change = np.ptp(np.stack(self._details), axis=0)
         change = np.maximum(change - 2 * np.quantile(change, 0.1), 0)
+        change *= _resized((guest**4).astype(np.float32), change.shape)
         share = _resized(inside.astype(np.float32), change.shape)
-        return float(inside.mean()) < FEW and float((share * change).sum()) < 0.5 * float(change.sum())
+        elsewhere = float((share * change).sum()) < 0.5 * float(change.sum())
+        return elsewhere and (float(inside.mean()) < FEW or not self._is_floor_textured(inside))
 
     def _detail_curves(self, inside: NDArray[np.bool_]) -> tuple[Curve, Curve]:
         """Typical detail inside and outside, (Z,) each."""
         details = np.stack(self._details).astype(np.float64)
         share = _resized(inside.astype(np.float32), details.shape[1:])
         within, without = share >= min(0.5, float(share.max())), share <= float(share.min())
-        return np.median(details[:, within], axis=1), np.median(details[:, without], axis=1)
+        return np.median(details[:, within], axis=1), np.quantile(details[:, without], NEARLY_ALL, axis=1)
 
 
 def _guest(
