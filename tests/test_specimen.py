@@ -109,6 +109,49 @@ def test_dust_that_is_sharp_on_the_first_slices_counts_little() -> None:
     assert found[on_dust].mean() < 0.1 * found[inside].mean()
 
 
+def crowd(*, ground: float, grey: float, small: int, **options: float) -> np.ndarray:
+    """One large textured object on slice 3, many small ones about it on slice 9."""
+    random = np.random.default_rng(3)
+    centres = list(zip(random.uniform(0, SHAPE[0], small), random.uniform(0, SHAPE[1], small), strict=True))
+    large = discs(SHAPE, [(128, 160)], 60)
+    about = discs(SHAPE, centres, 3) * (discs(SHAPE, [(128, 160)], 70) == 0)
+    layers = [
+        everywhere(flat(ground)),
+        Layer(texture(SHAPE, seed=1, contrast=10, mean=grey), large, 3),
+        Layer(flat(grey), about, 9),
+    ]
+    return through_focus(layers, slices=13, blur_px=2.5, **options)
+
+
+@pytest.mark.parametrize("small", [100, 150, 200])
+@pytest.mark.parametrize(
+    "light", [{"ground": 20, "grey": 200}, {"ground": 190, "grey": 90, "shading": 0.3}], ids=["dark", "bright"]
+)
+def test_one_large_object_is_not_the_specimen_alone_among_many_small_ones(light: dict[str, float], small: int) -> None:
+    planes = crowd(small=small, **light)
+    scores = [MEASURES["tenengrad"].score(plane, patch_px=16) for plane in planes]
+    maps = np.stack([s.map for s in scores])
+    found = find(planes).weights(maps, scores[0].grid, planes.shape[1:])
+    values = np.average(maps.reshape(len(maps), -1), axis=1, weights=None if found is None else found.ravel())
+    assert values.argmax() == 9
+
+
+def test_a_large_object_alone_is_the_specimen() -> None:
+    outline = find(crowd(ground=20, grey=200, small=0)).outline
+    assert overlap(outline, discs(SHAPE, [(128, 160)], 60) > 0.5) > 0.7
+
+
+def test_a_bright_patch_of_light_is_no_specimen_on_a_floor() -> None:
+    """Noise grows with brightness: that is no detail that goes through focus."""
+    cells = Layer(texture(SHAPE, seed=1, contrast=8, mean=110), discs(SHAPE, CENTRES, 22), 6)
+    planes = through_focus([everywhere(flat(150)), cells], slices=13, noise=0)
+    light = 1 + 0.7 * discs(SHAPE, [(256, 320)], 60)
+    photons = np.random.default_rng(0).poisson(np.maximum(planes * light, 0)).astype(np.float32)
+    found = find(photons)
+    assert not found.floor
+    assert found.outline is None or found.outline[OBJECTS].mean() > 0.3
+
+
 def test_on_a_textured_floor_only_the_inside_of_the_specimen_counts() -> None:
     specimen = Layer(texture(SHAPE, seed=3, scale=2, contrast=8, mean=190), discs(SHAPE, [(128, 160)], 80), 8)
     found = weights(through_focus([everywhere(texture(SHAPE, seed=2, contrast=35, mean=90), 1), specimen], slices=12))

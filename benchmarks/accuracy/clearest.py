@@ -206,12 +206,8 @@ def main() -> None:
     given.output.mkdir(parents=True, exist_ok=True)
     report = ["# Who finds the clearest slice", "", "## Real stacks: found (ρ), hits bold", "", real(given.scorer), ""]
     if not given.real:
-        report += [
-            "## Simulated stacks of sources that no training has seen",
-            "",
-            simulated(given.each, given.scorer),
-            "",
-        ]
+        for by, rows in compare(given.each, given.scorer).items():
+            report += [f"## Simulated stacks of sources that no training has seen, over {by}", "", simulated(rows), ""]
     (given.output / "clearest.md").write_text("\n".join(report), encoding="utf-8")
     print("\n".join(report))
 

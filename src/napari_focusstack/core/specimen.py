@@ -8,11 +8,12 @@ Every slice is reduced to 256 pixels on arrival; only those small slices are kep
    brightness doesn't tell, in local contrast (transparent objects).
 3. *Does anything stand out?* The background's own scatter of that deviation is the yardstick. Where the split into two
    classes is worth fewer than `STANDS_OUT` of these, the specimen fills the field, or there is none: all patches count
-   alike.
+   alike. So they do where most of the detail that goes through focus lies outside: what stands out of the mean slice is
+   but the largest part of the specimen then, the rest is small and hidden by its own blur on most slices.
 4. *Weight.* Within the outline, what deviates as much as the main part of the specimen, and does so in most slices,
    counts fully. A fibre on the cover slip is dark while it is sharp and thins out when it is not; a cell stays.
-5. *Textured floor.* Where the background has detail of its own, only the inside of the specimen counts: at its rim the
-   floor shines through as soon as the rim is blurred.
+5. *Textured floor.* Where the background has detail of its own nearly everywhere, only the inside of the specimen
+   counts: at its rim the floor shines through as soon as the rim is blurred.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ NEARLY_ALL = 0.25
 APART = 0.05
 """Share of the weights that the floor's likeness has to leave, for it to be told apart."""
 FEW = 0.05
-"""Less than this share of a field is not the specimen, but part of it, if most of the detail lies elsewhere."""
+"""Less than this share of a field is not the specimen, but part of it, if most of the detail lies elsewhere; so is more,
+unless what lies elsewhere is a textured floor."""
 END = 0.2
 """What is sharpest within this share of the slices from either end may be a passing guest."""
 GUEST = 0.75
