@@ -53,12 +53,12 @@ TEXTURED = 0.3
 RISES = 0.5
 """and by this share of its own lowest value: what noise alone leaves there changes by less."""
 NEARLY_ALL = 0.25
-"""This quantile of a field stands for nearly all of it: a floor has detail there, the ground between objects has none."""
+"""This quantile of a field stands for nearly all of it: a floor has detail there, ground between objects has none."""
 APART = 0.05
 """Share of the weights that the floor's likeness has to leave, for it to be told apart."""
 FEW = 0.05
-"""Less than this share of a field is not the specimen, but part of it, if most of the detail lies elsewhere; so is more,
-unless what lies elsewhere is a textured floor."""
+"""Less than this share of a field is but part of the specimen if most of the detail lies elsewhere; so is more than
+that, unless what lies elsewhere is a textured floor."""
 END = 0.2
 """What is sharpest within this share of the slices from either end may be a passing guest."""
 GUEST = 0.75
