@@ -28,6 +28,7 @@ from napari_focusstack.core.scorers import SCORERS
 from napari_focusstack.networks import gmanet_infer
 from napari_focusstack.networks.gmanet import limited, local_maximum_gradient, z_scored
 from napari_focusstack.networks.infer import best_device, prepare
+from napari_focusstack.networks.memory import kept_memory
 from napari_focusstack.networks.zoo import load_model
 from napari_focusstack.training.settings import SimulationSettings
 from napari_focusstack.training.simulate import simulate
@@ -76,7 +77,7 @@ def cost(run: Callable[[], object], *, times: int = 5, warm: bool = False) -> Co
 
 def breakdown(name: str) -> None:
     """Milliseconds of each step on one slice, as in the paper's table 3, and of both modes."""
-    network = prepare(load_model(name)[0], device=best_device())
+    network = gmanet_infer.quick(prepare(load_model(name)[0], device=best_device()))
     plane = scene(0)
     grey, scale = to_grey(plane), LARGE.scale(SHAPE)
     small = tuple(round(n * scale) for n in SHAPE)
@@ -84,7 +85,7 @@ def breakdown(name: str) -> None:
     found = gmanet_infer.dense(network, grey, scale=scale, cells=2)
     shape = found.map.shape[0], found.map.shape[1]
     scored = z_scored(image)
-    with torch.inference_mode():
+    with torch.inference_mode(), kept_memory():
         ready = network.ready(image)
         features = network.features(*ready)
         steps = {
@@ -119,7 +120,7 @@ def stack_of_twenty(name: str) -> None:
 
 def agree(name: str, stacks: int) -> None:
     """Whether both modes put the slices into the same order."""
-    network = prepare(load_model(name)[0], device=best_device())
+    network = gmanet_infer.quick(prepare(load_model(name)[0], device=best_device()))
     rhos, near = [], 0
     for seed in range(stacks):
         blur = "fluorescence" if seed % 2 else "brightfield"

@@ -7,7 +7,7 @@ import torch
 from napari_focusstack.core.measures import local_maximum_gradient_map
 from napari_focusstack.networks import gmanet, infer
 from napari_focusstack.networks.gmanet import GMANet, mean_of_scored
-from napari_focusstack.networks.gmanet_infer import corners, dense, grad_cam, protocol
+from napari_focusstack.networks.gmanet_infer import corners, dense, grad_cam, protocol, quick
 from napari_focusstack.networks.imagenet import load_imagenet
 from napari_focusstack.training.losses import stack_scores
 
@@ -82,8 +82,31 @@ def test_a_gma_block_is_the_papers_equation():
     out, handed_on = block(x, attention)
     torch.testing.assert_close(handed_on[0, 0, 3, 3], attention[0, 0, 2:5, 2:5].mean())
     torch.testing.assert_close(handed_on[0, 0, 0, 0], attention[0, 0, :2, :2].mean())
-    expected = torch.nn.functional.leaky_relu((1 + handed_on) * block.conv(x), gmanet.SLOPE)
+    expected = torch.nn.functional.leaky_relu((1 + handed_on) * block.conv[:2](x), gmanet.SLOPE)
     torch.testing.assert_close(out, expected)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (2, 3), (7, 6)])
+def test_the_map_is_averaged_over_pixels_not_over_padding(shape):
+    attention = torch.rand(2, 1, *shape)
+    found = gmanet.mean_of_three(gmanet.mean_of_three(attention, -1), -2)
+    expected = torch.nn.functional.avg_pool2d(attention, 3, 1, 1, count_include_pad=False)
+    torch.testing.assert_close(found, expected)
+
+
+def test_values_are_limited_by_the_inverse_hyperbolic_sine():
+    values = torch.cat([torch.linspace(-200, 200, 4001), torch.tensor([0.0, 1e-6, -1e-6, 1e4])])
+    torch.testing.assert_close(gmanet.limited(values), 3 * torch.asinh(values / 3), atol=0, rtol=2e-6)
+
+
+@pytest.mark.parametrize("arguments", [{"attended": n} for n in (0, 1, 2)] + [{"backbone": "resnet50"}], ids=str)
+def test_the_quicker_backbone_gives_the_same_scores_and_attention(arguments):
+    slow, fast = (infer.prepare(untrained(channels=1, **arguments), device=CPU) for _ in range(2))
+    plane = np.random.default_rng(0).normal(100, 20, (90, 121)).astype(np.float32)
+    a, b = dense(slow, plane), dense(quick(fast), plane)
+    assert b.score == pytest.approx(a.score, rel=1e-4)
+    np.testing.assert_allclose(b.map, a.map, atol=1e-3)
+    np.testing.assert_allclose(b.cam, a.cam, atol=1e-2)
 
 
 def test_only_scores_above_zero_are_averaged():
@@ -182,7 +205,7 @@ def test_imagenet_weights_of_torchvision_fill_the_backbone(tmp_path):
     x = torch.randn(1, 3, 20, 20)
     plain = torch.nn.functional.conv2d(x, state["features.0.weight"], state["features.0.bias"], padding=1)
     expected = (plain - 0.3) / np.sqrt(2.0 + 1e-5) * 1.5 + 0.2
-    torch.testing.assert_close(network.backbone.blocks()[0].conv(x), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(network.backbone.blocks()[0].conv[:2](x), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_other_weights_than_imagenets_are_refused(tmp_path):

@@ -9,6 +9,8 @@ pytest.importorskip("torch")
 
 import napari_focusstack as fs
 from napari_focusstack.cli.main import main
+from napari_focusstack.core.filters import area_mean
+from napari_focusstack.core.learned import evidence
 from napari_focusstack.core.learned.gmanet import LARGE, SMALL, preset_for
 from napari_focusstack.core.objects import object_size
 from napari_focusstack.core.scorers import SCORERS
@@ -90,6 +92,17 @@ def test_the_protocol_gives_the_printed_number_where_the_whole_field_decides(net
     found = fs.score(stack, scorer="gmanet_protocol", specimen=False, device="cpu")
     network = load_network(str(scorer.folder), scorer.card.sha256, "cpu")
     assert found.values[0] == pytest.approx(protocol(network, stack.plane(0)).score, rel=1e-4)
+
+
+@pytest.mark.parametrize(("shape", "cells", "cell_px"), [((90, 121), (3, 4), 35.4), ((200, 160), (7, 5), 28.0)])
+def test_cells_are_blank_where_what_is_enlarged_varies_no_more_than_noise(shape, cells, cell_px):
+    """The matrices do what enlarging to all pixels and averaging over cells does."""
+    import cv2
+
+    small = np.random.default_rng(0).random((shape[0] // 8, shape[1] // 8), dtype=np.float32)
+    large = evidence.to_cells(cv2.resize(small, shape[::-1], interpolation=cv2.INTER_LINEAR), cells, (cell_px, cell_px))
+    rows, columns = (evidence._cells_of(*n, cell_px) for n in zip(small.shape, shape, cells, strict=True))
+    np.testing.assert_allclose(rows @ small @ columns.T, area_mean(large, cells), atol=1e-5)
 
 
 @pytest.mark.parametrize("diameter", [12, 30, 80])

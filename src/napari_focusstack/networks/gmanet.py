@@ -42,8 +42,21 @@ def z_scored(image: Tensor) -> Tensor:
 
 
 def limited(values: Tensor) -> Tensor:
-    """Linear to about `LIMIT`, logarithmic beyond: ``3·asinh(x/3)``."""
-    return LIMIT * torch.asinh(values / LIMIT)
+    """Linear to about `LIMIT`, logarithmic beyond: ``3·asinh(x/3)``, by vectorised functions (`asinh` is none)."""
+    size = (values / LIMIT).abs()
+    square = size * size
+    return LIMIT * torch.sign(values) * torch.log1p(size + square / (1 + torch.sqrt(1 + square)))
+
+
+def mean_of_three(values: Tensor, dim: int) -> Tensor:
+    """Mean of each element and its two neighbours along `dim`; of two at the border."""
+    n = values.shape[dim]
+    filled = functional.pad(values, [0, 0] * (values.ndim - 1 - dim % values.ndim) + [1, 1])
+    total = filled.narrow(dim, 0, n) + filled.narrow(dim, 1, n) + filled.narrow(dim, 2, n)
+    share = values.new_full([n] + [1] * (values.ndim - 1 - dim % values.ndim), 1 / 3)
+    for end in (0, -1):
+        share[end] = 1 / (1 / share[end] - 1)
+    return total * share
 
 
 def running_maximum(values: Tensor, size: int, *, before: int, dim: int) -> Tensor:
@@ -98,7 +111,8 @@ class GmaBlock(nn.Module):
     def __init__(self, channels: int, out: int, *, kernel: int = 3, stride: int = 1) -> None:
         super().__init__()
         self.window = kernel, stride, kernel // 2
-        self.conv = nn.Sequential(nn.Conv2d(channels, out, *self.window, bias=False), nn.BatchNorm2d(out))
+        convolution = nn.Conv2d(channels, out, *self.window, bias=False)
+        self.conv = nn.Sequential(convolution, nn.BatchNorm2d(out), nn.LeakyReLU(SLOPE, inplace=True))
 
     @property
     def convolution(self) -> nn.Conv2d:
@@ -112,11 +126,18 @@ class GmaBlock(nn.Module):
 
     def forward(self, x: Tensor, attention: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Features and the (N, 1, Y, X) map, or None → the next ones; the map's mean is over pixels, not padding."""
-        out = self.conv(x)
+        out: Tensor = self.conv(x)
         if attention is not None:
-            attention = functional.avg_pool2d(attention, *self.window, count_include_pad=False)
-            out = torch.addcmul(out, out, attention)
-        return functional.leaky_relu(out, SLOPE, inplace=not out.requires_grad), attention
+            attention = self._pooled(attention)
+            # 1 + M' is above 0, so it may as well come after the LeakyReLU.
+            out = torch.addcmul(out, out, attention) if out.requires_grad else out.addcmul_(out, attention)
+        return out, attention
+
+    def _pooled(self, attention: Tensor) -> Tensor:
+        """The map's mean over the convolution's window."""
+        if self.window == (3, 1, 1):
+            return mean_of_three(mean_of_three(attention, -1), -2)
+        return functional.avg_pool2d(attention, *self.window, count_include_pad=False)
 
 
 class Vgg16(nn.Module):

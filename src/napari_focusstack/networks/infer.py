@@ -59,22 +59,26 @@ def _fold(module: nn.Module) -> None:
 
 
 class _QuickConv(nn.Module):
-    """A convolution, and the ReLU after it where there is one, in one pass over memory.
+    """A convolution, and the ReLU or LeakyReLU after it where there is one, in one pass over memory.
 
     It is oneDNN's; torch gives it to its compiler alone, and otherwise takes a loop of its own for a single image on a
     single thread: pointwise convolutions take three times as long by it.
     """
 
-    def __init__(self, conv: nn.Conv2d, *, relu: bool) -> None:
+    def __init__(self, conv: nn.Conv2d, *, activation: nn.ReLU | nn.LeakyReLU | None) -> None:
         super().__init__()
-        self.conv, self.relu = conv, relu
+        self.conv = conv
+        self.after, self.numbers = "none", list[float]()
+        if isinstance(activation, nn.LeakyReLU):
+            self.after, self.numbers = "leaky_relu", [activation.negative_slope]
+        elif activation is not None:
+            self.after = "relu"
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, Y, X) → (N, K, y, x)."""
         c = self.conv
-        after = "relu" if self.relu else "none"
         out: Tensor = torch.ops.mkldnn._convolution_pointwise(
-            x, c.weight, c.bias, c.padding, c.stride, c.dilation, c.groups, after, [], ""
+            x, c.weight, c.bias, c.padding, c.stride, c.dilation, c.groups, self.after, self.numbers, ""
         )
         return out
 
@@ -91,15 +95,16 @@ def hasten(network: nn.Module) -> nn.Module:
 
 
 def _put_quick(module: nn.Module) -> None:
-    """Put `_QuickConv` in the place of convolutions in a `Sequential`, and of the ReLU that follows one."""
+    """Put `_QuickConv` in the place of convolutions in a `Sequential`, and of the activation that follows one."""
     if isinstance(module, nn.Sequential):
         parts = [i for i, part in enumerate(module) if not isinstance(part, nn.Identity)]
         for i, following in itertools.zip_longest(parts, parts[1:]):
             part = module[i]
             if isinstance(part, nn.Conv2d) and part.padding_mode == "zeros" and not isinstance(part.padding, str):
-                relu = following is not None and isinstance(module[following], nn.ReLU)
-                module[i] = _QuickConv(part, relu=relu)
-                if relu:
+                after = None if following is None else module[following]
+                activation = after if isinstance(after, nn.ReLU | nn.LeakyReLU) else None
+                module[i] = _QuickConv(part, activation=activation)
+                if following is not None and activation is not None:
                     module[following] = nn.Identity()
     for child in module.children():
         _put_quick(child)

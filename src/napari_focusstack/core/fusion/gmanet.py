@@ -116,6 +116,13 @@ class ScoreMethod(InstalledModel):
         """The weights, by their checksum, and the patches' side."""
         return {**super().parameters, "patch_px": self.patch_px}
 
+    def network(self, device: str) -> Any:
+        """The network, ready for inference; loaded once."""
+        network = super().network(device)
+        from napari_focusstack.networks.gmanet_infer import quick
+
+        return quick(network)
+
     def merge(self, series: Series) -> Job[Merged]:
         """Fuse as a job; the weights are loaded when it starts."""
         return (yield from fuse_by_scores(series, self.network(series.device), patch_px=self.patch_px))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -59,10 +60,17 @@ def blank_cells(grey: NDArray[np.float32], shape: tuple[int, int], cell_px: Cell
     side = 2 * round(EVIDENCE_PX / MEANS_PX / 2) + 1
     detail = means - cv2.blur(means, (side, side), borderType=cv2.BORDER_REFLECT)
     variance = cv2.blur(detail * detail, (side, side), borderType=cv2.BORDER_REFLECT)
-    full = cv2.resize(variance, (w, h), interpolation=cv2.INTER_LINEAR)
-    deviation = np.sqrt(area_mean(to_cells(full, shape, cell_px), shape))
+    rows, columns = (_cells_of(*axis) for axis in zip(small, (h, w), shape, cell_px, strict=True))
+    deviation = np.sqrt(rows @ variance @ columns.T)
     blank: NDArray[np.bool_] = deviation <= max(STANDS_OUT * noise / MEANS_PX, 1e-6 * float(np.abs(grey).max()))
     return blank
+
+
+@lru_cache(maxsize=8)
+def _cells_of(n_small: int, n_px: int, cells: int, cell_px: float) -> NDArray[np.float32]:
+    """(cells, n_small) what each value of an axis in small, enlarged linearly to its pixels, adds to a cell's mean."""
+    pixels = cv2.resize(np.eye(n_small, dtype=np.float32), (n_small, n_px), interpolation=cv2.INTER_LINEAR)
+    return area_mean(to_cells(pixels, (cells, n_small), (cell_px, 1.0)), (cells, n_small))
 
 
 def onto_image(values: NDArray[Any], cell_px: Cell, plane_shape: tuple[int, int]) -> tuple[NDArray[np.float32], Grid]:

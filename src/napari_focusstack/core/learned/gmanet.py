@@ -100,6 +100,13 @@ class GmaScorer(NetworkScorer):
     def check(self, context: PlaneContext) -> None:
         """Nothing is needed beyond the pixels."""
 
+    def network(self, device: str) -> Any:
+        """The network, ready for inference; loaded once."""
+        network = super().network(device)
+        from napari_focusstack.networks.gmanet_infer import quick
+
+        return quick(network)
+
     def score_plane(self, plane: NDArray[Any], *, context: PlaneContext) -> PlaneScore:
         """Score one plane."""
         from napari_focusstack.networks.gmanet_infer import dense
