@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QApplication
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.progress import Job, Progress
 from napari_focusstack.widgets import job as job_module
+from napari_focusstack.widgets.dock import DockedWidget
 from napari_focusstack.widgets.job import JobBar, JobRunner
 
 
@@ -216,6 +217,32 @@ def test_a_bar_shows_a_button_then_progress_then_the_button_again(qtbot: Any) ->
     bar.cancel_button.click()
     assert bar.run_button.isVisible()
     assert not bar.runner.busy
+
+
+def test_what_a_closed_viewer_leaves_is_collected_before_the_first_job_of_the_next_one(qtbot):
+    class Window:
+        """What a closed viewer leaves: a cycle."""
+
+        def __init__(self) -> None:
+            self.self = self
+
+    job_module._collect_garbage()
+    gc.disable()
+    left = weakref.ref(Window())
+    gone = []
+    qtbot.addWidget(DockedWidget())
+
+    def look():
+        yield Progress(0, 1)
+        gone.append(left() is None)
+
+    runner = JobRunner()
+    try:
+        with qtbot.waitSignal(runner.succeeded):
+            runner.start(look)
+    finally:
+        gc.enable()
+    assert gone == [True]
 
 
 def test_what_a_closed_widget_leaves_is_collected_before_the_next_job_never_in_its_thread(qtbot, monkeypatch):

@@ -17,6 +17,7 @@ class DockedWidget(QWidget):
         super().__init__(parent)
         self._docked = parent is not None
         self._closed = False
+        job.note_garbage()  # of a viewer that was closed before this one, as notebooks do
 
     def shut_down(self) -> None:
         """Stop jobs, let go of the viewer. Called once."""

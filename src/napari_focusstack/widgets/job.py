@@ -32,7 +32,9 @@ SHORTEST_PAUSE_S = 0.03
 
 
 def note_garbage() -> None:
-    """A widget of ours was closed: what is left of it has to be collected in the main thread, before the next job.
+    """Widgets were closed: what is left of them has to be collected in the main thread, before the next job.
+
+    Ours tell when they are closed; a viewer that is closed as a whole tells nobody, so they tell when they open, too.
 
     Python collects cycles in whichever thread happens to run. Qt objects that are destroyed in a worker's thread, by an
     import of torch say, take the whole program down.
