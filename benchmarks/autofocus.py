@@ -1,6 +1,7 @@
 """Closed-loop autofocus from random starts: success, images, time, final error; the search and each network there is.
 
-`--method climb` is what networks' searches end with, begun without a network's word: what that is worth.
+`--method climb` is what networks' searches end with, begun without a network's word, and `--alone` their own policies
+without such an end: what either is worth.
 
     python benchmarks/autofocus.py [--starts 200] [--method NAME ...] [-o FOLDER]
 
@@ -200,10 +201,13 @@ class Outcome:
     reason: str
 
 
-def run(case: Case, method: FocusMethod) -> tuple[Outcome, Focused]:
+def run(case: Case, method: FocusMethod, *, alone: bool = False) -> tuple[Outcome, Focused]:
     """Focus once."""
+    policy = method.policy()
+    if alone and isinstance(policy, GuidedPolicy):
+        policy = policy.guide
     stage = IdealStage(case.scene, case.travel.start_um)
-    focused = drain(focusing(stage, method.sensor(case.context), method.policy(), case.travel))
+    focused = drain(focusing(stage, method.sensor(case.context), policy, case.travel))
     travel, truth = case.travel, case.truth_um
     error = abs(stage.z_um - truth)
     outcome = Outcome(
@@ -272,6 +276,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--starts", type=int, default=200)
     options.add_argument("--method", action="append", help="all that are installed where not given")
+    options.add_argument("--alone", action="store_true", help="networks by their own policies, to their own end")
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("-o", "--output", type=Path, help="folder for every run (CSV) and the response curves (PNG)")
     given = options.parse_args()
@@ -287,7 +292,7 @@ def main() -> None:
     tracks: dict[str, list[tuple[float, tuple[Step, ...]]]] = {m.name: [] for m in methods}
     for k, case in enumerate(cases(images, given.starts, seed=given.seed)):
         for method in methods:
-            outcome, focused = run(case, method)
+            outcome, focused = run(case, method, alone=given.alone)
             outcomes.append(outcome)
             if k < 20:
                 tracks[method.name].append(scaled(case, focused))
