@@ -99,3 +99,12 @@ def test_energy_masks_say_that_a_single_plane_has_nothing_to_compare_with(method
     assert drain(focus_masks(stack, MASKS[method])).caution == ""
     alone = from_array(np.asarray(stack.data)[1], axes="YX")
     assert "no other slices to compare with" in drain(focus_masks(alone, MASKS[method])).caution
+
+
+def test_what_is_trained_by_a_recipe_is_as_cautious_as_what_is_bundled():
+    from napari_focusstack.training.recipes import RECIPES
+
+    for scorer in SCORERS:
+        card = getattr(scorer, "card", None)
+        if card is not None and card.name in RECIPES:
+            assert card.caution == RECIPES[card.name].caution

@@ -62,6 +62,8 @@ class Recipe:
         What the model card says of it.
     input_px : (int, int)
         Height and width of what it judges.
+    caution : str
+        What everyone has to know who sees what its networks say, in sentences; goes into the card.
     width : float
         Width of the bundled network.
     arguments : mapping
@@ -90,6 +92,7 @@ class Recipe:
     normalisation: str
     outputs: str
     input_px: tuple[int, int]
+    caution: str = ""
     width: float = 1.0
     arguments: Mapping[str, Any] = field(default_factory=dict)
     before: Recipe | None = None
@@ -329,6 +332,7 @@ def save_trained(
         "training_data": {k: f"{v}; {(licences or {}).get(k, 'licence not told')}" for k, v in counts.items()},
         "training": {**trained.settings, **_course(trained.fitted)},
         "accuracy": dict(accuracy or {}),
+        "caution": recipe.caution,
     }
     folder = (root or user_folder()) / name
     save_model(trained.network, card, folder, half=half)
