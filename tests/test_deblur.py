@@ -15,10 +15,8 @@ from napari_focusstack.core.stack import from_array
 from napari_focusstack.io.samples import sample_stack
 from napari_focusstack.networks import deblur as nets
 from napari_focusstack.networks.zoo import save_model
-from napari_focusstack.training.adversarial import Rivals
-from napari_focusstack.training.fit import FitSettings, Task, fit
 from napari_focusstack.training.library import Sharp
-from napari_focusstack.training.pairs import Pair, Pairs, PairSettings, path_kernel, scan_kernel
+from napari_focusstack.training.pairs import Pairs, PairSettings, path_kernel, scan_kernel
 from test_patches import cells
 
 CLASSICAL = ("wiener", "unsupervised_wiener", "richardson_lucy")
@@ -171,27 +169,6 @@ def test_the_channels_of_the_paper_are_met():
     assert sum(isinstance(m, nets._Residual) for m in generator.modules()) == 9
     assert sum(isinstance(m, torch.nn.ConvTranspose2d) for m in generator.modules()) == 2
     assert not any(isinstance(m, torch.nn.ConvTranspose2d) for m in nets.deblurgan_upgraded().modules())
-
-
-def test_rivals_learn_each_from_gradients_of_its_own(tmp_path):
-    torch.manual_seed(0)
-    generator, critic = nets.deblurgan_upgraded(width=0.07), nets.Critic(width=0.07)
-    rivals = Rivals(generator, critic, torch.nn.AvgPool2d(2), warm_up=1, similar=True)
-    pair = Pair(torch.rand(2, 1, 32, 32), torch.rand(2, 1, 32, 32))
-    rivals.loss(pair, torch.device("cpu")).backward()
-    assert all(p.grad is None for p in critic.parameters())  # the generator warms up alone
-    before = {k: v.clone() for k, v in rivals.state_dict().items()}
-
-    def batches(seed):
-        while True:
-            yield pair
-
-    task = Task(batches, batches, lambda n, b, d: n.loss(b, d), lambda n, b, d: {})
-    settings = FitSettings(epochs=1, steps=3, batch=2, valid_steps=1)
-    drain(fit(rivals, task, settings, folder=tmp_path, device=torch.device("cpu")))
-    changed = {k for k, v in rivals.state_dict().items() if not torch.equal(v, before[k])}
-    assert any(k.startswith("generator") for k in changed)
-    assert any(k.startswith("critic") for k in changed)
 
 
 @pytest.fixture(params=list(NETWORKS))

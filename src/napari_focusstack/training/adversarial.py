@@ -18,6 +18,8 @@ from napari_focusstack.training.pairs import Pair
 
 GRADIENT_PENALTY = 10.0
 PERCEPTUAL = 100.0
+SIMILAR, ALONE = 10.0, 0.1
+"""Weights of 1 - SSIM beside the critic, and beside the squared error before it."""
 CRITIC_RATE = 4.0
 
 
@@ -30,21 +32,15 @@ class Rivals(nn.Module):
         Image → image, and image → one number for each image.
     features : nn.Module
         Image → features that a perceptual distance is taken in; not trained.
-    warm_up : int
-        Steps in which the generator learns alone.
     similar : bool
         Whether the generator is also to be structurally similar to the truth.
     """
 
-    def __init__(
-        self, generator: nn.Module, critic: nn.Module, features: nn.Module, *, warm_up: int = 0, similar: bool = False
-    ) -> None:
+    def __init__(self, generator: nn.Module, critic: nn.Module, features: nn.Module, *, similar: bool = False) -> None:
         super().__init__()
         self.generator, self.critic = generator, critic
         self.features = features.eval().requires_grad_(False)
-        self.warm_up, self.similar = warm_up, similar
-        self.steps: Tensor
-        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+        self.similar = similar
 
     def forward(self, x: Tensor) -> Tensor:
         """What the generator makes of it."""
@@ -64,21 +60,23 @@ class Rivals(nn.Module):
             {"params": list(self.critic.parameters()), "lr": CRITIC_RATE * rate, "betas": (0.5, 0.999)},
         ]
 
+    def alone(self, pair: Pair, device: torch.device) -> Tensor:
+        """The generator's loss before it meets its critic: ``MSE + 0.1·(1 - SSIM)``."""
+        made, sharp = self(pair.blurred.to(device)), pair.sharp.to(device)
+        return nn.functional.mse_loss(made, sharp) + ALONE * dissimilarity(made, sharp)
+
     def loss(self, pair: Pair, device: torch.device) -> Tensor:
-        """``-D(G(x)) + 100·perceptual (+ 1 - SSIM)`` of the generator plus the critic's loss; only MSE at first."""
+        """``-D(G(x)) + 100·perceptual (+ 10·(1 - SSIM))`` of the generator, plus the critic's; validated by MSE."""
         blurred, sharp = pair.blurred.to(device), pair.sharp.to(device)
         made = self(blurred)
         if not self.training:
             return nn.functional.mse_loss(made, sharp)
-        self.steps += 1
-        if int(self.steps) <= self.warm_up:
-            return nn.functional.mse_loss(made, sharp) + 0.1 * dissimilarity(made, sharp)
         held = {k: v.detach() for k, v in self.critic.named_parameters()}
         judged: Tensor = functional_call(self.critic, held, (made,))
         perceptual = nn.functional.mse_loss(self.features(made), self.features(sharp))
         total = -judged.mean() + PERCEPTUAL * perceptual
         if self.similar:
-            total = total + 10 * dissimilarity(made, sharp)
+            total = total + SIMILAR * dissimilarity(made, sharp)
         return total + critic_loss(self.critic, real=sharp, made=made.detach())
 
 

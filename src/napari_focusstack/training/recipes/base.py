@@ -104,7 +104,7 @@ class Recipe:
 def varied(recipe: Recipe, changes: Mapping[str, str]) -> Recipe:
     """Return the recipe with other data: settings by name, as they are typed (numbers, words, JSON lists).
 
-    A first stage keeps its own data.
+    A first stage that learns from the same data learns from the new ones, too; one with data of its own keeps them.
 
     Raises
     ------
@@ -124,7 +124,11 @@ def varied(recipe: Recipe, changes: Mapping[str, str]) -> Recipe:
         wrong = error.errors()[0]
         name = str(wrong["loc"][0])
         raise InputError(f"'{name}' can't be {changes[name]}: {wrong['msg'][:1].lower()}{wrong['msg'][1:]}.") from error
-    return replace(recipe, data=replace(recipe.data, settings=new))  # type: ignore[type-var]
+    data = replace(recipe.data, settings=new)  # type: ignore[type-var]
+    first = recipe.before
+    if first is not None and first.data == recipe.data:
+        first = replace(first, data=data)
+    return replace(recipe, data=data, before=first)
 
 
 def _typed(text: str) -> object:

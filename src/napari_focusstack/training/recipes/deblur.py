@@ -17,8 +17,6 @@ from napari_focusstack.training.pairs import Pair, PairData, PairSettings
 from napari_focusstack.training.perceptual import perceptual_features
 from napari_focusstack.training.recipes.base import Recipe
 
-WARM_UP = 600
-"""Steps in which the upgraded generator learns without its critic."""
 MATCHING = 1.0
 """Weight with which the coupled autoencoder's codes are to match: the paper's λ."""
 
@@ -61,6 +59,11 @@ def _rivals(network: nn.Module, pair: Pair, device: torch.device) -> Tensor:
     return network.loss(pair, device)
 
 
+def _alone(network: nn.Module, pair: Pair, device: torch.device) -> Tensor:
+    assert isinstance(network, Rivals)
+    return network.alone(pair, device)
+
+
 def _metrics(network: nn.Module, pairs: list[Pair], device: torch.device) -> Mapping[str, float]:
     """Gain in PSNR over the input (dB, mean over images), and SSIM of result and input."""
     blurred, sharp = torch.cat([p.blurred for p in pairs]), torch.cat([p.sharp for p in pairs])
@@ -80,7 +83,7 @@ def _standard(*, width: float) -> Rivals:
 
 def _upgraded(*, width: float) -> Rivals:
     generator, critic = deblur.deblurgan_upgraded(width=width), deblur.Critic(width=width)
-    return Rivals(generator, critic, perceptual_features(), warm_up=WARM_UP, similar=True)
+    return Rivals(generator, critic, perceptual_features(), similar=True)
 
 
 def _generator(network: nn.Module) -> nn.Module:
@@ -110,14 +113,23 @@ def _recipe(name: str, title: str, build: Callable[..., nn.Module], **changes: o
     return replace(_UNET, name=name, title=title, architecture=name, build=build, **changes)  # type: ignore[arg-type]
 
 
-_GAN = _recipe(
-    "deblurgan_upgraded",
-    "Upgraded DeblurGAN",
+_GENERATOR = _recipe(
+    "deblurgan_upgraded-alone",
+    "Upgraded DeblurGAN, the generator before it meets its critic",
     _upgraded,
-    loss=_rivals,
+    loss=_alone,
     keep=_generator,
     width=0.125,
-    fit=_UNET.fit.model_copy(update={"epochs": 30, "learning_rate": 2e-4}),
+    fit=_UNET.fit.model_copy(update={"epochs": 12, "learning_rate": 1e-3}),
+)
+_GAN = replace(
+    _GENERATOR,
+    name="deblurgan_upgraded",
+    title="Upgraded DeblurGAN",
+    loss=_rivals,
+    fit=_UNET.fit.model_copy(update={"epochs": 18, "learning_rate": 2e-4}),
+    architecture="deblurgan_upgraded",
+    before=_GENERATOR,
 )
 RECIPES = (
     _UNET,
@@ -126,5 +138,5 @@ RECIPES = (
     _recipe("deblur_stacked", "Stacked denoising autoencoder", deblur.StackedAutoencoder, loss=_stacked),
     _recipe("deblur_coupled", "Deep coupled autoencoder", deblur.CoupledAutoencoder, loss=_coupled),
     _GAN,
-    replace(_GAN, name="deblurgan", title="DeblurGAN", architecture="deblurgan", build=_standard),
+    replace(_GAN, name="deblurgan", title="DeblurGAN", architecture="deblurgan", build=_standard, before=None),
 )
