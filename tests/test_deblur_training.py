@@ -69,7 +69,7 @@ def test_a_critic_tells_real_from_made_with_a_slope_of_one(one_pair):
 
 def test_features_and_likeness_are_parts_of_the_generators_loss(one_pair):
     def value(**given):
-        return float(rivals_of(Still(image=False), **given).loss(one_pair, CPU))
+        return float(rivals_of(Still(image=False), **given).loss(one_pair, CPU).detach())
 
     plain = value()
     mean = torch.nn.functional.mse_loss(*(torch.nn.AvgPool2d(2)(p) for p in (one_pair.blurred, one_pair.sharp)))
@@ -83,7 +83,7 @@ def test_before_it_meets_its_critic_a_generator_learns_by_squares_and_likeness(o
     squares = float(torch.nn.functional.mse_loss(one_pair.blurred, one_pair.sharp))
     rivals = rivals_of(Slope(1.0))
     loss = rivals.alone(one_pair, CPU)
-    assert float(loss) == pytest.approx(squares + 0.1 * unlike, rel=1e-4)
+    assert float(loss.detach()) == pytest.approx(squares + 0.1 * unlike, rel=1e-4)
     loss.backward()
     assert rivals.critic.k.grad is None
 
@@ -98,22 +98,23 @@ def test_the_upgraded_generator_meets_its_critic_after_a_stage_of_its_own():
 
 @pytest.mark.parametrize("name", [r.name for r in RECIPES if r.name.startswith("deblur")])
 def test_each_recipes_own_loss_falls_on_one_batch(name):
-    """By the network, loss and batches that the recipe trains with, at a small width; both rivals' weights move."""
-    recipe = RECIPES[name]
+    """By the network, loss and kind of batch that the recipe trains with; both rivals' weights move."""
+    clear = {"patch_px": "32", "margin_px": "16", "still": "0", "electrons": "[60000, 60000]"}
+    recipe = varied(RECIPES[name], clear)
     torch.manual_seed(0)
-    network = recipe.build(width=0.1).train()
-    batch = next(recipe.data.batches([Sharp("cells", "0", (cells(0) / np.float32(255),))], batch=4, seed=0))
-    parts = network.parameter_groups(1e-3) if hasattr(network, "parameter_groups") else network.parameters()
-    optimiser = torch.optim.Adam(parts, lr=1e-3)
+    rivals = "gan" in name
+    network = recipe.build(width=0.1 if rivals else recipe.width).train()
+    batch = next(recipe.data.batches([Sharp("cells", "0", (cells(0) / np.float32(255),))], batch=2, seed=0))
+    optimiser = torch.optim.Adam(network.parameters(), lr=3e-3)
     before = {k: v.clone() for k, v in network.named_parameters()}
     losses = []
-    for _ in range(25):
+    for _ in range(10 if rivals else 120):
         optimiser.zero_grad()
         loss = recipe.loss(network, batch, CPU)
         loss.backward()
         optimiser.step()
         losses.append(float(loss.detach()))
     still = [k for k, v in network.named_parameters() if v.requires_grad and torch.equal(v, before[k])]
-    assert not still
-    if not isinstance(network, Rivals):  # of two who pull against each other, the sum need not fall
-        assert losses[-1] < 0.8 * losses[0]
+    assert set(still) <= {"critic.dense.2.bias"}  # in D(made) - D(real) it has no part
+    if not rivals:  # of two who pull against each other, the sum need not fall
+        assert losses[-1] < 0.85 * losses[0]
