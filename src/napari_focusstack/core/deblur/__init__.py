@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from napari_focusstack.core.deblur.methods import DEBLURRERS, INVENTS, Blur, Deblurrer, Wish, default_deblurrer
+from napari_focusstack.core.deblur.scale import grey_scale
 from napari_focusstack.core.devices import DeviceChoice
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.filters import Plane32
@@ -30,9 +31,8 @@ __all__ = [
 ]
 
 SMALLEST_PX = 16
-_LOW, _HIGH = 0.001, 0.999
-_LOWEST, _HIGHEST = -0.5, 3.0
-"""Results beyond these multiples of the image's range are cut: nothing real lies there."""
+_BELOW, _ABOVE = 0.5, 3.0
+"""What a network makes beyond the image's own range by these multiples of it is cut: nothing real lies there."""
 
 
 class DeblurSettings(BaseModel):
@@ -163,29 +163,49 @@ def _noting_blur(job: Job[NDArray[Any]]) -> Job[tuple[NDArray[Any], list[float]]
 
 
 def deblur_plane(plane: NDArray[Any], deblurrer: Deblurrer, wish: Wish) -> Job[NDArray[Any]]:
-    """Sharpen one plane, (Y, X) or (Y, X, 3); it keeps its type. What is blank stays as it is.
+    """Sharpen one plane; it keeps its type. What is blank stays as it is.
 
-    The grey values are scaled to 0 … 1 between the plane's 0.1 % and 99.9 % quantiles (of all its colours together) on
-    the way, so gain and offset of the camera do not matter.
+    The grey values are scaled on the way, all colours alike (`scale.grey_scale`), so gain and offset of the camera do
+    not matter. Small objects, however bright, are sharpened too and may become brighter, as far as the type goes.
+
+    Parameters
+    ----------
+    plane : (Y, X) or (Y, X, 3) array
+        Any pixel type; without NaN.
+    deblurrer : Deblurrer
+        What sharpens it.
+    wish : Wish
+        What is known of the blur.
+
+    Returns
+    -------
+    array of the same shape and type
+
+    Raises
+    ------
+    InputError
+        If the plane is smaller than `SMALLEST_PX` along an axis.
     """
     if min(plane.shape[:2]) < SMALLEST_PX:
         size = "×".join(map(str, plane.shape[:2]))
         raise InputError(f"A plane of {size} pixels is too small to sharpen: give {SMALLEST_PX}×{SMALLEST_PX} or more.")
     values = plane.astype(np.float32)
-    few = values[:: max(1, values.shape[0] // 1024), :: max(1, values.shape[1] // 1024)]
-    low, high = (float(v) for v in np.quantile(few, (_LOW, _HIGH)))
-    if high - low <= 1e-6 * max(abs(high), 1e-12):
+    scale = grey_scale(values)
+    if scale is None:
         yield Progress(1, 1, "nothing to sharpen")
         return plane.copy()
-    colours = values[..., None] if values.ndim == 2 else values
-    restored = np.empty_like(colours)
-    n = colours.shape[-1]
+    inside, beyond = scale.split(values[..., None] if values.ndim == 2 else values)
+    restored = np.empty_like(inside)
+    n = inside.shape[-1]
     for k in range(n):
-        scaled: Plane32 = np.ascontiguousarray((colours[..., k] - low) / (high - low))
         first, last = (round(1000 * i / n) for i in (k, k + 1))
-        restored[..., k] = yield from relay(deblurrer.run(scaled, wish), done=first, total=last)
-    grey = np.clip(np.nan_to_num(restored, nan=0.0), _LOWEST, _HIGHEST) * (high - low) + low
-    return _like(grey.reshape(plane.shape), plane.dtype)
+        colour: Plane32 = np.ascontiguousarray(inside[..., k])
+        restored[..., k] = yield from relay(deblurrer.run(colour, wish), done=first, total=last)
+    if deblurrer.learned:
+        least, most = float(inside.min()), float(inside.max())
+        restored = np.nan_to_num(restored, nan=0.0)
+        restored = np.clip(restored, least - _BELOW * (most - least), most + _ABOVE * (most - least))
+    return _like(scale.back(restored + beyond).reshape(plane.shape), plane.dtype)
 
 
 def _like(values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:

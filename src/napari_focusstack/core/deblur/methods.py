@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from napari_focusstack.core.deblur.kernel import disc, estimate_blur
@@ -18,6 +19,8 @@ from napari_focusstack.networks.zoo import ModelCard
 INVENTS = "A network made this image: it can invent detail. Do not measure intensities in it."
 PREFIX = "deblur"
 """Architectures of deblurring networks begin with it."""
+_SPARSE = 0.1
+"""Share of its range that an image deviates by at least where its objects are; most images do by more throughout."""
 _REACH_PX = 96
 """What a network's pixel sees counts little beyond this."""
 
@@ -107,8 +110,10 @@ def _with_kernel(restore: Callable[[Plane32, Plane32, float], Any]) -> Callable[
 def _wiener(plane: Plane32, kernel: Plane32, noise: float) -> Any:
     from skimage.restoration import wiener
 
+    # Few beads on a wide background hardly count in the deviation, but they are what is looked at.
+    signal = max(float(plane.std()), _SPARSE * float(np.ptp(cv2.medianBlur(plane, 3))), 1e-6)
     # The regulariser is the Laplacian's power: noise over signal, at frequencies where the image has little left.
-    return wiener(plane, kernel, max(1e-3, 100 * (noise / max(float(plane.std()), 1e-6)) ** 2), clip=False)
+    return wiener(plane, kernel, max(1e-3, 100 * (noise / signal) ** 2), clip=False)
 
 
 def _unsupervised_wiener(plane: Plane32, kernel: Plane32, noise: float) -> Any:
