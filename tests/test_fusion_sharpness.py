@@ -46,6 +46,14 @@ def test_the_vertex_of_a_gaussian_is_found_between_slices(power, peak):
     assert track.lift()[0, 0] == pytest.approx(0.3 * (round(peak) - peak) ** 2, abs=1e-3)
 
 
+@pytest.mark.parametrize("n", [3, 11, 50])
+def test_noise_alone_gives_no_confidence_whatever_the_number_of_slices(n):
+    rng = np.random.default_rng(0)
+    noise = np.clip(1000 + 30 * rng.standard_normal((n, 160, 160)), 0, 65535).astype(np.uint16)
+    fused = drain(fuse_series(from_array(noise, z_um=1.0)))
+    assert (fused.confidence > 0.05).mean() < 0.002
+
+
 def test_a_peak_on_the_last_slice_is_not_moved_outside():
     track = tracked([[0, 1, 2, 3]])
     assert track.index[0, 0] == 3
@@ -54,7 +62,7 @@ def test_a_peak_on_the_last_slice_is_not_moved_outside():
 
 
 def test_confidence_grows_with_how_far_the_best_slice_stands_out():
-    curves = [np.log(10 + z * np.array([0, 0, 1, 0, 0])) for z in (0, 2, 20, 200)]
+    curves = [np.log(10 + z * np.array([0, 0, 1, 0, 0])) for z in (0, 5, 20, 200)]
     confidence = np.array([tracked([c]).confidence()[0, 0] for c in curves])
     assert confidence[0] == 0
     assert (np.diff(confidence) > 0).all()

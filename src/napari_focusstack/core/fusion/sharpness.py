@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -12,8 +13,9 @@ from napari_focusstack.core.fusion.method import Plane32
 
 Mask = NDArray[np.uint8]
 
-NOISE_SHARE = 0.1
-"""Share of energy that the noise of 20 to 50 slices makes the best one stand out by."""
+NOISE_SHARE = (0.14, 0.033)
+"""Share of energy by which noise alone makes the best of n slices stand out, but at one pixel in a thousand:
+``a + b·ln n``, read off noise of 3 to 50 slices fused by the default method."""
 NOISE_CONSTANT = 8.0
 """Multiple of an energy's mean in noise that methods add to it, so that noise alone makes no slice stand out."""
 FULL_TRUST = 0.3
@@ -107,7 +109,8 @@ class SharpnessTrack:
         less what noise makes of it; 0 where that energy is so much below one nearby that it may be its blur.
         """
         share = 1 - np.exp((self.total / self.n - self.best) / self.power)
-        confidence: Plane32 = np.clip((share - NOISE_SHARE) / (1 - NOISE_SHARE), 0, 1)
+        noise = NOISE_SHARE[0] + NOISE_SHARE[1] * math.log(self.n)
+        confidence: Plane32 = np.clip((share - noise) / (1 - noise), 0, 1)
         reach = cv2.dilate(self.best, np.ones((SPILL_REACH, SPILL_REACH), np.uint8))
         below = (reach - self.best) / self.power
         confidence *= np.clip((SPILL_DROP[1] - below) / (SPILL_DROP[1] - SPILL_DROP[0]), 0, 1)
