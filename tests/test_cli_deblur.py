@@ -72,6 +72,7 @@ def test_the_slice_that_holds_nan_is_named(tmp_path, capsys):
     [
         (("--slice", 9), "no slice 9"),
         (("--model", "magic"), "no deblurring method 'magic'"),
+        (("--model", "deblur_unet", "--blur", 3), "choose one of wiener"),
         ((), "--output"),
     ],
 )

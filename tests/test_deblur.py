@@ -269,6 +269,12 @@ def test_an_unknown_model_names_the_known_ones():
         deblur(from_array(np.eye(8), axes="YX"), DeblurSettings(model="magic"))
 
 
+def test_a_network_that_is_told_the_blur_names_the_methods_that_take_it():
+    with pytest.raises(InputError, match=r"leave it out, or choose one of wiener, .*richardson_lucy") as told:
+        deblur(from_array(scene(32), axes="YX"), DeblurSettings(model="deblur_unet", blur_px=3))
+    assert "'deblur_unet' is a network" in str(told.value)
+
+
 def test_a_plane_too_small_is_named_and_a_wide_blur_on_a_small_one_is_none_of_its_worry():
     with pytest.raises(InputError, match="2×2 pixels is too small"):
         deblur(from_array(np.eye(2), axes="YX"), DeblurSettings(model="wiener"))

@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 
 from fuse_scenes import click
+from napari_focusstack.core.deblur import DEBLURRERS, INVENTS
 from napari_focusstack.core.progress import Progress
+from napari_focusstack.io.provenance import read_provenance
 from napari_focusstack.io.samples import sample_stack
 from napari_focusstack.widgets.layers import METADATA, layer_of, show
-from napari_focusstack.widgets.restore import RestoreWidget
+from napari_focusstack.widgets.restore import SEES_BLUR, RestoreWidget
 from napari_focusstack.widgets.wipe import Reading, line_of
+from napari_focusstack.widgets.writer import write_image
 
 
 @pytest.fixture
@@ -185,13 +188,28 @@ def test_the_slice_that_holds_nan_is_named(viewer, widget, qtbot, notes):
 
 
 def test_a_network_comes_with_its_warning(widget):
-    from napari_focusstack.core.deblur import DEBLURRERS
-
+    widget.blur_box.setValue(3.5)
     for i in range(widget.model_box.count()):
         widget.model_box.setCurrentIndex(i)
         learned = DEBLURRERS[widget.model_box.currentData()].learned
         assert widget.warning.isVisibleTo(widget) == learned
         assert widget.blur_box.isVisibleTo(widget) != learned
+        assert (SEES_BLUR in widget.note.text()) == learned
+        assert widget.settings().blur_px == (None if learned else 3.5)
+
+
+@pytest.mark.parametrize("name", ["deblur_unet", "wiener"])
+def test_the_warning_of_a_network_goes_with_the_layer_into_the_file(widget, qtbot, tmp_path, name):
+    widget.model_box.setCurrentIndex(widget.model_box.findData(name))
+    run(widget, qtbot)
+    layer, chosen = widget.result(), DEBLURRERS[name]
+    (path,) = write_image(str(tmp_path / "out.ome.tif"), *layer.as_layer_data_tuple()[:2])
+    said, kept = read_provenance(path), layer.metadata[METADATA]
+    assert said["Method"] == name
+    assert said.get("Warning") == kept.get("warning") == (INVENTS if chosen.learned else None)
+    assert said.get("Weights sha256") == kept.get("weights_sha256") == (chosen.card.sha256 if chosen.learned else None)
+    assert said.get("Blur") == kept.get("blur")
+    assert ("Blur" in said) != chosen.learned
 
 
 def test_without_an_image_nothing_can_be_started(viewer, nucleus, widget, qtbot):

@@ -33,7 +33,7 @@ def deblur(
         typer.Option(
             min=0.1,
             max=100,
-            help="Radius of the blur in pixels, for the classical methods.",
+            help="Radius of the blur in pixels, for the classical methods (networks see it themselves).",
             show_default="estimated",
         ),
     ] = None,
@@ -46,7 +46,7 @@ def deblur(
     verbose: opt.Verbose = False,
 ) -> None:
     """Sharpen an image, or every plane of a stack, that is out of focus or blurred by motion."""
-    from napari_focusstack.core.deblur import DEBLURRERS, INVENTS, DeblurSettings, deblur_job
+    from napari_focusstack.core.deblur import DEBLURRERS, INVENTS, DeblurSettings, check_blur, deblur_job
 
     if model == "list":
         _list_models(as_json)
@@ -56,6 +56,7 @@ def deblur(
     if model is not None:
         settings = settings.model_copy(update={"model": DEBLURRERS[model].name})
     chosen = DEBLURRERS[settings.model]
+    check_blur(settings)
     if output is None:
         raise InputError("No output was named: give --output FILE.tif.")
     source, made_of = _read(image, channel=channel, time=time, z=z, pixel_size=pixel_size)

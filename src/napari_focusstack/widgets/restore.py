@@ -38,6 +38,8 @@ from napari_focusstack.widgets.wipe import Wipe
 PREVIEW_PX = 512
 """A preview is as large as this at most, around the middle of what is on screen."""
 
+SEES_BLUR = "It sees the blur itself: a blur that is known helps the classical methods."
+
 
 @dataclasses.dataclass(frozen=True)
 class Sharpened:
@@ -162,7 +164,7 @@ class RestoreWidget(DockedWidget):
         self.preview_runner.succeeded.connect(self._on_sharpened)
         self.compare_box.toggled.connect(self._on_compare)
         self.wipe_slider.valueChanged.connect(self._on_wipe)
-        self._wipe.removed.connect(lambda: self.compare_box.setChecked(False))
+        self._wipe.removed.connect(self._on_wipe_removed)
         self._on_model()
         self.reset_choices()
 
@@ -238,7 +240,8 @@ class RestoreWidget(DockedWidget):
     def _on_model(self) -> None:
         chosen = DEBLURRERS[self.model_box.currentData()]
         self.model_box.setToolTip(chosen.description)
-        self.note.setText(chosen.description.replace(INVENTS, "").strip())
+        said = chosen.description.replace(INVENTS, "").strip()
+        self.note.setText(f"{said} {SEES_BLUR}" if chosen.learned else said)
         self.warning.setVisible(chosen.learned)
         self._form.setRowVisible(self.blur_box, not chosen.learned)
 
@@ -304,6 +307,9 @@ class RestoreWidget(DockedWidget):
             self._wipe.start(self.layer, self.result(), self.wipe_slider.value() / 1000)
         else:
             self._wipe.stop()
+
+    def _on_wipe_removed(self) -> None:
+        self.compare_box.setChecked(False)
 
     def _on_wipe(self, value: int) -> None:
         self._wipe.move(value / 1000)

@@ -83,7 +83,15 @@ class Wipe(QObject):
         self._settled.timeout.connect(self._read)
 
     def start(self, before: Any, after: Any, share: float) -> None:
-        """Add the layer as soon as the planes are read, split at a share of the width."""
+        """Add the layer as soon as the planes are read; what was shown before goes.
+
+        Parameters
+        ----------
+        before, after : napari layers
+            Of the same image; both in the viewer.
+        share : float
+            Where the line stands: 0 shows `after` alone, 1 `before` alone.
+        """
         self.stop()
         self._before, self._after, self._share = before, after, share
         self._viewer.dims.events.point.connect(self._on_slider)
@@ -107,7 +115,13 @@ class Wipe(QObject):
             self._viewer.layers.remove(shown)
 
     def move(self, share: float) -> None:
-        """Move the line to a share of the width."""
+        """Move the line; where the layer is not shown yet, it will begin there.
+
+        Parameters
+        ----------
+        share : float
+            Share of the width that shows the original, 0 … 1.
+        """
         self._share = share
         if self._shown is not None:
             self._shown.data = self._split()

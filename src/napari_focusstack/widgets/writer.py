@@ -19,7 +19,10 @@ from napari_focusstack.widgets.layers import METADATA, stack_of
 KEPT = ("name", "scale", "translate", "rotate", "shear", "affine", "units", "axis_labels", "metadata", "rgb")
 """What of a layer tells how it lies in the world."""
 
-PROVENANCE = ("version", "layer", "file", "role", "method", "parameters", "slices", "settings", "retouched")
+PROVENANCE = (
+    *("version", "layer", "file", "role", "method", "parameters", "slices", "settings", "retouched"),
+    *("warning", "weights_sha256", "blur"),
+)
 """Entries of our metadata that go into the file."""
 
 
@@ -58,7 +61,10 @@ def provenance(metadata: Mapping[str, Any]) -> dict[str, str]:
     """Say in plain words what our metadata tells of where a layer comes from."""
     known = metadata.get(METADATA, {})
     said = {key: known[key] for key in PROVENANCE if known.get(key) not in (None, "", [], {})}
-    return {key.capitalize(): v if isinstance(v, str) else json.dumps(v, default=str) for key, v in said.items()}
+    return {
+        key.replace("_", " ").capitalize(): v if isinstance(v, str) else json.dumps(v, default=str)
+        for key, v in said.items()
+    }
 
 
 def _without_thick_axes(stack: Stack) -> Stack:

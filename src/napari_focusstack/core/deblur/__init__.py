@@ -24,6 +24,7 @@ __all__ = [
     "DeblurSettings",
     "Deblurred",
     "Deblurrer",
+    "check_blur",
     "deblur",
     "deblur_job",
     "deblur_plane",
@@ -118,10 +119,11 @@ def deblur_job(
     Raises
     ------
     InputError
-        If there is no such model, or a plane holds NaN.
+        If there is no such model, a network is told the blur, or a plane holds NaN.
     """
     settings, at = settings or DeblurSettings(), at or {}
     chosen = DEBLURRERS[settings.model]
+    check_blur(settings)
     lead = [a for a in stack.axes if a in "PTCZ"]
     shape = tuple(1 if a in at else stack.size(a) for a in lead)
     places = list(np.ndindex(*shape))
@@ -137,6 +139,22 @@ def deblur_job(
         blurs += [float(np.mean(found))] if found else []
     made = dataclasses.replace(stack, data=out, name=f"{stack.name} deblurred", source=None, **_left(stack, at))
     return Deblurred(made, tuple(blurs))
+
+
+def check_blur(settings: DeblurSettings) -> None:
+    """See that the method makes use of what is told of the blur.
+
+    Raises
+    ------
+    InputError
+        If it is a network, which sees the blur itself.
+    """
+    if settings.blur_px is not None and DEBLURRERS[settings.model].learned:
+        known = ", ".join(d.name for d in DEBLURRERS if not d.learned)
+        raise InputError(
+            f"A blur was given, but '{settings.model}' is a network and sees the blur itself: "
+            f"leave it out, or choose one of {known}."
+        )
 
 
 def _left(stack: Stack, at: Mapping[str, int]) -> dict[str, Any]:

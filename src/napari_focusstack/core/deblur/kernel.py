@@ -44,7 +44,7 @@ def estimate_blur(plane: Plane32, *, noise: float = 0.0) -> float:
     plane : (Y, X) float32 array
         Grey image.
     noise : float
-        Standard deviation of its noise; slopes below five times that are no edges.
+        Standard deviation of its noise; slopes below that are no edges.
 
     Returns
     -------
