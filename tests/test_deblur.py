@@ -206,16 +206,49 @@ def test_no_network_runs_away_on_blank_saturated_or_deep_images(network_deblurre
     assert np.abs(restored.astype(float)).max() <= 4 * top
 
 
-def test_tiles_leave_no_seams_on_a_ramp(network_deblurrer, monkeypatch):
+def ramp():
+    return np.tile(np.linspace(0, 1, 400, dtype=np.float32), (230, 1))
+
+
+def object_on_nothing():
+    plane = np.full((230, 400), 0.2, np.float32)
+    plane[100:125, 110:150] = 1
+    return plane
+
+
+@pytest.mark.parametrize("drawn", [ramp, object_on_nothing])
+def test_tiles_make_what_the_whole_plane_makes(network_deblurrer, monkeypatch, drawn):
     from napari_focusstack.networks import infer
 
-    ramp = np.tile(np.linspace(0, 1, 700, dtype=np.float32), (96, 1)) + 0.01 * scene(160)[:96, :1]
-    whole = drain(deblur_plane(ramp, network_deblurrer, Wish(device="cpu")))
-    monkeypatch.setattr(infer, "TILE_BYTES", 96 * 300 * 400)
-    tiled = drain(deblur_plane(ramp, network_deblurrer, Wish(device="cpu")))
-    steps = np.abs(np.diff(tiled, axis=1))[:, 8:-8]
-    usual = np.abs(np.diff(whole, axis=1))[:, 8:-8]
-    assert steps.max() < 1.5 * usual.max() + 2e-3
+    tiles = []
+    plane, at_once = drawn(), infer._tiles
+    monkeypatch.setattr(infer, "_tiles", lambda *a, **more: tiles.append(at_once(*a, **more)) or tiles[-1])
+    monkeypatch.setattr(infer, "TILE_BYTES", 2**40)
+    whole = drain(deblur_plane(plane, network_deblurrer, Wish(device="cpu")))
+    monkeypatch.setattr(infer, "TILE_BYTES", 1)
+    tiled = drain(deblur_plane(plane, network_deblurrer, Wish(device="cpu")))
+    assert np.allclose(tiled, whole, atol=1e-5)
+    assert np.abs(whole - plane).max() > 1e-3
+    if "gan" not in network_deblurrer.card.architecture:
+        assert len(tiles[-1]) > 2
+
+
+@pytest.mark.parametrize("network_deblurrer", ["deblurgan", "deblurgan_upgraded"], indirect=True)
+def test_a_plane_that_no_memory_holds_as_a_whole_is_refused(network_deblurrer, monkeypatch):
+    from napari_focusstack.networks import memory
+
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 10**6)
+    with pytest.raises(
+        InputError, match=r"'mine' has to see a plane as a whole, .* choose a method that works"
+    ):
+        drain(deblur_plane(ramp(), network_deblurrer, Wish(device="cpu")))
+
+
+def test_networks_that_take_means_over_the_image_say_so():
+    for make in NETWORKS.values():
+        network = make(width=0.1)
+        means = any(isinstance(m, torch.nn.InstanceNorm2d) for m in network.modules())
+        assert network.sees_whole == means
 
 
 def test_a_stack_keeps_axes_type_and_calibration():

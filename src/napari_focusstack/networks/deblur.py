@@ -6,6 +6,10 @@ on RGB; one channel at a time serves grey, fluorescence and colour alike, so ``c
 Where the paper is silent: the U-Net, SRCNN and the autoencoders learn what is *missing* from their input (input plus
 output is the result), as the paper's DeblurGAN does; without it each of them has to learn the identity first, which in
 the paper they never did. The autoencoders halve the image in their second and third layer.
+
+Each says how it is to be run on large images: `multiple_px` that sides have to be multiples of, `margin_px` beyond
+which nothing counts that a pixel sees, `bytes_per_px` of memory, and `sees_whole` where means over all of an image take
+part (instance norm), so that tiles would come out different.
 """
 
 from __future__ import annotations
@@ -40,10 +44,13 @@ class UNet(nn.Module):
     """
 
     multiple_px = 16
+    margin_px = 96
+    sees_whole = False
 
     def __init__(self, *, width: float = 1.0, channels: int = 1) -> None:
         super().__init__()
         sizes = [scaled(c, width) for c in VGG11]
+        self.bytes_per_px = 32 * sizes[0]
         self.encoder = nn.ModuleList(
             nn.Sequential(nn.Conv2d(a, b, 3, padding=1), nn.ReLU(inplace=True))
             for a, b in zip([channels, *sizes[:-1]], sizes, strict=True)
@@ -82,10 +89,13 @@ class SRCNN(nn.Module):
     """Three convolutions, 9×9, 1×1 and 5×5 (Dong et al. 2015, IEEE TPAMI 38:295): C-64-32-C channels."""
 
     multiple_px = 1
+    margin_px = 6
+    sees_whole = False
 
     def __init__(self, *, width: float = 1.0, channels: int = 1) -> None:
         super().__init__()
         a, b = scaled(64, width), scaled(32, width)
+        self.bytes_per_px = 4 * (a + b)
         self.layers = nn.Sequential(
             nn.Conv2d(channels, a, 9, padding=4),
             nn.ReLU(inplace=True),
@@ -131,6 +141,8 @@ class DeblurGenerator(nn.Module):
     """
 
     multiple_px = 4
+    margin_px = 0
+    sees_whole = True
 
     def __init__(
         self,
@@ -142,6 +154,7 @@ class DeblurGenerator(nn.Module):
     ) -> None:
         super().__init__()
         a, b, c = (scaled(n, width) for n in (64, 128, 256))
+        self.bytes_per_px = 32 * a
         self.layers = nn.Sequential(
             *_conv_norm(channels, a, side=7),
             nn.ReLU(inplace=True),
@@ -194,11 +207,14 @@ class DenoisingAutoencoder(nn.Module):
     """Five convolutions with batch norm, C-32-64-128-256-256, and transposed ones back (Vincent et al. 2008)."""
 
     multiple_px = 4
+    margin_px = 32
+    sees_whole = False
     strides = (1, 2, 2, 1, 1)
 
     def __init__(self, *, width: float = 1.0, channels: int = 1) -> None:
         super().__init__()
         sizes = [scaled(n, width) for n in (32, 64, 128, 256, 256)]
+        self.bytes_per_px = 12 * sizes[0]
         down: list[nn.Module] = []
         for a, b, stride in zip([channels, *sizes[:-1]], sizes, self.strides, strict=True):
             down += [nn.Conv2d(a, b, 3, stride=stride, padding=1), nn.BatchNorm2d(b), nn.ReLU(inplace=True)]
@@ -218,10 +234,13 @@ class StackedAutoencoder(nn.Module):
     """Three autoencoders of one convolution each, each on the code of the one before (Vincent et al. 2010)."""
 
     multiple_px = 1
+    margin_px = 6
+    sees_whole = False
 
     def __init__(self, *, width: float = 1.0, channels: int = 1) -> None:
         super().__init__()
         sizes = [channels, *(scaled(n, width) for n in (32, 64, 128))]
+        self.bytes_per_px = 6 * sizes[-1]
         pairs = list(pairwise(sizes))
         self.encoders = nn.ModuleList(
             nn.Sequential(nn.Conv2d(a, b, 3, padding=1), nn.ReLU(inplace=True)) for a, b in pairs
@@ -255,11 +274,14 @@ class CoupledAutoencoder(nn.Module):
     """
 
     multiple_px = 4
+    margin_px = 32
+    sees_whole = False
 
     def __init__(self, *, width: float = 1.0, channels: int = 1) -> None:
         super().__init__()
         self.source = DenoisingAutoencoder(width=width, channels=channels)
         self.target = DenoisingAutoencoder(width=width, channels=channels)
+        self.bytes_per_px = self.source.bytes_per_px
         deepest = scaled(256, width)
         self.mapping = nn.Conv2d(deepest, deepest, 1)
 

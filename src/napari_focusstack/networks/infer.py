@@ -243,6 +243,26 @@ def in_tiles(
     return result[..., :height, :width].clone()
 
 
+def in_one(run: Callable[[Tensor], Tensor], image: Tensor, *, multiple_px: int, device: torch.device) -> Tensor:
+    """Evaluate a network whose output has its input's size on a whole image: for those in which means take part.
+
+    Parameters
+    ----------
+    run : callable
+        (1, C, y, x) → (1, K, y, x), sides any multiples of `multiple_px`.
+    image : (1, C, Y, X) tensor
+        Of any size; continued by mirroring.
+    multiple_px : int
+        Of what a side must be a multiple.
+    device : torch.device
+        Where it is computed; the result comes back to the image's.
+    """
+    height, width = image.shape[-2:]
+    whole = mirrored(image, after=(-height % multiple_px, -width % multiple_px))
+    with torch.inference_mode(), kept_memory():
+        return run(whole.to(device))[..., :height, :width].to(image.device).clone()
+
+
 @dataclass(frozen=True)
 class _Tile:
     """A tile along one axis: what it sees, what is taken of that, and where it is put."""

@@ -8,7 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+if TYPE_CHECKING:
+    import torch
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -3, -4, -8
 KEPT_BYTES = 512 << 20
@@ -19,6 +24,13 @@ DEFAULT_MAPPINGS = 65536
 
 _lock = Lock()
 _running = 0
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that is free on a device."""
+    import torch
+
+    return int(torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available)
 
 
 @contextmanager

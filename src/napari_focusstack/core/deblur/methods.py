@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 
 from napari_focusstack.core.deblur.kernel import disc, estimate_blur
+from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.filters import Plane32, noise_sigma
-from napari_focusstack.core.progress import Job, Progress
+from napari_focusstack.core.progress import Job, Progress, by_tiles
 from napari_focusstack.core.registry import Registry
 from napari_focusstack.networks.zoo import ModelCard
 
@@ -21,8 +22,8 @@ PREFIX = "deblur"
 """Architectures of deblurring networks begin with it."""
 _SPARSE = 0.1
 """Share of its range that an image deviates by at least where its objects are; most images do by more throughout."""
-_REACH_PX = 96
-"""What a network's pixel sees counts little beyond this."""
+_MOST_MEMORY = 0.8
+"""Share of the free memory that a network may take for a plane that it has to see as a whole."""
 
 
 @dataclass(frozen=True)
@@ -167,29 +168,42 @@ def _by_network(folder: Path, sha256: str) -> Callable[[Plane32, Wish], Job[Plan
         network = load_network(str(folder), sha256, wish.device)
         import torch
 
-        from napari_focusstack.networks.infer import device_of, in_tiles
+        from napari_focusstack.networks.infer import device_of, in_one, in_tiles
 
-        image = torch.from_numpy(np.ascontiguousarray(plane))[None, None]
-        tiles = in_tiles(
-            network,
-            image,
-            margin_px=_REACH_PX,
-            feather_px=_REACH_PX // 3,
-            bytes_per_px=400,
-            multiple_px=max(16, network.multiple_px),
-            device=device_of(network),
-        )
-        while True:
-            try:
-                done, total = next(tiles)
-            except StopIteration as end:
-                found = end.value
-                break
-            yield Progress(done, total, f"tile {done} of {total}")
+        image, device = torch.from_numpy(np.ascontiguousarray(plane))[None, None], device_of(network)
+        step = max(16, network.multiple_px)
+        if network.sees_whole:
+            _check_memory(plane.shape, network.bytes_per_px, device, folder.name)
+            yield Progress(0, 1, "the whole plane at once")
+            found = in_one(network, image, multiple_px=step, device=device)
+        else:
+            tiles = in_tiles(
+                network,
+                image,
+                margin_px=network.margin_px,
+                feather_px=network.margin_px // 3,
+                bytes_per_px=network.bytes_per_px,
+                multiple_px=step,
+                device=device,
+            )
+            found = yield from by_tiles(tiles)
         restored: Plane32 = np.ascontiguousarray(found[0, 0].numpy())
         return restored
 
     return run
+
+
+def _check_memory(shape: tuple[int, ...], bytes_per_px: int, device: Any, name: str) -> None:
+    """Refuse a plane that a network can't see as a whole."""
+    from napari_focusstack.networks.memory import free_bytes
+
+    needed, free = shape[0] * shape[1] * bytes_per_px, free_bytes(device)
+    if needed > _MOST_MEMORY * free:
+        raise InputError(
+            f"'{name}' has to see a plane as a whole, which takes {needed / 1e9:.1f} GB for {shape[0]}×{shape[1]} "
+            f"pixels, and {free / 1e9:.1f} GB are free: give a smaller part, or choose a method that works in tiles "
+            "(deblur_unet)."
+        )
 
 
 def deblurrers_of(card: ModelCard, folder: Path) -> Iterator[Deblurrer]:
