@@ -66,6 +66,13 @@ def test_the_public_names_are_found_and_load_no_screen() -> None:
     assert not loaded & (GUI | {"torch"})
 
 
+def test_completion_finds_the_public_names_alone_before_anything_is_loaded() -> None:
+    code = (
+        "import napari_focusstack as f\nassert {n for n in dir(f) if not n.startswith('_')} == set(f.__all__), dir(f)\n"
+    )
+    assert not loaded_after(code) & (GUI | {"numpy"})
+
+
 def test_the_classical_road_never_imports_torch() -> None:
     code = (
         "import numpy as np, napari_focusstack as f\n"

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from napari_focusstack.core.errors import InputError
-from napari_focusstack.core.quality import data_range, psnr, ssim
+from napari_focusstack.core.progress import drain
+from napari_focusstack.core.quality import assess, data_range, psnr, ssim
+from napari_focusstack.core.stack import from_array
 
 
 def image(seed: int = 0, shape: tuple[int, ...] = (40, 50)) -> np.ndarray:
@@ -40,3 +42,9 @@ def test_images_of_different_size_are_refused() -> None:
 
 def test_colour_images_are_compared() -> None:
     assert ssim(image(0, (40, 50, 3)), image(0, (40, 50, 3))) == pytest.approx(1)
+
+
+def test_a_slice_that_the_image_equals_does_not_make_psnr_against_the_slices_infinite() -> None:
+    fused, other = image(), image(1)
+    (found,) = drain(assess(fused, sources=from_array(np.stack([fused, other]), axes="ZYX"), metrics=["psnr"]))
+    assert found.value == pytest.approx(psnr(fused, other) + 10 * np.log10(2), abs=1e-4)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from napari_focusstack.core.errors import InputError
-from napari_focusstack.core.stack import Stack, from_array
+from napari_focusstack.core.pipeline import fuse, score
+from napari_focusstack.core.stack import Stack, as_stack, from_array
 
 
 def test_planes_are_read_by_position_time_channel_and_slice() -> None:
@@ -88,3 +89,21 @@ def test_a_time_series_without_z_is_named_as_such() -> None:
         from_array(np.zeros((5, 8, 8), np.uint8), axes="TYX").require_slices("fuse it")
     with pytest.raises(InputError, match="a single slice"):
         from_array(np.zeros((8, 8), np.uint8)).require_slices("fuse it")
+
+
+def test_a_plain_array_of_slices_is_scored_and_fused_as_a_stack_of_it() -> None:
+    data = np.random.default_rng(0).random((5, 64, 64))
+    assert score(data).values.tolist() == score(from_array(data, axes="ZYX")).values.tolist()
+    assert fuse(data).image.shape == (64, 64)
+    assert as_stack(np.zeros((5, 64, 64, 3), np.uint8)).axes == "ZYXS"
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (64, 64, 3), (3, 64, 64), (2, 5, 64, 64)])
+def test_an_array_that_may_be_something_else_is_refused_with_the_way_to_name_its_axes(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match=r"from_array\(data, axes='ZYX'"):
+        score(np.zeros(shape))
+
+
+def test_a_file_name_in_the_place_of_a_stack_is_refused_with_the_way_to_read_it() -> None:
+    with pytest.raises(InputError, match=r"read_stack\('A01.tif'\)"):
+        fuse("A01.tif")  # type: ignore[arg-type]

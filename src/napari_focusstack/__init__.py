@@ -65,3 +65,8 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """The public names, for completion: those that are not loaded yet too, and none of what loads them."""
+    return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])

@@ -15,7 +15,7 @@ from napari_focusstack.core.fusion.fused import Fused
 from napari_focusstack.core.progress import Job, drain, relay
 from napari_focusstack.core.report import FocusReport
 from napari_focusstack.core.settings import FuseSettings, ScoreSettings, settings_from
-from napari_focusstack.core.stack import Stack
+from napari_focusstack.core.stack import Stack, as_stack
 
 
 def score_job(
@@ -43,7 +43,7 @@ def score_job(
 
 
 def score(
-    stack: Stack,
+    stack: Stack | NDArray[Any],
     *,
     channel: int | str = 0,
     time: int = 0,
@@ -55,8 +55,9 @@ def score(
 
     Parameters
     ----------
-    stack : Stack
-        A z-stack, or a single plane (which has a value, but no best slice).
+    stack : Stack or array
+        A z-stack, or a single plane (which has a value, but no best slice). An array is (Z, Y, X) or (Z, Y, X, 3); make
+        a stack by `from_array` to name its axes and give its z step.
     channel : int or str
         Channel index or name.
     time, position : int
@@ -76,7 +77,8 @@ def score(
         If the stack or an option can't be used; the message says what to do.
     """
     settings = settings_from(ScoreSettings, options)
-    return drain(score_job(stack, settings, channel=channel, time=time, position=position, region=region))
+    job = score_job(as_stack(stack), settings, channel=channel, time=time, position=position, region=region)
+    return drain(job)
 
 
 def fuse_job(stack: Stack, settings: FuseSettings, *, time: int = 0, position: int = 0) -> Job[Fused]:
@@ -111,13 +113,13 @@ def fuse_job(stack: Stack, settings: FuseSettings, *, time: int = 0, position: i
     return fused
 
 
-def fuse(stack: Stack, *, time: int = 0, position: int = 0, **options: Any) -> Fused:
+def fuse(stack: Stack | NDArray[Any], *, time: int = 0, position: int = 0, **options: Any) -> Fused:
     """Fuse a z-stack into one all-in-focus image.
 
     Parameters
     ----------
-    stack : Stack
-        Two slices or more along z.
+    stack : Stack or array
+        Two slices or more along z; an array as in `score`.
     time, position : int
         Time point and position, 0-based.
     **options
@@ -132,4 +134,4 @@ def fuse(stack: Stack, *, time: int = 0, position: int = 0, **options: Any) -> F
     InputError
         If the stack or an option can't be used; the message says what to do.
     """
-    return drain(fuse_job(stack, settings_from(FuseSettings, options), time=time, position=position))
+    return drain(fuse_job(as_stack(stack), settings_from(FuseSettings, options), time=time, position=position))

@@ -308,3 +308,28 @@ def from_array(
         axes_note=note,
         optics=optics,
     )
+
+
+def as_stack(data: Any) -> Stack:
+    """What a caller of the package gave for a z-stack: a `Stack` as it is, an array as one where its shape is clear.
+
+    Clear are (Z, Y, X) and (Z, Y, X, 3), but for three or four planes, which may be colours or channels.
+
+    Raises
+    ------
+    InputError
+        If it is neither; the message says how to make a stack of it.
+    """
+    if isinstance(data, Stack):
+        return data
+    if isinstance(data, (str, Path)):
+        raise InputError(f"'{data}' is the name of a file, not a stack: open it first, with read_stack('{data}').")
+    shape = tuple(getattr(data, "shape", ()))
+    way = "name its axes, like from_array(data, axes='ZYX', z_um=1.5)"
+    if not shape:
+        raise InputError(f"A {type(data).__name__} is no z-stack: {way}.")
+    rgb = len(shape) == 4 and shape[-1] == 3
+    grey = len(shape) == 3 and shape[-1] not in (3, 4)
+    if not (rgb or grey) or shape[0] in (3, 4):
+        raise InputError(f"An array of shape {shape} may be a z-stack or something else: {way}.")
+    return from_array(data, axes="ZYXS" if rgb else "ZYX")

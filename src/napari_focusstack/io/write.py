@@ -13,7 +13,7 @@ from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.fusion.fused import Fused
 from napari_focusstack.core.progress import Job, Progress, drain
 from napari_focusstack.core.report import FocusReport
-from napari_focusstack.core.stack import Stack
+from napari_focusstack.core.stack import Stack, as_stack
 from napari_focusstack.io.atomic import replacing, replacing_all
 from napari_focusstack.io.encode import write_planes
 from napari_focusstack.io.map_layers import LAYERS
@@ -239,7 +239,7 @@ def write_fused_job(
 def write_fused(
     path: str | Path,
     fused: Fused,
-    stack: Stack,
+    stack: Stack | NDArray[Any],
     *,
     part: Part = "image",
     provenance: Mapping[str, str] | None = None,
@@ -252,7 +252,8 @@ def write_fused(
     InputError
         If it can't be written; and for the depth of a stack whose z step is not known.
     """
-    return drain(write_fused_job({part: path}, fused, stack, provenance=provenance, overwrite=overwrite))[0]
+    job = write_fused_job({part: path}, fused, as_stack(stack), provenance=provenance, overwrite=overwrite)
+    return drain(job)[0]
 
 
 def write_map(

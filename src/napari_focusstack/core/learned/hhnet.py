@@ -34,7 +34,8 @@ class DistanceScorer(NetworkScorer):
         """What it is good for."""
         return (
             "Tells how far a single image is from focus, in seven classes from too near to too far, and how certain "
-            "that is; made for autofocus. In a stack its distance index goes through zero at focus."
+            "that is; made for autofocus. Its distance index comes nearest to zero at focus, and changes its sign "
+            "there in a stack from optics like those that it was trained on."
         )
 
     @property

@@ -40,7 +40,8 @@ class Metric:
         Units of its values; ``"1"`` where it is a plain number.
     against : {"itself", "sources", "reference"}
         What the image is compared with: nothing; the slices that it was fused from; or a reference (an all-in-focus
-        image that is known to be right) and, where there is none, each slice in turn, averaged.
+        image that is known to be right) and, where there is none, each slice in turn, averaged
+        (PSNR: the errors are).
     hint : str
         What it means, for a person who reads the number.
     published : str

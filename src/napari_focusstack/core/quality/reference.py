@@ -39,11 +39,15 @@ def psnr(image: Image, reference: Image, *, span: float | None = None) -> float:
     float
         Infinity for equal images.
     """
-    a, b = _pair(image, reference)
-    error = float(np.mean(np.square(a - b), dtype=np.float64))
-    if error == 0:
-        return float("inf")
-    return float(10 * np.log10((span or data_range(reference)) ** 2 / error))
+    return _decibels(_relative_error(image, reference, span=span))
+
+
+class MeanErrorTally(MeanOverPartners):
+    """A tally of PSNR: that of the mean error, so that one slice that the image equals doesn't swamp the others."""
+
+    def value(self) -> float:
+        """PSNR in dB over the partners."""
+        return _decibels(super().value())
 
 
 def ssim(image: Image, reference: Image, *, span: float | None = None) -> float:
@@ -76,6 +80,17 @@ def ssim(image: Image, reference: Image, *, span: float | None = None) -> float:
     )
 
 
+def _relative_error(image: Image, reference: Image, *, span: float | None = None) -> float:
+    """Mean squared error in units of the squared span."""
+    a, b = _pair(image, reference)
+    error = float(np.mean(np.square(a - b), dtype=np.float64))
+    return error / float(span or data_range(reference)) ** 2
+
+
+def _decibels(error: float) -> float:
+    return float("inf") if error == 0 else float(-10 * np.log10(error))
+
+
 def _pair(image: Image, reference: Image) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     if image.shape != reference.shape:
         raise InputError(
@@ -93,7 +108,7 @@ PSNR = Metric(
     "How close the pixels are to the reference's: 40 dB is hard to tell from it by eye, 30 dB shows small errors, "
     "20 dB is plainly wrong. Against the slices (without a reference) it only says how like them the image is.",
     "ITU-T J.340",
-    lambda fused: MeanOverPartners(fused, psnr),
+    lambda fused: MeanErrorTally(fused, _relative_error),
 )
 SSIM = Metric(
     "ssim",
