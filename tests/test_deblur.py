@@ -238,9 +238,7 @@ def test_a_plane_that_no_memory_holds_as_a_whole_is_refused(network_deblurrer, m
     from napari_focusstack.networks import memory
 
     monkeypatch.setattr(memory, "free_bytes", lambda device: 10**6)
-    with pytest.raises(
-        InputError, match=r"'mine' has to see a plane as a whole, .* choose a method that works"
-    ):
+    with pytest.raises(InputError, match=r"'mine' has to see a plane as a whole, .* choose a method that works"):
         drain(deblur_plane(ramp(), network_deblurrer, Wish(device="cpu")))
 
 
