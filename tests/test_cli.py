@@ -354,3 +354,30 @@ def test_where_one_of_the_outputs_fails_none_is_written(
     assert code == 2
     assert err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_three_planes_that_the_file_calls_colours_are_slices_where_the_user_says_so(tmp_path: Path, run: Run) -> None:
+    path = tmp_path / "three.tif"
+    data = np.random.default_rng(0).integers(0, 255, (3, 64, 64), dtype=np.uint8)
+    tifffile.imwrite(path, data, photometric="rgb", planarconfig="separate")
+    _, out, _ = run("score", path)
+    assert "note: The file calls its 3 planes the colours of a single one" in out
+    code, out, _ = run("score", path, "--z-axis", "s")
+    assert code == 0
+    assert "note" not in out
+    assert len([line for line in out.splitlines() if line[:4].strip().isdigit()]) == 3
+
+
+def test_fusing_slices_without_anything_sharp_says_so(tmp_path: Path, run: Run) -> None:
+    path = write_stack(tmp_path / "empty.ome.tif", from_array(np.zeros((4, 64, 64), np.uint8), axes="ZYX"))
+    code, out, _ = run("fuse", path, "-o", tmp_path / "fused.tif")
+    assert code == 0
+    assert "note: No slice holds anything sharp" in out
+    _, out, _ = run("fuse", BEADS, "-o", tmp_path / "beads.tif", "--slices", "0-2")
+    assert "note" not in out
+
+
+def test_heights_in_no_order_are_noted(tmp_path: Path, run: Run) -> None:
+    path = write_stack(tmp_path / "s.ome.tif", from_array(np.zeros((3, 32, 32), np.uint8), axes="ZYX"))
+    assert "neither only rise nor only fall" in run("info", path, "--z-positions", "0,2,1")[2]
+    assert run("info", path, "--z-positions", "2,1,0")[2] == ""

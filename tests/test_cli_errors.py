@@ -45,6 +45,7 @@ def files(tmp_path: Path) -> Path:
     nan = np.zeros((3, 64, 64), np.float32)
     nan[1, 2, 3] = np.nan
     tifffile.imwrite(tmp_path / "nan.tif", nan, metadata={"axes": "ZYX"}, photometric="minisblack")
+    tifffile.imwrite(tmp_path / "colours.tif", np.zeros((3, 64, 64), np.uint8), photometric="rgb")
     (tmp_path / "there.tif").write_text("mine")
     (tmp_path / "a.czi").write_text("x")
     return tmp_path
@@ -63,9 +64,10 @@ def files(tmp_path: Path) -> Path:
         ("score times.tif", "time series without z .*--z-axis t"),
         ("fuse times.tif -o out.tif", "time series without z .*--z-axis t"),
         ("fuse plane.tif -o out.tif", "two slices or more"),
+        ("fuse colours.tif -o out.tif", "calls its 3 planes the colours of a single one: .*--z-axis s"),
         ("fuse nan.tif -o out.tif", "NaN"),
         ("fuse whole.tif -o out.tif --recipe text.tif", "is no recipe"),
-        ("fuse whole.tif -o there.tif", "exists already"),
+        ("fuse whole.tif -o there.tif", "exists already.*--overwrite"),
         ("fuse whole.tif -o whole.tif --overwrite", "the source itself"),
         ("fuse whole.tif -o no/out.tif", "folder .* does not exist"),
         ("fuse whole.tif -o out.png", "not the name of a TIFF"),
@@ -74,8 +76,8 @@ def files(tmp_path: Path) -> Path:
         ("fuse whole.tif -o out.tif --slices 3-99", "99"),
         ("fuse whole.tif -o out.tif --method magic", "no fusion method 'magic'"),
         ("fuse no_step.tif -o out.tif --depth d.tif", "give --z-step"),
-        ("fuse whole.tif -o out.tif --channel 3", "no channel '3'"),
-        ("fuse whole.tif -o out.tif --time 3", "no time point 3"),
+        ("fuse whole.tif -o out.tif --channel 3", "no channel '3', 'whole' has a single one: leave"),
+        ("fuse whole.tif -o out.tif --time 3", "no time point 3, 'whole' has a single one: leave"),
         ("score whole.tif --position 3", "no position 3"),
         ("score whole.tif --scorer magic", "no scorer 'magic'"),
         ("score whole.tif -o there.tif", "exists already"),
@@ -96,7 +98,10 @@ def files(tmp_path: Path) -> Path:
         ("quality plane.tif --sources mixed/2.tif", "same size"),
         ("fuse whole.tif", "(?i)missing option"),
         ("score", "(?i)missing argument"),
-        ("score whole.tif --patch 1", "(?i)invalid value"),
+        ("score whole.tif --patch 1", r"(?i)invalid value .*4\. See focusstack score --help\.$"),
+        ("mask whole.tif -o out.tif --threshold 3", r"equal to 1\. See focusstack mask --help\.$"),
+        ("evaluate mixed --labels nope.csv", r"'nope.csv' can't be read \(No such file or directory\)"),
+        ("evaluate mixed --labels nan.tif", r"'nan.tif' can't be read \(no text\)"),
         ("score whole.tif --patch 1.5", "'1.5' was given for --patch: give a whole number"),
         ("score whole.tif --z-step two", "'two' was given for --z-step: give a number"),
         ("autofocus --demo --limits a b", "'a' was given for --limits: give 2 numbers"),

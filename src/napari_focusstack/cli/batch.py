@@ -162,7 +162,7 @@ def _work(names: dict[Path, str], plan: Plan, *, as_json: bool) -> None:
     else:
         print(f"{told}; wrote {table}")
     if counts["failed"]:
-        print(f"focusstack: {told}: the column 'error' of {table} says why", file=sys.stderr)
+        print(f"focusstack: {counts['failed']} failed: the column 'error' of {table} says why", file=sys.stderr)
         raise typer.Exit(1)
 
 

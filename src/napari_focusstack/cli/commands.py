@@ -10,7 +10,7 @@ import typer
 
 from napari_focusstack.cli import options as opt
 from napari_focusstack.cli.scored import print_curve, score_chosen, told_scores
-from napari_focusstack.cli.show import number, print_caution, print_json, run
+from napari_focusstack.cli.show import number, print_caution, print_json, print_note, run
 from napari_focusstack.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -108,7 +108,8 @@ def score(
     if as_json:
         print_json(told_scores(report) | ({} if output is None else {"output": output}))
         return
-    print_curve(report)
+    print_curve(report, verbose=verbose)
+    print_note(chosen.stack.hint if chosen.stack.n_slices == 1 else "")
     if output is not None:
         print(f"wrote {output}")
 
@@ -213,13 +214,16 @@ def fuse(
     said = fused_provenance(fused, series, more=more)
     run(write_fused_job(wanted, fused, series, provenance=said, overwrite=overwrite), verbose=verbose)
     seconds = clock.perf_counter() - begin
+    note = "" if fused.confidence.any() else "No slice holds anything sharp: there was nothing to choose by."
     if as_json:
         written = {"output" if part == "image" else part: path for part, path in wanted.items()}
-        print_json({"method": fused.method, **written, "slices": len(fused.slices), "seconds": round(seconds, 3)})
+        told = {"method": fused.method, **written, "slices": len(fused.slices), "seconds": round(seconds, 3)}
+        print_json(told | ({"note": note} if note else {}))
         return
     print(f"fused {len(fused.slices)} slices of {series.name} by {fused.method} in {seconds:.1f} s")
     for path in wanted.values():
         print(f"wrote {path}")
+    print_note(note)
 
 
 @app.command()
@@ -315,7 +319,7 @@ def demo(
     print(
         f"{stack.name}: {stack.n_slices} slices, pixels of {number(stack.x_um, ' µm')}, z {number(stack.z_um, ' µm')}"
     )
-    print_curve(report)
+    print_curve(report, verbose=verbose)
     print(f"fused {len(fused.slices)} slices by {fused.method}")
     for path in written.values():
         print(f"wrote {path}")

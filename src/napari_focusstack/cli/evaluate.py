@@ -91,7 +91,10 @@ def evaluate(
         rows = [dict(zip(COLUMNS, r.row(), strict=True)) for r in results]
         print_json({"scorers": summaries, "results": rows} | ({} if output is None else {"output": output}))
         return
-    print(f"{len(known)} stacks, acc: the clearest slice or a neighbour of it; ρ: Spearman's, mean over stacks")
+    print(
+        f"{len(known)} stacks; t0: where the clearest slice was found, t1: where a neighbour of it, acc %: either; "
+        "accepted: where a slice within lo to hi; ρ: Spearman's with the labels, mean; s: seconds in all"
+    )
     print(f"{'scorer':<28} {'t0':>4} {'t1':>4} {'acc %':>6} {'accepted':>8} {'ρ':>7} {'s':>7}")
     for s in summaries:
         lacking = f"  {s['failed']} failed: {s['error']}" if s["failed"] else ""

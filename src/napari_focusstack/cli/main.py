@@ -62,7 +62,8 @@ def _run(arguments: list[str]) -> int:
         if code == STOPPED:  # typer has caught Ctrl-C itself
             raise KeyboardInterrupt
     except UsageError as error:
-        return _complain(f"{_told(error)} See focusstack --help.", BAD_INPUT)
+        asked = getattr(getattr(error, "ctx", None), "command_path", "focusstack")
+        return _complain(f"{_told(error).rstrip('. ')}. See {asked} --help.", BAD_INPUT)
     except InputError as error:
         return _complain(str(error), BAD_INPUT)
     except (KeyboardInterrupt, typer.Abort):

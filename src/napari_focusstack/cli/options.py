@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -156,7 +157,10 @@ def read(
     stacks = read_stacks(paths if len(paths) > 1 else paths[0], z_axis=z_axis, z_um=z_step, pixel_um=pixel_size)
     if z_positions is None:
         return stacks
-    return [replace(one, z_um=None, z_positions_um=read_heights(z_positions, n=one.n_slices)) for one in stacks]
+    heights = [read_heights(z_positions, n=one.n_slices) for one in stacks]
+    if any(list(z) not in (sorted(z), sorted(z, reverse=True)) for z in heights):
+        print("focusstack: note: the z positions neither only rise nor only fall; taken as they are", file=sys.stderr)
+    return [replace(one, z_um=None, z_positions_um=z) for one, z in zip(stacks, heights, strict=True)]
 
 
 def narrowed(stack: Stack, *, channel: str | None, time: int | None) -> Stack:

@@ -53,7 +53,7 @@ def told_scores(report: FocusReport) -> dict[str, Any]:
     }
 
 
-def print_curve(report: FocusReport) -> None:
+def print_curve(report: FocusReport, *, verbose: bool) -> None:
     """Print the curve for people: a line a slice, and the decision."""
     values, found = report.values, report.decision
     low, high = float(values.min()), float(values.max())
@@ -69,7 +69,7 @@ def print_curve(report: FocusReport) -> None:
         print(
             f"{'in focus' if shares[0] > 0.5 else 'out of focus'}: {100 * shares[0]:.0f} % of what counts is in focus"
         )
-    if "preset" in report.extras:
+    if verbose and "preset" in report.extras:
         print(f"seen as {report.extras['preset']}")
     certain = "" if found.best is None else f" (confidence {found.confidence:.2f})"
     print(f"{report.scorer} ({report.units}): {found.reason}{certain}")

@@ -56,6 +56,12 @@ def number(value: float | None, unit: str = "") -> str:
     return "?" if value is None else f"{value:.5g}{unit}"
 
 
+def print_note(note: str) -> None:
+    """Print what may have gone otherwise than was meant, where there is such a thing."""
+    if note:
+        print(f"note: {note}")
+
+
 def print_caution(caution: str) -> None:
     """Print what everyone has to know who sees a result, where there is such a thing."""
     if caution:

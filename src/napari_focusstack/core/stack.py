@@ -173,6 +173,11 @@ class Stack:
         return dtype
 
     @property
+    def hint(self) -> str:
+        """What a reader says that the user may have to set right, in a sentence."""
+        return str(self.metadata.get("hint", ""))
+
+    @property
     def heights_um(self) -> NDArray[np.float64] | None:
         """(Z,) height of each slice in µm from the first slice (or as given); None where the step is not known."""
         if self.z_positions_um is not None:
@@ -251,7 +256,9 @@ class Stack:
         if not 0 <= index < self.n_channels:
             if self.n_channels == 1:
                 name = f" ('{self.channels[0]}')" if self.channels else ""
-                raise InputError(f"'{self.name}' has no channel '{channel}' but one{name}: leave the choice out.")
+                raise InputError(
+                    f"There is no channel '{channel}', '{self.name}' has a single one{name}: leave the choice out."
+                )
             known = ", ".join(f"{i} ({n})" for i, n in enumerate(self.channels)) or f"0 to {self.n_channels - 1}"
             raise InputError(f"'{self.name}' has no channel '{channel}': choose one of {known}.")
         return index
@@ -262,10 +269,12 @@ class Stack:
             what = "a time series without a z axis" if self.n_times > 1 else "a single slice"
             raise InputError(
                 f"'{self.name}' is {what} (axes {self.axes}, {'×'.join(map(str, self.data.shape))}): "
-                f"to {purpose}, give two slices or more along z, or say which axis is z."
+                f"to {purpose}, give two slices or more along z, or say which axis is z. {self.hint}".rstrip()
             )
 
     def _check(self, what: str, index: int, n: int) -> None:
+        if n == 1 and index != 0:
+            raise InputError(f"There is no {what} {index}, '{self.name}' has a single one: leave the choice out.")
         if not 0 <= index < n:
             raise InputError(f"'{self.name}' has no {what} {index}: choose one from 0 to {n - 1}.")
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from napari_focusstack.core.errors import InputError
 
+_ALLOW = "allow overwriting it (--overwrite; in Python overwrite=True)"
+
 
 def check_target(path: Path, *, overwrite: bool = False, sources: Iterable[Path] = ()) -> None:
     """Make sure that `path` may be written, before anything is computed.
@@ -38,7 +40,7 @@ def check_target(path: Path, *, overwrite: bool = False, sources: Iterable[Path]
         if any(source.exists() and path.samefile(source) for source in sources):
             raise InputError(f"'{path}' is the source itself: give another name for the result.")
         if not overwrite:
-            raise InputError(f"'{path}' exists already: give another name, or allow overwriting it.")
+            raise InputError(f"'{path}' exists already: give another name, or {_ALLOW}.")
     probe = _beside(path)
     try:
         probe.touch(exist_ok=False)
@@ -95,7 +97,7 @@ def _rename_all(parts: Sequence[Path], paths: Sequence[Path], *, overwrite: bool
     """Give all `parts` their names; where one is refused (a program holds the file open), undo the others."""
     for path in paths:
         if path.exists() and not overwrite:
-            raise InputError(f"'{path}' appeared while it was being made: give another name, or allow overwriting it.")
+            raise InputError(f"'{path}' appeared while it was being made: give another name, or {_ALLOW}.")
     done: list[tuple[Path, Path | None]] = []
     try:
         for part, path in zip(parts, paths, strict=True):

@@ -86,7 +86,7 @@ def _find(found: Found, z_axis: str | int, name: str) -> int:
         return letters.index(wanted.upper())
     if wanted.isdigit() and int(wanted) < len(letters):
         return int(wanted)
-    if wanted.upper() in ("Z", "I", "Q") and len(letters) == 1 and letters not in _WORDS:
+    if wanted.upper() in ("Z", "I", "Q", "S") and len(letters) == 1 and letters not in _WORDS:
         return 0
     known = ", ".join(f"{a.lower()} ({n} long)" for a, n in zip(letters, found.data.shape, strict=False))
     raise InputError(

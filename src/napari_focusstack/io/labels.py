@@ -39,7 +39,9 @@ def read_labels(path: Path) -> dict[Place, Truth]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The labels '{path}' can't be read ({error}): give a CSV file.") from error
+        raise InputError(
+            f"The labels '{path}' can't be read ({getattr(error, 'strerror', None) or 'no text'}): give a CSV file."
+        ) from error
     rows = list(csv.DictReader(io.StringIO(text)))
     if not rows or "stack" not in rows[0] or not {"best", "slice"} & set(rows[0]):
         raise InputError(f"'{path}' is no table of labels: give a CSV with the columns {COLUMNS}.")

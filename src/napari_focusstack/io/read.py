@@ -93,7 +93,7 @@ def read_stacks(
     """
     files, others, source = resolve(path)
     if len(files) == 1:
-        found = [(one, files[0]) for one in _join_positions(_read_file(files[0]))]
+        found = [(one, files[0]) for one in _join_positions(_read_file(files[0], z_axis=z_axis))]
     else:
         found = _read_several(files, source)
     stacks = []
@@ -120,7 +120,7 @@ def _shown(path: Paths) -> str:
     return f"'{path}'" if isinstance(path, (str, Path)) else f"the selection of {len(path)} files"
 
 
-def _read_file(path: Path) -> list[Found]:
+def _read_file(path: Path, *, z_axis: str | int | None = None) -> list[Found]:
     """What is in one file; by its first bytes, whatever its name says."""
     try:
         with path.open("rb") as file:
@@ -130,7 +130,7 @@ def _read_file(path: Path) -> list[Found]:
     if not head:
         raise InputError(f"'{path.name}' is empty (0 bytes): copy or export it again.")
     if head.startswith(MAGIC):
-        return read_tiff(path)
+        return read_tiff(path, colours_are_z=str(z_axis).strip().upper() == "S")
     if head.startswith((PNG, JPEG, BMP)):
         shape, dtype = raster_header(path)
 

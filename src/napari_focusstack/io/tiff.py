@@ -34,8 +34,15 @@ _COLOUR = {2, 6, 8}  # photometric interpretations RGB, YCbCr, CIELab
 _PALETTE = 3
 
 
-def read_tiff(path: Path) -> list[Found]:
+def read_tiff(path: Path, *, colours_are_z: bool = False) -> list[Found]:
     """Find the image series of a TIFF file; pixels are read when they are asked for.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    colours_are_z : bool
+        Whether planes of grey that the file calls colours are taken for planes without a name.
 
     Raises
     ------
@@ -48,7 +55,7 @@ def read_tiff(path: Path) -> list[Found]:
         with _said_by_parser() as said, TiffFile(path) as tif:
             _check_chain(tif, path)
             _check_tags(said, path)
-            found = [_found(tif, series, path) for series in tif.series]
+            found = [_found(tif, series, path, colours_are_z) for series in tif.series]
             found = _calibrated(tif, found, path)
     except InputError:
         raise
@@ -102,7 +109,7 @@ def _cut_off(path: Path) -> InputError:
     return InputError(f"'{path.name}' is cut off, its end is missing: copy or export it again.")
 
 
-def _found(tif: Any, series: Any, path: Path) -> Found:
+def _found(tif: Any, series: Any, path: Path, colours_are_z: bool) -> Found:
     """Split a series into leading axes and planes."""
     letters, shape = series.get_axes(squeeze=False), tuple(series.get_shape(squeeze=False))
     pages = list(series.pages)
@@ -116,7 +123,7 @@ def _found(tif: Any, series: Any, path: Path) -> Found:
     before = letters.index("Y")
     lead, lead_shape = letters[:before], shape[:before]
     planar = key.photometric in _COLOUR and separate in (3, 4) and lead.endswith("S")
-    if planar and series.kind in ("shaped", "uniform") and key.dtype != np.uint8:
+    if planar and (colours_are_z or (series.kind in ("shaped", "uniform") and key.dtype != np.uint8)):
         # tifffile calls three or four slices colours where nobody told it; nobody stores colours like this otherwise.
         planar, lead = False, lead[:-1] + "Q"
     packed = key.photometric in _COLOUR and together in (3, 4) and letters.endswith("S")
@@ -139,7 +146,14 @@ def _found(tif: Any, series: Any, path: Path) -> Found:
         teller=_TELLERS.get(series.kind, "the file"),
         series=series.name or "",
         files=tuple(dict.fromkeys(Path(page.parent.filehandle.path) for page in pages)),
-        metadata={"format": f"TIFF ({series.kind})"},
+        metadata={"format": f"TIFF ({series.kind})"} | ({"hint": _hint(separate)} if planar and not kept else {}),
+    )
+
+
+def _hint(n: int) -> str:
+    return (
+        f"The file calls its {n} planes the colours of a single one: if they are slices, say so (z axis 's', "
+        "on the command line --z-axis s)."
     )
 
 
