@@ -24,7 +24,7 @@ from napari_focusstack.core.settings import FuseSettings
 from napari_focusstack.core.stack import Stack, from_array
 from napari_focusstack.widgets.fuse_channels import channel_layers, joined_stack, source_of
 from napari_focusstack.widgets.fuse_preview import PreviewJob, Region, visible_region
-from napari_focusstack.widgets.fuse_run import Made, layers_of_result
+from napari_focusstack.widgets.fuse_run import Made, layers_of_result, layers_of_values
 from napari_focusstack.widgets.fuse_values import ValuesJob
 from napari_focusstack.widgets.layers import METADATA, stack_of
 from napari_focusstack.widgets.retouch import Retoucher
@@ -273,6 +273,23 @@ def test_the_brush_follows_the_slider_of_a_renamed_stack(retoucher, model):
     model.layers["A01"].name = "well A1"
     model.dims.set_current_step(0, 2)
     assert retoucher.slice == 2
+
+
+def test_what_covers_the_fused_image_is_hidden_while_it_is_painted(model, qtbot):
+    (layer,) = open_in(model, named(scene()))
+    result = fuse(layer)
+    made = Made(result, [(new, model.add_image(new.data, **new.kwargs)) for new in layers_of_result(result)])
+    (new,) = layers_of_values(result, drain(ValuesJob(result)()))
+    values = model.add_image(new.data, **new.kwargs)
+    retoucher = Retoucher(model, made, stack_of(layer))
+    assert not values.visible
+    assert layer.visible
+    assert made.of_role("fused")[0].visible
+    qtbot.waitUntil(lambda: not retoucher.reading, timeout=10_000)
+    with qtbot.waitSignal(retoucher.left, timeout=10_000):
+        retoucher.finish()
+    assert values.visible
+    assert not made.of_role("index")[0].visible
 
 
 def test_what_was_painted_stays_when_the_brush_is_put_down(retoucher, model, qtbot):

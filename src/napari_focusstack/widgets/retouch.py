@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from napari.layers import Image
 from numpy.typing import NDArray
 from qtpy.QtCore import QCoreApplication, QObject, QTimer, Signal
 
@@ -121,7 +122,7 @@ class PlanesJob:
 
 
 class Retoucher(QObject):
-    """Keeps a fused image in step with a Labels layer that is painted.
+    """Keeps a fused image in step with a Labels layer that is painted; images that lie over it are hidden meanwhile.
 
     Parameters
     ----------
@@ -166,6 +167,10 @@ class Retoucher(QObject):
         shape = series.plane_shape
         kind = np.uint8 if series.n_slices < 255 else np.uint16
         self._painted = np.zeros(shape, kind)
+        # Source values, maps or another result may lie over the image that is painted.
+        self._hidden = covering(viewer.layers, made)
+        for layer in self._hidden:
+            layer.visible = False
         placed = lay(np.zeros(shape, kind), "YX", result=made.result, role="retouch")
         known = made.of_role("fused")[-1].metadata.get(METADATA, {})
         self._retouched: Mapping[str, int] = known.get("retouched", {})
@@ -221,6 +226,8 @@ class Retoucher(QObject):
         """Take the painted layer away."""
         if self.labels in self._viewer.layers:
             self._viewer.layers.remove(self.labels)
+        for layer in self._hidden:
+            layer.visible = True
         fused = [layer for layer in self.made.of_role("fused") if layer in self._viewer.layers]
         if fused:
             self._viewer.layers.selection.active = fused[-1]
@@ -302,6 +309,13 @@ class Retoucher(QObject):
         """A slice can't be read, as the user was told: there is nothing to wait for."""
         if self._leaving:
             self._leave()
+
+
+def covering(layers: Sequence[Any], made: Made) -> list[Any]:
+    """Image layers that are visible above the fused image of a result."""
+    fused = [layer for layer in made.of_role("fused") if layer in layers]
+    lowest = min((layers.index(layer) for layer in fused), default=len(layers))
+    return [x for x in layers[lowest:] if isinstance(x, Image) and x.visible and not any(x is own for own in fused)]
 
 
 def retouched(labels: NDArray[Any], *, before: Mapping[str, int]) -> dict[str, int]:
