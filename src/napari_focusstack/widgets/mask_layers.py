@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from napari.utils.colormaps import DirectLabelColormap
+from napari.utils.colormaps import Colormap, DirectLabelColormap, ensure_colormap
 
 from napari_focusstack.core.masks import FocusMasks, MaskMethod, focus_masks
 from napari_focusstack.core.progress import Job
@@ -105,9 +105,9 @@ class MaskResult:
                 placed.data,
                 **placed.kwargs,
                 name=f"{self.source.frame.name} focus probability ({self.masks.method})",
-                colormap="viridis",
+                colormap=probability_colours(),
                 contrast_limits=(0, 1),
-                blending="additive",
+                blending="translucent",
                 opacity=0.6,
             )
         elif not shown and self.probability is not None:
@@ -149,3 +149,11 @@ class MaskResult:
             "parameters": {**self.masks.parameters, "threshold": self.threshold},
         }
         return place(np.reshape(data, shape), axes, like=frame, at=self.source.at, provenance=said)
+
+
+def probability_colours() -> Colormap:
+    """Viridis that begins transparent: what is not in focus shows as it is, on dark images and on bright ones."""
+    p = np.linspace(0, 1, 256)
+    colours = ensure_colormap("viridis").map(p)
+    colours[:, 3] = np.minimum(2 * p, 1)
+    return Colormap(colours, name="probability of focus")
