@@ -41,6 +41,22 @@ def extract(bench: Bench, kind: int) -> Any:
     return next(x for x in bench.viewer.layers if x not in before)
 
 
+def test_an_extracted_slice_hides_its_stack_and_what_lay_over_it(bench: Bench, qtbot: Any) -> None:
+    layer = bench.viewer.add_image(stack(), name="A01", blending="additive", **CALIBRATED)
+    focus = bench.open()
+    bench.score()
+    focus.form.map_box.click()
+    overlay = focus.overlays.map
+    assert overlay in bench.viewer.layers
+    new = extract(bench, 0)
+    qtbot.waitUntil(lambda: overlay not in bench.viewer.layers, timeout=5_000)
+    assert not focus.form.map_box.isChecked()
+    assert not focus.form.outline_box.isChecked()
+    assert bench.viewer.layers.index(new) > bench.viewer.layers.index(layer)
+    assert new.blending == "opaque"
+    assert bench.viewer.layers.selection.active is new
+
+
 def test_slices_of_an_uneven_stack_keep_their_heights_channel_and_optics(bench: Bench) -> None:
     heights = (0.0, 1.0, 3.0, 10.0, 20.0, 50.0, 51.0)
     optics = Optics(na=0.5)

@@ -216,6 +216,12 @@ def test_nan_is_told_in_a_sentence(viewer, widget, qtbot, notes):
     run(widget, qtbot)
     assert len(viewer.layers) == 1
     assert any("NaN" in note for note in notes)
+    # It stays in the panel until there is something else to say, and tells what can be done here.
+    assert not widget.problem.isHidden()
+    assert "viewer.layers['A01']" in widget.problem.text()
+    viewer.layers["A01"].data = np.nan_to_num(data)
+    run(widget, qtbot)
+    assert widget.problem.isHidden()
 
 
 class Gate:

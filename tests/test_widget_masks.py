@@ -89,11 +89,23 @@ def test_the_curve_tells_the_shown_slice_and_goes_to_a_clicked_one(viewer, widge
     assert "µm²" in widget.said.text()
 
 
+def test_why_it_failed_stays_in_the_panel(viewer, widget, qtbot, notes):
+    data = scene(dtype="float32")
+    data[2, 3, 4] = np.nan
+    open_in(viewer, named(data))
+    run(widget, qtbot)
+    assert any("NaN" in note for note in notes)
+    assert not widget.problem.isHidden()
+    assert "console" in widget.problem.text()
+
+
 def test_the_probability_comes_and_goes_as_a_layer(viewer, widget, qtbot):
     open_in(viewer, named(scene()))
     run(widget, qtbot)
     widget.probability_box.setChecked(True)
     layer = viewer.layers[-1]
+    assert layer.blending == "translucent"
+    assert layer.colormap.map([0.0, 1.0])[:, 3].tolist() == [0, 1]
     assert layer.data.shape == (SLICES, 64, 96)
     assert 0 <= layer.data.min() < layer.data.max() <= 1
     viewer.layers.remove(layer)

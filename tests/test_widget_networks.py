@@ -120,8 +120,9 @@ def test_missing_optics_are_asked_for_and_remembered(bench: Bench, notes: list[s
     assert not form.isHidden()
     assert "numerical aperture, wavelength and pixel size" in form.label.text()
     assert not form.button.isEnabled()
-    bench.score()
-    assert "told without the numerical aperture, wavelength and pixel size" in bench.verdict
+    assert not focus.form.job_bar.run_button.isEnabled()
+    assert "--" not in bench.verdict
+    assert "numerical aperture, wavelength and pixel size above" in bench.verdict
     form.na.setValue(0.75)
     form.wavelength_nm.setValue(520)
     form.pixel_um.setValue(0.325)

@@ -80,9 +80,10 @@ def calibration_of(optics: Optics, pixel_um: float | None) -> Calibration:
     """
     na, wavelength_um = optics.na, optics.wavelength_um
     if na is None or wavelength_um is None or pixel_um is None:
+        lacking = f"Defocus in µm can't be told without the {missing_optics(optics, pixel_um)} of this image"
         raise InputError(
-            f"Defocus in µm can't be told without the {missing_optics(optics, pixel_um)} of this image: give what is "
-            "missing (--na, --wavelength, --pixel-size on the command line; the form under the scorer in napari)."
+            f"{lacking}: give what is missing (--na, --wavelength, --pixel-size).",
+            in_napari=f"{lacking}: fill in what is missing under the scorer, and press Set.",
         )
     index = optics.immersion_index or next((n for n in INDICES if na < n), INDICES[-1])
     if not 0 < na < index:

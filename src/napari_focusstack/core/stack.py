@@ -201,9 +201,13 @@ class Stack:
             others = (("time point", "T"), ("channel", "C"), ("position", "P"))
             told = ", ".join(f"{word} {where[a]}" for word, a in others if self.size(a) > 1)
             which = f"Slice {z} ({told})" if told else f"Slice {z}"
+            found = (
+                f"{which} of '{self.name}' holds {bad} pixels that are NaN or infinite: replace them by numbers first"
+            )
             raise InputError(
-                f"{which} of '{self.name}' holds {bad} pixels that are NaN or infinite: "
-                "replace them by numbers first (numpy.nan_to_num, or crop the border)."
+                f"{found} (numpy.nan_to_num, or crop the border).",
+                in_napari=f"{found}. In napari's console (the button >_ at the lower left): import numpy; "
+                f"layer = viewer.layers[{self.name!r}]; layer.data = numpy.nan_to_num(layer.data)",
             )
         return plane
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from napari.utils.notifications import show_warning
+from napari.utils.notifications import show_info, show_warning
 from numpy.typing import NDArray
-from qtpy.QtCore import QObject
+from qtpy.QtCore import QObject, Signal
 
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.extract import extract_series
@@ -36,7 +36,12 @@ class _Order:
 
 
 class ExtractFlow(QObject):
-    """Reads the slices in a thread and adds the result as a layer.
+    """Reads the slices in a thread and adds the result as a layer, which hides the stack that it is of.
+
+    Signals
+    -------
+    extracted()
+        The layer is there.
 
     Parameters
     ----------
@@ -47,6 +52,8 @@ class ExtractFlow(QObject):
     desk : Desk
         The widget it belongs to.
     """
+
+    extracted = Signal()
 
     def __init__(self, panel: ExtractPanel, picks: PicksPanel, desk: Desk, parent: QObject) -> None:
         super().__init__(parent)
@@ -81,6 +88,8 @@ class ExtractFlow(QObject):
         what = span if wanted.projection == "none" else f"{wanted.projection} of {span}"
         place_name = (f" p{position}" if stack.n_positions > 1 else "") + (f" t{time}" if stack.n_times > 1 else "")
         look = {key: getattr(layer, key) for key in LOOK}
+        # Added to its own stack, it would be twice as bright.
+        look["blending"] = "opaque" if look["blending"] == "additive" else look["blending"]
         if not stack.is_rgb:
             look["colormap"] = layer.colormap
         self._order = _Order(
@@ -121,6 +130,8 @@ class ExtractFlow(QObject):
         at = {"Z": order.first} if "Z" in order.axes else {}
         placed = place(data, order.axes, like=order.frame, at=at, provenance=order.provenance)
         self._desk.viewer.add_image(placed.data, name=order.name, **order.look, **placed.kwargs)
+        self.extracted.emit()
+        show_info(f"'{order.name}' lies over '{order.frame.name}': hide it (its eye) to go through the slices again.")
 
 
 def _kept(series: Stack, layer: Any, slices: slice, *, keeps_z: bool) -> dict[str, Any]:

@@ -231,11 +231,14 @@ class FocusWidget(DockedWidget):
         self.hint.show_for(self._layer, stack)
         self.optics.show_for(self._layer, stack, needed=gives_um(view.scorer))
         self.form.save_scores_button.setEnabled(self._scored is not None)
+        self.form.job_bar.run_button.setEnabled(not self.optics.missing)
         run = self.scoring.run
         if run is not None and (run.target, run.scorer) == (view.target, view.scorer):
             self.display.draw_run()
         elif self._scored is None:
             self.display.draw_unscored()
+            if self.optics.missing:
+                self.form.say("", f"Fill in the {self.optics.missing} above and press Set; then score the slices.")
         elif view.target is not None and any(s.whole and s.basis != view.basis for s in known.values()):
             self.scoring.reweigh(view.target, view.basis)
         else:
@@ -262,6 +265,7 @@ class FocusWidget(DockedWidget):
         self.scoring.said.connect(form.say)
         self.regions.changed.connect(self._on_choice)
         self.optics.given.connect(self._on_optics)
+        self.extracting.extracted.connect(self._on_extracted)
 
     def _on_choice(self, _choice: Any = None) -> None:
         self.refresh()
@@ -283,6 +287,12 @@ class FocusWidget(DockedWidget):
         self.refresh()
         if chosen == REGION and not self.regions.region and self._layer is not None:
             self.form.say("", "Draw around what counts: press the mouse on the image and drag.")
+
+    def _on_extracted(self) -> None:
+        """What lies over the stack does not belong to the slice that is shown now."""
+        for box in (self.form.outline_box, self.form.map_box, self.form.attention_box):
+            box.setChecked(False)
+        self.display.show_overlays()
 
     def _on_overlay(self) -> None:
         self.display.show_overlays()

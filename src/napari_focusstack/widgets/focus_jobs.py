@@ -100,7 +100,7 @@ def score_places(
 
 def _reason(error: Exception) -> str:
     if isinstance(error, InputError):
-        return str(error)
+        return error.in_napari
     log.error("a series could not be scored", exc_info=error)
     return f"Scoring failed ({type(error).__name__}: {error}); the log has the details.".replace("\n", " ")
 

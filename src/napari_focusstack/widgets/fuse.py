@@ -50,6 +50,7 @@ class FuseWidget(DockedWidget):
         self.hint = CalibrationHint(viewer)
         self.problem = QLabel()
         self.problem.setWordWrap(True)
+        self.problem.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.form = FuseForm()
         self.bar = JobBar("Fuse", tooltip="Fuse the slices into one image that is sharp everywhere")
         self.preview_runner = JobRunner(self)
@@ -87,6 +88,8 @@ class FuseWidget(DockedWidget):
         self.bar.requested.connect(self._on_fuse)
         self.bar.runner.succeeded.connect(self._on_fused)
         self.bar.runner.cancelled.connect(self._on_cancelled)
+        for runner in (self.bar.runner, self.preview_runner):
+            runner.failed.connect(self._say_problem)
         self.preview_button.clicked.connect(self._on_preview)
         self.preview_runner.busy_changed.connect(self._on_preview_busy)
         self.preview_runner.succeeded.connect(self._on_previewed)
@@ -165,13 +168,18 @@ class FuseWidget(DockedWidget):
         channels = [] if layer is None else channel_layers(layer, self._viewer.layers)
         self.form.fill(stack, channels=tuple(channel_name(c) for c in channels) if len(channels) > 1 else ())
         self.hint.show_for(layer, stack)
-        self.problem.setText(problem)
-        self.problem.setVisible(bool(problem))
+        self._say_problem(problem)
         self.form.set_usable(not problem)
         self.bar.run_button.setEnabled(not problem)
         self.preview_button.setEnabled(not problem)
 
+    def _say_problem(self, sentence: str) -> None:
+        """Keep a sentence in the panel: a notification fades."""
+        self.problem.setText(sentence)
+        self.problem.setVisible(bool(sentence))
+
     def _on_fuse(self) -> None:
+        self._say_problem("")
         layer = self.layer
         if layer is None:
             return
@@ -180,7 +188,8 @@ class FuseWidget(DockedWidget):
             taken = channel_layers(layer, self._viewer.layers) if choices.together else [layer]
             source = source_of(taken, self._viewer.layers)
         except InputError as error:
-            show_warning(str(error))
+            show_warning(error.in_napari)
+            self._say_problem(error.in_napari)
             return
         shown = shown_at(layer, self._viewer.dims)
         times = range(source.stack.n_times) if choices.all_times else [shown.get("T", 0)]
@@ -193,6 +202,7 @@ class FuseWidget(DockedWidget):
         self.results.add(result)
 
     def _on_preview(self) -> None:
+        self._say_problem("")
         layer = self.layer
         if layer is None:
             return
@@ -200,7 +210,8 @@ class FuseWidget(DockedWidget):
             settings = self.form.choices().settings
             source = source_of([layer])
         except InputError as error:
-            show_warning(str(error))
+            show_warning(error.in_napari)
+            self._say_problem(error.in_napari)
             return
         shown = shown_at(layer, self._viewer.dims)
         region = visible_region(layer)

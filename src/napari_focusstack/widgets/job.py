@@ -110,7 +110,7 @@ def _steps(
                     passed_on = now
                     yield run, step
     except InputError as error:
-        return _Outcome(run, problem=str(error))
+        return _Outcome(run, problem=error.in_napari)
     except MemoryError:
         log.exception("out of memory")
         return _Outcome(run, problem="There is not enough memory for this: close other programs, or crop the stack.")

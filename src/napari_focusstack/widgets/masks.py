@@ -66,6 +66,7 @@ class MasksWidget(DockedWidget):
         self.bar = JobBar("Mask focus", tooltip="Mark the pixels of each slice that are in focus")
         self.problem = QLabel()
         self.problem.setWordWrap(True)
+        self.problem.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.plot = CurvePlot()
         self.said = QLabel()
         self.said.setWordWrap(True)
@@ -120,6 +121,7 @@ class MasksWidget(DockedWidget):
         self.bar.runner.stepped.connect(self._on_step)
         self.bar.runner.succeeded.connect(self._on_masked)
         self.bar.runner.cancelled.connect(self._on_cancelled)
+        self.bar.runner.failed.connect(self._on_failed)
         self.slider.valueChanged.connect(self._on_threshold)
         self.probability_box.toggled.connect(self._on_probability)
         self.plot.slice_asked.connect(self._on_slice_asked)
@@ -171,20 +173,26 @@ class MasksWidget(DockedWidget):
 
     def _on_layer(self) -> None:
         usable = stack_or_none(self.layer) is not None
-        self.problem.setVisible(not usable)
-        self.problem.setText("" if usable else "Open a stack first: drop one onto the window.")
+        self._say_problem("" if usable else "Open a stack first: drop one onto the window.")
         self.bar.run_button.setEnabled(usable)
         self._on_point()
+
+    def _say_problem(self, sentence: str) -> None:
+        """Keep a sentence in the panel: a notification fades."""
+        self.problem.setText(sentence)
+        self.problem.setVisible(bool(sentence))
 
     def _on_method(self) -> None:
         self.method_note.setText(MASKS[self.method_box.currentData()].description)
 
     def _on_mask(self) -> None:
         layer = self.layer
+        self._say_problem("")
         try:
             source, method = _source(layer, self._viewer.dims), MASKS[self.method_box.currentData()]
         except InputError as error:
-            show_warning(str(error))
+            show_warning(error.in_napari)
+            self._say_problem(error.in_napari)
             return
         self._source = source
         self._shares = np.full(source.stack.n_slices, np.nan)
@@ -203,6 +211,10 @@ class MasksWidget(DockedWidget):
         self.result = MaskResult(self._viewer, self._source, masks, self.slider.value())
         self.results.setEnabled(True)
         self.probability_box.setChecked(False)
+        self._tell()
+
+    def _on_failed(self, sentence: str) -> None:
+        self._say_problem(sentence)
         self._tell()
 
     def _on_cancelled(self) -> None:

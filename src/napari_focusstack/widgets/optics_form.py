@@ -30,6 +30,11 @@ SIDES: tuple[tuple[str, Literal["below", "above"] | None], ...] = (
 class OpticsForm(QWidget):
     """Numerical aperture, wavelength, pixel size and the side of the rings of a layer, in a few fields.
 
+    Attributes
+    ----------
+    missing : str
+        What a scorer that is chosen still needs, in words; empty where it has all.
+
     Signals
     -------
     given()
@@ -49,6 +54,7 @@ class OpticsForm(QWidget):
         self._layer: Any = None
         self._stack: Stack | None = None
         self._shown: tuple[Any, ...] | None = None
+        self.missing = ""
         self.label = QLabel()
         self.label.setWordWrap(True)
         self.label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
@@ -84,6 +90,7 @@ class OpticsForm(QWidget):
         """Show what is known of `layer`; hide where no scorer needs it, or there is no layer."""
         self._layer, self._stack = layer, stack
         self.setVisible(needed and stack is not None)
+        self.missing = missing_optics(stack.optics, stack.x_um) if needed and stack is not None else ""
         if not needed or stack is None:
             return
         optics = with_known_rings(stack.optics, pixel_um=stack.x_um)
@@ -100,9 +107,8 @@ class OpticsForm(QWidget):
             box.setValue(value or 0)
             box.blockSignals(False)
         self.rings.setCurrentIndex([side for _, side in SIDES].index(optics.rings))
-        missing = missing_optics(stack.optics, stack.x_um)
-        self.label.setText(f"For µm of defocus, please give the {missing}." if missing else "")
-        self.label.setVisible(bool(missing))
+        self.label.setText(f"For µm of defocus, please give the {self.missing}." if self.missing else "")
+        self.label.setVisible(bool(self.missing))
         self._on_value()
 
     def _optics(self) -> Optics:
@@ -120,7 +126,7 @@ class OpticsForm(QWidget):
             calibration_of(self._optics(), self.pixel_um.value() or None)
             problem = ""
         except InputError as error:
-            problem = str(error)
+            problem = error.in_napari
         self.button.setEnabled(not problem)
         self.button.setToolTip(problem or "Remember this for the layer")
 

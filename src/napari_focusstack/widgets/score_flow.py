@@ -124,7 +124,7 @@ class ScoreFlow(QObject):
             if not judges_one_image(self._desk.scorer):
                 stack.require_slices("score its focus")
         except InputError as error:
-            self._refuse(str(error))
+            self._refuse(error.in_napari)
             return
         places = [(target.time, target.position)]
         if everywhere:
