@@ -3,12 +3,16 @@
 *Layers*: something near hides, with a crisp border, what lies behind; the blur of either reaches across. *Regions*: one
 plane, of which either part was blurred (as in Liu et al. 2017). *Whole*: one slice is the sharper one everywhere. The
 sharper part may be out of focus too, by less: in a series of more than two slices, those compared first often are.
+
+Groups are of more slices than two. Layers and whole planes are photographed from further focal positions, between the
+two and beyond them; regions become steps, as many as there are slices, each sharp in one of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
@@ -43,6 +47,15 @@ class PairSettings(BaseModel):
     flicker: float = Field(default=0.03, ge=0, description="Standard deviation of the light from slice to slice.")
 
 
+class GroupSettings(PairSettings):
+    """What the groups of a training are like."""
+
+    slices: tuple[int, int] = Field(default=(2, 4), description="Fewest and most slices of a group.")
+    beyond: float = Field(
+        default=0.5, ge=0, le=0.5, description="How far beyond two planes slices may be focused, in their distances."
+    )
+
+
 @dataclass(frozen=True)
 class PairBatch:
     """K pairs of P × P pixels and their truth.
@@ -64,6 +77,27 @@ class PairBatch:
     evidence: Tensor
     fused: Tensor
 
+    @property
+    def slices(self) -> Tensor:
+        """The pair: a group of two."""
+        return self.pair
+
+
+@dataclass(frozen=True)
+class GroupBatch:
+    """K groups of S slices of P × P pixels, in any order, and their truth.
+
+    Attributes
+    ----------
+    slices : (K, S, P, P) float32
+        As the camera gave them, 0 … 1.
+    fused : (K, 1, P, P) float32
+        What a camera without noise and flicker would see with each part as sharp as it is in any slice.
+    """
+
+    slices: Tensor
+    fused: Tensor
+
 
 @dataclass(frozen=True)
 class PairData:
@@ -83,7 +117,41 @@ class PairData:
         generator = torch.Generator().manual_seed(seed)
         while True:
             scenes = [_scene(images, self.settings, rng) for _ in range(batch)]
-            yield _photographed(scenes, self.settings, rng, generator)
+            taken, noise = _photographed([scene.light for scene in scenes], self.settings, rng, generator)
+            detail = torch.from_numpy(np.stack([scene.detail for scene in scenes]))
+            evidence = (detail > torch.clamp(noise, min=0.002)[:, None, None]).float()
+            first = torch.from_numpy(np.stack([scene.first for scene in scenes]))
+            yield PairBatch(taken, first[:, None], evidence[:, None], _noiseless([scene.fused for scene in scenes]))
+
+
+@dataclass(frozen=True)
+class GroupData:
+    """Groups of slices as a recipe's data; all groups of a batch have as many.
+
+    Attributes
+    ----------
+    settings : GroupSettings
+        What the groups are like.
+    """
+
+    settings: GroupSettings
+
+    def batches(self, images: Sequence[Sharp], *, batch: int, seed: int) -> Iterator[GroupBatch]:
+        """Endless batches of groups made of these images; the same seed gives the same ones."""
+        rng = np.random.default_rng(seed)
+        generator = torch.Generator().manual_seed(seed)
+        low, high = self.settings.slices
+        while True:
+            n = int(rng.integers(low, high + 1))
+            scenes = [_views(images, self.settings, rng, focus=_foci(self.settings, n, rng)) for _ in range(batch)]
+            light = [views[rng.permutation(n)] for views, _, _ in scenes]
+            taken, _ = _photographed(light, self.settings, rng, generator)
+            yield GroupBatch(taken, _noiseless([sharp for _, _, sharp in scenes]))
+
+
+def _foci(s: GroupSettings, n: int, rng: np.random.Generator) -> list[float]:
+    """Where n slices are focused: on the first plane (0), on the second (1), and anywhere about them."""
+    return [0.0, 1.0, *rng.uniform(-s.beyond, 1 + s.beyond, n - 2)]
 
 
 @dataclass(frozen=True)
@@ -97,6 +165,25 @@ class _Scene:
 
 
 def _scene(images: Sequence[Sharp], s: PairSettings, rng: np.random.Generator) -> _Scene:
+    """A pair."""
+    views, mask, sharp = _views(images, s, rng, focus=[0.0, 1.0], border_px=0)
+    if rng.random() < 0.5:
+        views, mask = views[::-1], 1 - mask
+    seen = np.where(mask > 0.5, views[0], views[1])
+    detail = _deviation(seen)
+    inner = slice(BORDER_PX, -BORDER_PX)
+    return _Scene(views[:, inner, inner], *(a[inner, inner] for a in (mask, detail, sharp)))
+
+
+def _views(
+    images: Sequence[Sharp],
+    s: PairSettings,
+    rng: np.random.Generator,
+    *,
+    focus: Sequence[float],
+    border_px: int = BORDER_PX,
+) -> tuple[Plane, Plane, Plane]:
+    """Photograph a random scene from these foci: (S, P, P) light, and (P, P) each: what lies near, and the truth."""
     kind = rng.choice(3, p=np.asarray(s.kinds) / sum(s.kinds))
     side = s.side_px + 2 * BORDER_PX
     image = images[int(rng.integers(len(images)))]
@@ -109,25 +196,31 @@ def _scene(images: Sequence[Sharp], s: PairSettings, rng: np.random.Generator) -
     better = worse * float(rng.uniform(0.1, 0.6)) if rng.random() < s.both_blurred else 0.0
     disc = rng.random() < s.disc
 
-    def blur(plane: Plane, sigma: float) -> Plane:
+    @cache
+    def blurred(part: str, height: float, at: float) -> Plane:
+        sigma = max(better, worse * abs(height - at))
+        plane = {"back": back, "front": front * mask, "mask": mask}[part]
         return _disc(plane, 2 * sigma) if disc else _gaussian(plane, sigma)
 
-    front_seen = {sigma: (blur(front * mask, sigma), blur(mask, sigma)) for sigma in (better, worse)}
     if kind == 0:
-        views = [
-            front_seen[near][0] + (1 - front_seen[near][1]) * blur(back, far)
-            for near, far in ((better, worse), (worse, better))
-        ]
-        sharp = front_seen[better][0] + (1 - front_seen[better][1]) * blur(back, better)
+        views = [blurred("front", 0, at) + (1 - blurred("mask", 0, at)) * blurred("back", 1, at) for at in focus]
+        sharp = blurred("front", 0, 0) + (1 - blurred("mask", 0, 0)) * blurred("back", 1, 1)
     else:
-        sharp, soft = blur(back, better), blur(back, worse)
-        views = [mask * sharp + (1 - mask) * soft, mask * soft + (1 - mask) * sharp]
-    if rng.random() < 0.5:
-        views, mask = views[::-1], 1 - mask
-    seen = np.where(mask > 0.5, views[0], views[1])
-    detail = _deviation(seen)
-    inner = slice(BORDER_PX, -BORDER_PX)
-    return _Scene(np.stack(views)[:, inner, inner], *(a[inner, inner] for a in (mask, detail, sharp)))
+        heights = [0.0, 1.0]
+        parts = [mask, 1 - mask]
+        if kind == 1 and len(focus) > 2:
+            heights = focus = list(np.linspace(0, 1, len(focus)))
+            parts = _steps(field, rng.dirichlet(np.full(len(focus), 4.0)))
+        views = [sum(p * blurred("back", h, at) for p, h in zip(parts, heights, strict=True)) for at in focus]
+        sharp = blurred("back", 0, 0)
+    inner = slice(border_px, side - border_px)
+    return np.stack(views).astype(np.float32)[:, inner, inner], mask[inner, inner], sharp[inner, inner]
+
+
+def _steps(field: Plane, shares: NDArray[np.float64]) -> list[Plane]:
+    """Parts of the plane from a field's lowest to its highest; they sum to 1 everywhere."""
+    over = [np.ones_like(field), *(_edge(field, 1 - share) for share in np.cumsum(shares)[:-1]), np.zeros_like(field)]
+    return [a - b for a, b in zip(over, over[1:], strict=False)]
 
 
 class _Lighting:
@@ -191,22 +284,22 @@ def _deviation(plane: Plane) -> Plane:
 
 
 def _photographed(
-    scenes: Sequence[_Scene], s: PairSettings, rng: np.random.Generator, generator: torch.Generator
-) -> PairBatch:
-    """Flicker, noise, rounding and compression, drawn for each pair."""
-    light = torch.from_numpy(np.stack([scene.light for scene in scenes]))
-    k = len(light)
-    light = light * torch.from_numpy(np.exp(rng.normal(0, s.flicker, (k, 2, 1, 1)))).float()
-    electrons = torch.from_numpy(10 ** rng.uniform(2.7, 4.8, k)).float().repeat_interleave(2)
-    read = torch.from_numpy(rng.uniform(1, 5, k)).float().repeat_interleave(2)
+    scenes: Sequence[Plane], s: PairSettings, rng: np.random.Generator, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Flicker, noise, rounding and compression, drawn for each scene: (K, S, P, P), and the noise of each (K,)."""
+    light = torch.from_numpy(np.stack(scenes))
+    k, n = light.shape[:2]
+    light = light * torch.from_numpy(np.exp(rng.normal(0, s.flicker, (k, n, 1, 1)))).float()
+    electrons = torch.from_numpy(10 ** rng.uniform(2.7, 4.8, k)).float().repeat_interleave(n)
+    read = torch.from_numpy(rng.uniform(1, 5, k)).float().repeat_interleave(n)
     taken = camera.expose(light.flatten(0, 1), electrons=electrons, read_noise=read, offset=OFFSET, generator=generator)
-    taken = camera.digitise(taken, bits=torch.from_numpy(np.where(rng.random(k) < 0.6, 8, 14).repeat(2)))
+    taken = camera.digitise(taken, bits=torch.from_numpy(np.where(rng.random(k) < 0.6, 8, 14).repeat(n)))
     for i in np.flatnonzero(rng.random(k) < s.jpeg):
-        for j in (2 * i, 2 * i + 1):
+        for j in range(n * i, n * i + n):
             taken[j] = camera.compress(taken[j], quality=int(rng.integers(60, 98)))
-    noise = torch.sqrt(light.mean(dim=(1, 2, 3)) / electrons[::2] + (read[::2] / electrons[::2]) ** 2)
-    detail = torch.from_numpy(np.stack([scene.detail for scene in scenes]))
-    evidence = (detail > torch.clamp(noise, min=0.002)[:, None, None]).float()
-    first = torch.from_numpy(np.stack([scene.first for scene in scenes]))
-    fused = torch.from_numpy(np.stack([scene.fused for scene in scenes])) + OFFSET
-    return PairBatch(taken.reshape(light.shape), first[:, None], evidence[:, None], fused.clamp(0, 1)[:, None])
+    noise = torch.sqrt(light.mean(dim=(1, 2, 3)) / electrons[::n] + (read[::n] / electrons[::n]) ** 2)
+    return taken.reshape(light.shape), noise
+
+
+def _noiseless(fused: Sequence[Plane]) -> Tensor:
+    return (torch.from_numpy(np.stack(fused)) + OFFSET).clamp(0, 1)[:, None]

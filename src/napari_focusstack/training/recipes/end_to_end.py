@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,7 +15,14 @@ from napari_focusstack.networks import fusegan, ifcnn
 from napari_focusstack.training.fit import FitSettings
 from napari_focusstack.training.losses import dissimilarity
 from napari_focusstack.training.recipes.base import Recipe
-from napari_focusstack.training.two_planes import PairBatch, PairData, PairSettings
+from napari_focusstack.training.two_planes import (
+    GroupBatch,
+    GroupData,
+    GroupSettings,
+    PairBatch,
+    PairData,
+    PairSettings,
+)
 
 L1, BCE, PERCEPTUAL = 2.0, 0.001, 1.0
 """Weights of the generator's loss, the paper's."""
@@ -56,9 +63,9 @@ class FuseRivals(nn.Module):
             {"params": list(self.critic.parameters()), "lr": CRITIC_SHARE * rate, "betas": (0.0, 0.999)},
         ]
 
-    def loss(self, batch: PairBatch, device: torch.device) -> Tensor:
+    def loss(self, batch: GroupBatch, device: torch.device) -> Tensor:
         """``2·L1 + 0.001·BCE + perceptual`` of the generator plus the critic's BCE; L1 alone in validation."""
-        slices, target = scaled_pair(batch, device)
+        slices, target = scaled(batch, device)
         made = self(slices)
         if not self.training:
             return functional.l1_loss(made, target)
@@ -98,9 +105,9 @@ class _Features(nn.Module):
         return [*found, self.critic.head(found[-1])]
 
 
-def scaled_pair(batch: PairBatch, device: torch.device) -> tuple[Tensor, Tensor]:
+def scaled(batch: PairBatch | GroupBatch, device: torch.device) -> tuple[Tensor, Tensor]:
     """Slices and true fused image on the slices' common scale, 0 … 1."""
-    slices = batch.pair.to(device)
+    slices = batch.slices.to(device)
     low, high = (f(slices, dim=(1, 2, 3), keepdim=True) for f in (torch.amin, torch.amax))
     span = (high - low).clamp(min=1e-6)
     return (slices - low) / span, (batch.fused.to(device) - low) / span
@@ -108,22 +115,22 @@ def scaled_pair(batch: PairBatch, device: torch.device) -> tuple[Tensor, Tensor]
 
 def _ifcnn_loss(network: nn.Module, batch: PairBatch, device: torch.device) -> Tensor:
     """Absolute error plus a fifth of the structural dissimilarity."""
-    slices, target = scaled_pair(batch, device)
+    slices, target = scaled(batch, device)
     made = network(slices)
     return functional.l1_loss(made, target) + 0.2 * dissimilarity(made, target)
 
 
-def _rivals_loss(network: nn.Module, batch: PairBatch, device: torch.device) -> Tensor:
+def _rivals_loss(network: nn.Module, batch: GroupBatch, device: torch.device) -> Tensor:
     assert isinstance(network, FuseRivals)
     return network.loss(batch, device)
 
 
-def _metrics(network: nn.Module, batches: list[PairBatch], device: torch.device) -> Mapping[str, float]:
+def _metrics(network: nn.Module, batches: Sequence[PairBatch | GroupBatch], device: torch.device) -> Mapping[str, float]:
     """PSNR in dB of the fused images, and of the plain mean of the slices."""
     made: list[Tensor] = []
     mean: list[Tensor] = []
     for batch in batches:
-        slices, target = scaled_pair(batch, device)
+        slices, target = scaled(batch, device)
         for found, errors in ((network(slices), made), (slices.mean(dim=1, keepdim=True), mean)):
             errors.append((found - target).square().flatten(1).mean(dim=1).clamp(min=1e-9))
     return {
@@ -168,12 +175,13 @@ def _fusegan(name: str, title: str, *, masks: fusegan.Masks, supervised: bool, p
         title=title,
         paper="Kornilova et al. 2020, MMDF: Mobile Microscopy Deep Framework, section 3.3",
         build=build,
+        data=GroupData(GroupSettings()),
         loss=_rivals_loss,
         keep=_generator,
         architecture="fusegan",
         arguments={"masks": masks},
         width=0.125,
-        fit=_IFCNN.fit.model_copy(update={"learning_rate": 1e-3}),
+        fit=_IFCNN.fit.model_copy(update={"learning_rate": 1e-3, "batch": 8, "epochs": 15}),
     )
 
 
