@@ -52,17 +52,21 @@ def fusers() -> dict[str, Callable[[np.ndarray], np.ndarray]]:
 
 
 def by_masks(stack: np.ndarray) -> np.ndarray:
-    """Slices (Z, Y, X, 3), weighted colour by colour by FuseGAN's masks."""
-    slices = torch.from_numpy(np.moveaxis(stack, -1, 0).astype(np.float32))
-    masks = focus_masks(slices / max(1.0, float(slices.max())))
-    return np.rint(np.moveaxis((masks * slices).sum(dim=1).numpy(), 0, -1)).astype(stack.dtype)
+    """Slices (Z, Y, X, 3), all colours weighted by FuseGAN's masks of the luma."""
+    slices = torch.from_numpy(stack.astype(np.float32) / max(1.0, float(stack.max())))
+    masks = focus_masks((slices * torch.tensor([0.299, 0.587, 0.114])).sum(dim=-1)[None])[0]
+    fused = (masks[..., None] * slices).sum(dim=0).numpy() * max(1.0, float(stack.max()))
+    return np.rint(fused).astype(stack.dtype)
 
 
 def trained(name: str) -> str:
-    """How many pairs a network has seen, as its card tells."""
+    """How many pairs or groups of slices a network has seen, as its card tells."""
     plain = name.strip("`")
     method = METHODS[plain] if plain in METHODS.names() else None
-    return f"{method.card.training['samples']:,} pairs" if isinstance(method, EndToEndMethod) else ""
+    if not isinstance(method, EndToEndMethod):
+        return ""
+    told = method.card.training
+    return f"{told['samples']:,} " + ("groups" if "slices" in told["data"] else "pairs")
 
 
 def main() -> None:

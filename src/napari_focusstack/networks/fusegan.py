@@ -41,6 +41,19 @@ def harris_response(grey: Tensor) -> Tensor:
     return response.reshape(n, c, h, w)
 
 
+def focus_shares(slices: Tensor) -> Tensor:
+    """How much each slice counts in `focus_masks`, before they are made to sum to 1: the same, whatever the others.
+
+    Parameters
+    ----------
+    slices : (N, S, Y, X) tensor
+        Grey, scaled alike to about 0 … 1.
+    """
+    energy = functional.avg_pool2d(harris_response(slices), 9, 1, 4, count_include_pad=False)
+    # The fourth power decides, and leaves in doubt what differs by little; where nothing is, all count alike.
+    return (energy + 1e-6) ** 4
+
+
 def focus_masks(slices: Tensor) -> Tensor:
     """Where each of some grey slices is the sharpest, 0 … 1, by `harris_response`; they sum to 1 at each pixel.
 
@@ -49,9 +62,7 @@ def focus_masks(slices: Tensor) -> Tensor:
     slices : (N, S, Y, X) tensor
         Scaled alike to about 0 … 1.
     """
-    energy = functional.avg_pool2d(harris_response(slices), 9, 1, 4, count_include_pad=False)
-    # The fourth power decides, and leaves in doubt what differs by little; where nothing is, all count alike.
-    share = (energy + 1e-6) ** 4
+    share = focus_shares(slices)
     return share / share.sum(dim=1, keepdim=True)
 
 

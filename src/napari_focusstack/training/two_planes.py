@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -50,6 +51,7 @@ class PairSettings(BaseModel):
 class GroupSettings(PairSettings):
     """What the groups of a training are like."""
 
+    side_px: int = Field(default=64, ge=16, description="Side of a group.")
     slices: tuple[int, int] = Field(default=(2, 4), description="Fewest and most slices of a group.")
     beyond: float = Field(
         default=0.5, ge=0, le=0.5, description="How far beyond two planes slices may be focused, in their distances."
@@ -211,7 +213,9 @@ def _views(
         if kind == 1 and len(focus) > 2:
             heights = focus = list(np.linspace(0, 1, len(focus)))
             parts = _steps(field, rng.dirichlet(np.full(len(focus), 4.0)))
-        views = [sum(p * blurred("back", h, at) for p, h in zip(parts, heights, strict=True)) for at in focus]
+        views = [
+            np.sum([p * blurred("back", h, at) for p, h in zip(parts, heights, strict=True)], axis=0) for at in focus
+        ]
         sharp = blurred("back", 0, 0)
     inner = slice(border_px, side - border_px)
     return np.stack(views).astype(np.float32)[:, inner, inner], mask[inner, inner], sharp[inner, inner]
@@ -220,7 +224,7 @@ def _views(
 def _steps(field: Plane, shares: NDArray[np.float64]) -> list[Plane]:
     """Parts of the plane from a field's lowest to its highest; they sum to 1 everywhere."""
     over = [np.ones_like(field), *(_edge(field, 1 - share) for share in np.cumsum(shares)[:-1]), np.zeros_like(field)]
-    return [a - b for a, b in zip(over, over[1:], strict=False)]
+    return [a - b for a, b in pairwise(over)]
 
 
 class _Lighting:

@@ -91,23 +91,37 @@ def fuse_ifcnn(series: Series, network: Any) -> Job[Merged]:
 
 
 def fuse_by_groups(series: Series, network: Any) -> Job[Merged]:
-    """Fuse by FuseGAN, in two passes: the first slices, then what was fused so far with the next ones, and so on."""
-    from napari_focusstack.networks.fusegan import focus_masks
+    """Fuse by FuseGAN, in two passes: the first slices, then what was fused so far with the next ones, and so on.
+
+    In a mask, what was fused so far counts as much as its slices did together: as if all were in one group. Each colour
+    is fused alone, all of them by the same masks, those of the guide: no colour takes from another slice.
+    """
+    import torch
+
+    from napari_focusstack.networks.fusegan import focus_shares
 
     n = len(series)
     survey = yield from _surveyed(series, passes=2)
     scale = survey.range
 
-    def fuse(slices: Any) -> Any:
-        return network(slices, None if network.masks == "none" else focus_masks(slices))
+    def fuse(both: Any) -> Any:
+        slices, masks = both.chunk(2, dim=1)
+        return network(slices, None if network.masks == "none" else masks)
 
     group: list[Plane32] = []
+    shares: list[Any] = []
     for i in range(n):
+        guide = scale.scaled(series.guide(i))
         group.append(scale.scaled(series.image(i)))
+        shares.append(_dense(focus_shares, network, guide[None, ..., 0])[0, 0])
         if len(group) == network.slots or i == n - 1:
-            colours = range(group[0].shape[-1])
-            made = [_dense(fuse, network, np.stack([g[..., k] for g in group]))[0, 0].numpy() for k in colours]
-            group = [np.stack(made, axis=-1)]
+            counted = torch.stack(shares)
+            total = counted.sum(dim=0)
+            made = []
+            for k in range(group[0].shape[-1]):
+                slices = torch.from_numpy(np.stack([g[..., k] for g in group]))
+                made.append(_dense(fuse, network, torch.cat([slices, counted / total]))[0, 0].numpy())
+            group, shares = [np.stack(made, axis=-1)], [total]
         yield Progress(n + i + 1, 2 * n, f"slice {i + 1} of {n}: fusing")
     return _merged(series, survey, scale.back(group[0]))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from torch.nn import functional
 from napari_focusstack.networks import fusegan, ifcnn
 from napari_focusstack.training.fit import FitSettings
 from napari_focusstack.training.losses import dissimilarity
+from napari_focusstack.training.perceptual import perceptual_features
 from napari_focusstack.training.recipes.base import Recipe
 from napari_focusstack.training.two_planes import (
     GroupBatch,
@@ -26,6 +27,8 @@ from napari_focusstack.training.two_planes import (
 
 L1, BCE, PERCEPTUAL = 2.0, 0.001, 1.0
 """Weights of the generator's loss, the paper's."""
+Perceptual = Literal["none", "critic", "shipped"]
+"""Features of the perceptual loss: none, the critic's, or those of a network trained before (VGG16 in the paper)."""
 CRITIC_SHARE = 0.8
 """The critic's learning rate over the generator's: 4e-5 to 5e-5."""
 
@@ -40,15 +43,31 @@ class FuseRivals(nn.Module):
     supervised : bool
         L1 to the true fused image; else only to what is in focus in each slice, by its mask.
     perceptual : bool
-        Whether images are compared in the critic's features too.
+        Whether images are compared in features too.
+    features : nn.Module, optional
+        Image → features for that, not trained; the critic's own where not given.
     """
 
     def __init__(
-        self, generator: fusegan.FuseGenerator, critic: fusegan.PatchCritic, *, supervised: bool, perceptual: bool
+        self,
+        generator: fusegan.FuseGenerator,
+        critic: fusegan.PatchCritic,
+        *,
+        supervised: bool,
+        perceptual: bool,
+        features: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.generator, self.critic = generator, critic
         self.supervised, self.perceptual = supervised, perceptual
+        self.features = None if features is None else features.eval().requires_grad_(False)
+
+    def train(self, mode: bool = True) -> FuseRivals:
+        """Switch the mode of generator and critic; the features stay as they are."""
+        super().train(mode)
+        if self.features is not None:
+            self.features.eval()
+        return self
 
     def forward(self, slices: Tensor) -> Tensor:
         """(N, S, Y, X) slices, scaled → (N, 1, Y, X)."""
@@ -69,28 +88,33 @@ class FuseRivals(nn.Module):
         made = self(slices)
         if not self.training:
             return functional.l1_loss(made, target)
-        if self.supervised:
-            content = functional.l1_loss(made, target)
-        else:
-            masks = fusegan.focus_masks(slices)
-            content = (masks * (made - slices)).abs().sum(dim=1).mean()
-        parameters = dict(self.critic.named_parameters())
-        held = {k: v.detach() for k, v in parameters.items()}
         # The critic's gradients and the generator's do not mix: its weights are held while it judges for the latter.
-        seen = torch.func.functional_call(_Features(self.critic), {f"critic.{k}": v for k, v in held.items()}, (made,))
-        fooled = functional.binary_cross_entropy_with_logits(seen[-1], torch.ones_like(seen[-1]))
-        total = L1 * content + BCE * fooled
+        held = {f"critic.{k}": v.detach() for k, v in self.critic.named_parameters()}
+        *seen, verdict = torch.func.functional_call(_Features(self.critic), held, (made,))
+        total = L1 * self._content(made, slices, target) + BCE * _verdict(verdict, real=True)
         if self.perceptual:
-            with torch.no_grad():
-                wanted = self.critic.features(target)
-            total = (
-                total
-                + PERCEPTUAL
-                * torch.stack([functional.l1_loss(a, b) for a, b in zip(seen[:-1], wanted, strict=True)]).mean()
-            )
+            total = total + PERCEPTUAL * self._apart(seen, made, target)
         real, fake = self.critic(target), self.critic(made.detach())
-        told = functional.binary_cross_entropy_with_logits(real, torch.ones_like(real))
-        return total + told + functional.binary_cross_entropy_with_logits(fake, torch.zeros_like(fake))
+        return total + _verdict(real, real=True) + _verdict(fake, real=False)
+
+    def _content(self, made: Tensor, slices: Tensor, target: Tensor) -> Tensor:
+        if self.supervised:
+            return functional.l1_loss(made, target)
+        masks = fusegan.focus_masks(slices)
+        return (masks * (made - slices)).abs().sum(dim=1).mean()
+
+    def _apart(self, seen: Sequence[Tensor], made: Tensor, target: Tensor) -> Tensor:
+        """How far an image, of which the critic's features are given, and the truth lie apart in features."""
+        if self.features is not None:
+            return functional.l1_loss(self.features(made), self.features(target))
+        with torch.no_grad():
+            wanted = self.critic.features(target)
+        return torch.stack([functional.l1_loss(a, b) for a, b in zip(seen, wanted, strict=True)]).mean()
+
+
+def _verdict(logits: Tensor, *, real: bool) -> Tensor:
+    """How far the critic is from finding it real, or made."""
+    return functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(real)))
 
 
 class _Features(nn.Module):
@@ -125,7 +149,9 @@ def _rivals_loss(network: nn.Module, batch: GroupBatch, device: torch.device) ->
     return network.loss(batch, device)
 
 
-def _metrics(network: nn.Module, batches: Sequence[PairBatch | GroupBatch], device: torch.device) -> Mapping[str, float]:
+def _metrics(
+    network: nn.Module, batches: Sequence[PairBatch | GroupBatch], device: torch.device
+) -> Mapping[str, float]:
     """PSNR in dB of the fused images, and of the plain mean of the slices."""
     made: list[Tensor] = []
     mean: list[Tensor] = []
@@ -139,9 +165,10 @@ def _metrics(network: nn.Module, batches: Sequence[PairBatch | GroupBatch], devi
     }
 
 
-def _rivals(*, width: float, masks: fusegan.Masks, supervised: bool, perceptual: bool) -> FuseRivals:
-    generator = fusegan.FuseGenerator(width=width, masks=masks)
-    return FuseRivals(generator, fusegan.PatchCritic(width=width), supervised=supervised, perceptual=perceptual)
+def _rivals(*, width: float, masks: fusegan.Masks, supervised: bool, perceptual: Perceptual) -> FuseRivals:
+    generator, critic = fusegan.FuseGenerator(width=width, masks=masks), fusegan.PatchCritic(width=width)
+    features = perceptual_features() if perceptual == "shipped" else None
+    return FuseRivals(generator, critic, supervised=supervised, perceptual=perceptual != "none", features=features)
 
 
 def _generator(network: nn.Module) -> nn.Module:
@@ -167,7 +194,9 @@ _IFCNN = Recipe(
 )
 
 
-def _fusegan(name: str, title: str, *, masks: fusegan.Masks, supervised: bool, perceptual: bool = True) -> Recipe:
+def _fusegan(
+    name: str, title: str, *, masks: fusegan.Masks, supervised: bool, perceptual: Perceptual = "critic"
+) -> Recipe:
     build: Callable[..., nn.Module] = partial(_rivals, supervised=supervised, perceptual=perceptual)
     return replace(
         _IFCNN,
@@ -176,12 +205,13 @@ def _fusegan(name: str, title: str, *, masks: fusegan.Masks, supervised: bool, p
         paper="Kornilova et al. 2020, MMDF: Mobile Microscopy Deep Framework, section 3.3",
         build=build,
         data=GroupData(GroupSettings()),
+        input_px=(64, 64),
         loss=_rivals_loss,
         keep=_generator,
         architecture="fusegan",
         arguments={"masks": masks},
         width=0.125,
-        fit=_IFCNN.fit.model_copy(update={"learning_rate": 1e-3, "batch": 8, "epochs": 15}),
+        fit=_IFCNN.fit.model_copy(update={"learning_rate": 1e-3, "batch": 8, "epochs": 16}),
     )
 
 
@@ -191,7 +221,14 @@ RECIPES = (
     _fusegan("fusegan", "FuseGAN, unsupervised", masks="concatenated", supervised=False),
     _fusegan("fusegan_supervised", "FuseGAN, supervised", masks="concatenated", supervised=True),
     _fusegan(
-        "fusegan_plain", "FuseGAN without perceptual loss", masks="concatenated", supervised=True, perceptual=False
+        "fusegan_perceptual",
+        "FuseGAN, perceptual loss by another network",
+        masks="concatenated",
+        supervised=True,
+        perceptual="shipped",
+    ),
+    _fusegan(
+        "fusegan_plain", "FuseGAN without perceptual loss", masks="concatenated", supervised=True, perceptual="none"
     ),
     _fusegan("fusegan_multiplied", "FuseGAN, masks multiplied on", masks="multiplied", supervised=False),
     _fusegan("fusegan_without_masks", "FuseGAN without masks", masks="none", supervised=True),
