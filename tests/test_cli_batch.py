@@ -65,6 +65,15 @@ def table(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def test_the_counts_are_told_once(plate: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["batch", str(plate / "B1.tif"), "-o", "out"])
+    out, err = capsys.readouterr()
+    assert out.count("0 done") == 1
+    assert "0 done" not in err
+    assert "1 failed: the column 'error'" in err
+
+
 def test_bad_stacks_have_their_reason_in_the_table_and_stop_no_other(run: Run, plate: Path) -> None:
     code, found, err = run("plate", "-o", "out")
     assert code == 1

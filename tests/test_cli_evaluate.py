@@ -97,6 +97,7 @@ def test_a_table_of_picks_can_be_given(folder, tmp_path, capsys):
     code, said, _ = run(capsys, "evaluate", folder, "--labels", known, "--scorer", "tenengrad")
     assert code == 0
     assert "100.0" in said
+    assert all(f"{column}:" in said for column in ("t0", "t1", "acc %", "accepted", "ρ", "s"))
 
 
 @pytest.mark.parametrize(

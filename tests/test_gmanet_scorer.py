@@ -140,9 +140,12 @@ def test_the_command_line_writes_scores_and_attention(networks, tmp_path, capsys
 
 def test_the_command_line_tells_the_preset(networks, tmp_path, capsys):
     source = write_stack(tmp_path / "t.ome.tif", texture())
-    for more in (("-v",), ("--json",)):
+    for more in ((), ("-v",), ("--json",)):
         with pytest.raises(SystemExit):
             main(["score", str(source), "--scorer", "gmanet", "--device", "cpu", *more])
         said = capsys.readouterr().out
+        if not more:
+            assert "seen as" not in said
+            continue
         told = json.loads(said)["preset"] if "--json" in more else said.split("seen as ")[1]
         assert told.startswith(("1024×1536 px, φ 32", "768×1152 px, φ 8"))
