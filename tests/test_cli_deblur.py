@@ -57,6 +57,18 @@ def test_the_estimated_blur_is_printed_and_kept(stack, tmp_path, capsys):
     assert "estimated blur radius: " in run(capsys, "deblur", stack, "--model", "wiener", "-o", tmp_path / "b.tif")[1]
 
 
+def test_what_is_known_of_the_blur_is_used_and_kept(stack, tmp_path, capsys):
+    told = ("--defocus", 2, "--na", 0.5, "--wavelength", 0.52, "--motion", 3, "--motion-angle", 40)
+    for name, arguments in (("known.ome.tif", told), ("disc.ome.tif", ("--blur", 2))):
+        code, _, _ = run(capsys, "deblur", stack, "--model", "wiener", *arguments, "-o", tmp_path / name)
+        assert code == 0
+    said = read_provenance(tmp_path / "known.ome.tif")
+    kept = {key: said.get(f"Parameter {key}") for key in ("defocus_um", "motion_px", "motion_degrees", "blur_px")}
+    assert kept == {"defocus_um": "2.0", "motion_px": "3.0", "motion_degrees": "40.0", "blur_px": None}
+    made = [read_stack(tmp_path / name).plane(z=1) for name in ("known.ome.tif", "disc.ome.tif")]
+    assert not np.array_equal(*made)
+
+
 def test_the_slice_that_holds_nan_is_named(tmp_path, capsys):
     data = np.random.default_rng(0).random((3, 40, 50), dtype=np.float32)
     data[1, 2, 2] = np.nan
@@ -73,6 +85,8 @@ def test_the_slice_that_holds_nan_is_named(tmp_path, capsys):
         (("--slice", 9), "no slice 9"),
         (("--model", "magic"), "no deblurring method 'magic'"),
         (("--model", "deblur_unet", "--blur", 3), "choose one of wiener"),
+        (("--model", "wiener", "--defocus", 2), "numerical aperture"),
+        (("--model", "wiener", "--motion-angle", 30), "give the length"),
         ((), "--output"),
     ],
 )

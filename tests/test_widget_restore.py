@@ -13,6 +13,7 @@ from napari_focusstack.core.deblur import DEBLURRERS, INVENTS
 from napari_focusstack.core.progress import Progress
 from napari_focusstack.io.provenance import read_provenance
 from napari_focusstack.io.samples import sample_stack
+from napari_focusstack.widgets import restore
 from napari_focusstack.widgets.layers import METADATA, layer_of, show
 from napari_focusstack.widgets.restore import SEES_BLUR, RestoreWidget
 from napari_focusstack.widgets.wipe import Reading, line_of
@@ -82,6 +83,36 @@ def test_the_preview_shows_the_middle_of_the_screen_and_goes_when_the_result_com
     assert np.allclose(corner[1:], np.round(corner[1:]), atol=1e-6)
     run(widget, qtbot)
     assert not [layer for layer in viewer.layers if "preview" in layer.name]
+
+
+def test_the_preview_is_what_the_result_will_be(viewer, widget, qtbot, monkeypatch):
+    monkeypatch.setattr(restore, "PREVIEW_PX", 64)
+    plane = np.tile(sample_stack("nucleus").plane(z=14), (2, 2)).astype(np.uint16)
+    plane[:130] //= 3
+    viewer.add_image(plane, name="uneven")
+    widget.layer_box.setCurrentIndex(widget.layer_box.findText("uneven"))
+    click(qtbot, widget.preview_button)
+    qtbot.waitUntil(lambda: not widget.preview_runner.busy, timeout=20_000)
+    (preview,) = (layer for layer in viewer.layers if "preview" in layer.name)
+    made, blur = np.asarray(preview.data), preview.metadata[METADATA]["blur"]
+    y, x = np.round(preview.data_to_world((0, 0))).astype(int)
+    run(widget, qtbot)
+    result = widget.result()
+    assert made.shape == (64, 64)
+    assert result.metadata[METADATA]["blur"] == blur
+    assert np.abs(result.data[y : y + 64, x : x + 64].astype(int) - made).max() < 0.02 * np.ptp(plane)
+
+
+def test_a_defocus_that_is_known_takes_the_place_of_the_blur(viewer, widget, qtbot, notes):
+    widget.defocus_box.setValue(2.5)
+    assert (widget.settings().defocus_um, widget.settings().blur_px) == (2.5, None)
+    assert not widget.blur_box.isEnabled()
+    widget.layer.metadata.pop(METADATA, None)
+    run(widget, qtbot)
+    assert any("numerical aperture" in note for note in notes)
+    widget.model_box.setCurrentIndex(widget.model_box.findData("deblur_unet"))
+    assert not widget.defocus_box.isVisibleTo(widget)
+    assert widget.settings().defocus_um is None
 
 
 def test_the_wipe_shows_the_original_left_and_the_result_right(viewer, nucleus, widget, qtbot):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time as clock
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +16,8 @@ from napari_focusstack.core.errors import InputError
 
 if TYPE_CHECKING:
     from napari_focusstack.core.stack import Stack
+
+_BLURS = {"blur_px", "defocus_um", "motion_px"}
 
 
 @app.command()
@@ -37,9 +40,31 @@ def deblur(
             show_default="estimated",
         ),
     ] = None,
+    defocus: Annotated[
+        float | None,
+        typer.Option(
+            help="Distance from focus in µm: the blur that the optics make of it, for the classical methods.",
+            show_default=False,
+        ),
+    ] = None,
+    motion: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            max=200,
+            help="How many pixels the specimen moved during the exposure, for the classical methods.",
+            show_default=False,
+        ),
+    ] = None,
+    motion_angle: Annotated[
+        float,
+        typer.Option(min=-360, max=360, help="Direction of that in degrees: 0 along x, 90 along y (down)."),
+    ] = 0.0,
     channel: opt.Channel = None,
     time: opt.Time = None,
     pixel_size: opt.PixelSize = None,
+    na: opt.Aperture = None,
+    wavelength: opt.Wavelength = None,
     overwrite: opt.Overwrite = False,
     device: opt.Device = opt.DeviceName.AUTO,
     as_json: opt.Json = False,
@@ -52,14 +77,17 @@ def deblur(
         _list_models(as_json)
         return
     begin = clock.perf_counter()
-    settings = DeblurSettings(blur_px=blur, device=device.value)
+    settings = DeblurSettings(
+        blur_px=blur, defocus_um=defocus, motion_px=motion, motion_degrees=motion_angle, device=device.value
+    )
     if model is not None:
         settings = settings.model_copy(update={"model": DEBLURRERS[model].name})
     chosen = DEBLURRERS[settings.model]
     check_blur(settings)
     if output is None:
         raise InputError("No output was named: give --output FILE.tif.")
-    source, made_of = _read(image, channel=channel, time=time, z=z, pixel_size=pixel_size)
+    optics = {"na": na, "wavelength_um": wavelength}
+    source, made_of = _read(image, channel=channel, time=time, z=z, pixel_size=pixel_size, optics=optics)
     at = {"Z": z} if z is not None and "Z" in made_of.axes else {}
     from napari_focusstack.io.atomic import check_target
     from napari_focusstack.io.provenance import provenance, source_files
@@ -71,7 +99,9 @@ def deblur(
     if chosen.card is not None:
         parameters["weights SHA-256"] = chosen.card.sha256
     else:
-        parameters["blur_px"] = "estimated" if blur is None else blur
+        parameters |= {k: v for k, v in settings.model_dump(include=_BLURS).items() if v is not None}
+        parameters |= {} if settings.blur_known else {"blur_px": "estimated"}
+        parameters |= {} if motion is None else {"motion_degrees": motion_angle}
     told = {"Estimated blur radius": made.blur_told} if made.blur_told else {}
     more = {"Channel": channel, "Time": time, "Warning": INVENTS if chosen.learned else None, **told}
     said = provenance(
@@ -99,7 +129,13 @@ def deblur(
 
 
 def _read(
-    image: list[Path], *, channel: str | None, time: int | None, z: int | None, pixel_size: float | None
+    image: list[Path],
+    *,
+    channel: str | None,
+    time: int | None,
+    z: int | None,
+    pixel_size: float | None,
+    optics: dict[str, float | None],
 ) -> tuple[Stack, Stack]:
     """What the file holds, and its channel and time; the slice is only looked for."""
     stacks = opt.read(image, z_axis=None, z_step=None, z_positions=None, pixel_size=pixel_size)
@@ -107,6 +143,8 @@ def _read(
         raise InputError(f"{len(stacks)} stacks were given ({stacks[0].name}, …): sharpen one at a time.")
     source = stacks[0]
     chosen = opt.narrowed(source, channel=channel, time=time)
+    told: dict[str, Any] = {key: value for key, value in optics.items() if value is not None}
+    chosen = dataclasses.replace(chosen, optics=dataclasses.replace(chosen.optics, **told))
     if z is not None and z >= chosen.n_slices:
         raise InputError(f"'{source.name}' has no slice {z}: choose one from 0 to {chosen.n_slices - 1}.")
     return source, chosen
@@ -114,8 +152,6 @@ def _read(
 
 def _without_z(stack: Stack) -> Stack:
     """A stack of one slice as an image."""
-    import dataclasses
-
     where = tuple(0 if a == "Z" else slice(None) for a in stack.axes)
     axes = stack.axes.replace("Z", "")
     return dataclasses.replace(stack, data=stack.data[where], axes=axes, z_um=None, z_positions_um=None)

@@ -28,6 +28,29 @@ def waves_per_um(*, na: float, wavelength_um: float, index: float) -> float:
     return (index - math.sqrt(index**2 - na**2)) / wavelength_um
 
 
+def ideal_transfer(s: Series) -> Series:
+    """Transfer of a lens in focus under incoherent light, by frequency in NA/λ (0 … 2; 0 beyond)."""
+    s = np.minimum(s, 2.0)
+    return np.asarray(2 / np.pi * (np.arccos(s / 2) - s / 2 * np.sqrt(1 - s**2 / 4)), np.float64)
+
+
+def defocus_transfer(s: Series, waves: Series | float) -> Series:
+    """What defocus leaves of it, relative to focus: ``2·J1(x)/x``, ``x = 4π·W·s·(1 - s/2)`` (Hopkins 1955).
+
+    Parameters
+    ----------
+    s : array
+        Frequency in NA/λ, 0 … 2.
+    waves : array or float
+        Defocus in waves at the pupil's edge, of either sign; broadcast against `s`.
+    """
+    from scipy.special import j1
+
+    s = np.minimum(s, 2.0)
+    x = 4 * np.pi * np.abs(waves) * s * (1 - s / 2)
+    return np.asarray(np.where(x < 1e-6, 1.0, 2 * j1(x) / np.maximum(x, 1e-6)), np.float64)
+
+
 @dataclass(frozen=True)
 class Calibration:
     """All that defocus in µm rests on.

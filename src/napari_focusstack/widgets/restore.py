@@ -66,7 +66,7 @@ class SharpenJob:
     Parameters
     ----------
     stack : Stack
-        All of it, cut to the region.
+        All of it.
     frame : Frame
         How the layer lies.
     settings : DeblurSettings
@@ -76,7 +76,7 @@ class SharpenJob:
     at : mapping of str to int
         Index of the plane along each axis of the layer; empty: all are sharpened.
     region : Region, optional
-        The part of the planes that they were cut out from, of a preview.
+        The part of the planes that a preview shows.
     """
 
     def __init__(
@@ -95,7 +95,9 @@ class SharpenJob:
     def __call__(self) -> Job[Sharpened]:
         """Make the job; called in the thread that runs it."""
         chosen = DEBLURRERS[self.settings.model]
-        made = yield from deblur_job(self.stack, self.settings, at=self.at)
+        r = self.region
+        within = None if r is None else (slice(r.y0, r.y1), slice(r.x0, r.x1))
+        made = yield from deblur_job(self.stack, self.settings, at=self.at, within=within)
         provenance: dict[str, Any] = {
             "role": "preview of restoring" if self.region else "restored",
             "method": chosen.name,
@@ -105,7 +107,6 @@ class SharpenJob:
             provenance |= {"blur": made.blur_told, "blur_px": made.blurs_px, "blur_um": made.blurs_um or None}
         if chosen.card is not None:
             provenance |= {"warning": INVENTS, "weights_sha256": chosen.card.sha256}
-        r = self.region
         grid = None if r is None else Grid((r.y1 - r.y0, r.x1 - r.x0), (1.0, 1.0), (float(r.y0), float(r.x0)))
         placed = place(made.stack.data, made.stack.axes, like=self.frame, grid=grid, at=self.at, provenance=provenance)
         word = "preview" if self.region else "sharpened"
@@ -138,6 +139,15 @@ class RestoreWidget(DockedWidget):
         self.blur_box.setSuffix(" px")
         self.blur_box.setSpecialValueText("estimated")
         self.blur_box.setToolTip("Radius of the disc that a point is blurred to; at its lowest it is estimated")
+        self.defocus_box = QDoubleSpinBox()
+        self.defocus_box.setRange(0.0, 10_000.0)
+        self.defocus_box.setDecimals(2)
+        self.defocus_box.setSingleStep(0.5)
+        self.defocus_box.setSuffix(" µm")
+        self.defocus_box.setSpecialValueText("not known")
+        self.defocus_box.setToolTip(
+            "Distance from focus, in the place of the blur: takes aperture, wavelength and pixel size of the layer"
+        )
         self.blur_note = NoteLabel()
         self.whole_box = QCheckBox("All slices")
         self.whole_box.setToolTip("Sharpen every plane of the layer, not only the one shown")
@@ -156,6 +166,8 @@ class RestoreWidget(DockedWidget):
 
         self.layer_box.currentIndexChanged.connect(self._on_layer)
         self.model_box.currentIndexChanged.connect(self._on_model)
+        self.blur_box.valueChanged.connect(self._on_known_blur)
+        self.defocus_box.valueChanged.connect(self._on_known_blur)
         self.bar.requested.connect(self._on_sharpen)
         self.bar.runner.succeeded.connect(self._on_sharpened)
         self.bar.runner.cancelled.connect(self._on_cancelled)
@@ -176,6 +188,7 @@ class RestoreWidget(DockedWidget):
         form.addRow(self.note)
         form.addRow(self.warning)
         form.addRow("Blur", self.blur_box)
+        form.addRow("Defocus", self.defocus_box)
         form.addRow(self.blur_note)
         form.addRow("", self.whole_box)
         self._form = form
@@ -215,9 +228,12 @@ class RestoreWidget(DockedWidget):
 
     def settings(self) -> DeblurSettings:
         """What the form says."""
-        blur = self.blur_box.value()
-        known = blur > 0 and self._form.isRowVisible(self.blur_box)
-        return DeblurSettings(model=self.model_box.currentData(), blur_px=blur if known else None)
+        model = self.model_box.currentData()
+        if DEBLURRERS[model].learned:
+            return DeblurSettings(model=model)
+        return DeblurSettings(
+            model=model, blur_px=self.blur_box.value() or None, defocus_um=self.defocus_box.value() or None
+        )
 
     def result(self) -> Any:
         """The newest sharpened copy of the chosen layer; None where there is none."""
@@ -243,7 +259,13 @@ class RestoreWidget(DockedWidget):
         said = chosen.description.replace(INVENTS, "").strip()
         self.note.setText(f"{said} {SEES_BLUR}" if chosen.learned else said)
         self.warning.setVisible(chosen.learned)
-        self._form.setRowVisible(self.blur_box, not chosen.learned)
+        for box in (self.blur_box, self.defocus_box):
+            self._form.setRowVisible(box, not chosen.learned)
+
+    def _on_known_blur(self) -> None:
+        """One of blur and defocus tells the other."""
+        self.blur_box.setEnabled(self.defocus_box.value() == 0)
+        self.defocus_box.setEnabled(self.blur_box.value() == 0)
 
     def _job(self, *, whole: bool, region: Region | None = None) -> SharpenJob:
         layer = self.layer
@@ -252,10 +274,6 @@ class RestoreWidget(DockedWidget):
         if not whole:
             shown = shown_at(layer, self._viewer.dims)
             at = {a: shown[a] for a in stack.axes if a in "PTCZ"}
-        if region is not None:
-            r = region
-            place_of = {"Y": slice(r.y0, r.y1), "X": slice(r.x0, r.x1)}
-            stack = dataclasses.replace(stack, data=stack.data[tuple(place_of.get(a, slice(None)) for a in stack.axes)])
         look: dict[str, Any] = {"gamma": layer.gamma}
         if not layer.rgb:
             look |= {"contrast_limits": tuple(layer.contrast_limits), "colormap": layer.colormap.name}

@@ -33,7 +33,7 @@ from napari_focusstack.core.autofocus.base import (
     sharpness,
 )
 from napari_focusstack.core.autofocus.climb import climb
-from napari_focusstack.core.defocus import Calibration
+from napari_focusstack.core.defocus import Calibration, defocus_transfer, ideal_transfer
 from napari_focusstack.core.filters import noise_sigma, to_grey
 
 Row = NDArray[np.float64]
@@ -143,14 +143,10 @@ def transferred(low: Row, high: Row, waves: Row) -> Row:
     array of the shape of `waves` and K
         Mean of ``(T0(s) · 2·J1(x)/x)²`` with ``x = 4π·W·s·(1 - s/2)``, 0 … 1.
     """
-    from scipy.special import j1
-
     t = (np.arange(SUB_BANDS) + 0.5) / SUB_BANDS
     s = np.minimum(low[:, None] + (high - low)[:, None] * t, 2.0)
-    ideal = 2 / np.pi * (np.arccos(s / 2) - s / 2 * np.sqrt(1 - s**2 / 4))
-    x = 4 * np.pi * np.abs(waves)[..., None, None] * s * (1 - s / 2)
-    blurred = np.where(x < 1e-6, 1.0, 2 * j1(x) / np.maximum(x, 1e-6))
-    return np.asarray(((ideal * blurred) ** 2).mean(axis=-1) + STRAY, np.float64)
+    blurred = defocus_transfer(s, waves[..., None, None])
+    return np.asarray(((ideal_transfer(s) * blurred) ** 2).mean(axis=-1) + STRAY, np.float64)
 
 
 class Likeness:

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from functools import reduce
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from napari_focusstack.core.deblur.methods import DEBLURRERS, INVENTS, Blur, Deblurrer, Wish, default_deblurrer
+from napari_focusstack.core.deblur.kernel import both, defocused, disc, motion
+from napari_focusstack.core.deblur.methods import (
+    DEBLURRERS,
+    INVENTS,
+    Blur,
+    Box,
+    Deblurrer,
+    Wish,
+    default_deblurrer,
+)
 from napari_focusstack.core.deblur.scale import grey_scale
+from napari_focusstack.core.defocus import calibration_of
 from napari_focusstack.core.devices import DeviceChoice
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.filters import Plane32
@@ -44,7 +55,15 @@ class DeblurSettings(BaseModel):
     model : str
         Name in `DEBLURRERS`.
     blur_px : float or None
-        Radius of the blur disc for the classical methods; None: estimated from each plane.
+        Radius of the blur disc for the classical methods. Where nothing is known of the blur, it is estimated from each
+        plane; networks see it themselves.
+    defocus_um : float or None
+        Distance from focus in µm, of either sign, in the place of `blur_px`: the blur is that of the stack's optics
+        (aperture, wavelength, pixel size), relative to the objective in focus.
+    motion_px : float or None
+        How far the specimen moved while the shutter was open; with `blur_px` or `defocus_um`, both blur.
+    motion_degrees : float
+        Direction of that: 0 along x, 90 along y.
     device : {"auto", "cpu", "cuda", "mps", "onnx"}
         Where a network computes.
     """
@@ -53,7 +72,15 @@ class DeblurSettings(BaseModel):
 
     model: str = Field(default_factory=default_deblurrer)
     blur_px: float | None = Field(default=None, gt=0, le=100)
+    defocus_um: float | None = Field(default=None, ge=-1e4, le=1e4)
+    motion_px: float | None = Field(default=None, gt=0, le=200)
+    motion_degrees: float = Field(default=0.0, ge=-360, le=360)
     device: DeviceChoice = "auto"
+
+    @property
+    def blur_known(self) -> bool:
+        """Whether the user tells what blurred the image."""
+        return any(known is not None for known in (self.blur_px, self.defocus_um, self.motion_px))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -98,7 +125,11 @@ def deblur(stack: Stack, settings: DeblurSettings | None = None) -> Stack:
 
 
 def deblur_job(
-    stack: Stack, settings: DeblurSettings | None = None, *, at: Mapping[str, int] | None = None
+    stack: Stack,
+    settings: DeblurSettings | None = None,
+    *,
+    at: Mapping[str, int] | None = None,
+    within: Box | None = None,
 ) -> Job[Deblurred]:
     """Sharpen every plane of a stack: all its slices, channels, times and positions; RGB colour by colour.
 
@@ -110,6 +141,9 @@ def deblur_job(
         How.
     at : mapping of str to int, optional
         Only the planes at these indices, ``{"Z": 3}``; the result has length 1 along these axes.
+    within : (slice, slice), optional
+        Only this part of the planes, along y and x: what the whole plane's result shows there, made quicker. Grey
+        values, blur and noise are judged by the whole plane.
 
     Returns
     -------
@@ -119,7 +153,8 @@ def deblur_job(
     Raises
     ------
     InputError
-        If there is no such model, a network is told the blur, or a plane holds NaN.
+        If there is no such model, it does not take what is told of the blur, the optics are not known that it takes,
+        or a plane holds NaN.
     """
     settings, at = settings or DeblurSettings(), at or {}
     chosen = DEBLURRERS[settings.model]
@@ -127,13 +162,17 @@ def deblur_job(
     lead = [a for a in stack.axes if a in "PTCZ"]
     shape = tuple(1 if a in at else stack.size(a) for a in lead)
     places = list(np.ndindex(*shape))
-    out = np.empty((*shape, *stack.data.shape[len(lead) :]), np.uint8 if stack.dtype.kind == "b" else stack.dtype)
+    size = stack.plane_shape if within is None else tuple(part.stop - part.start for part in within)
+    dtype = np.dtype(np.uint8) if stack.dtype.kind == "b" else stack.dtype
+    out = np.empty((*shape, *size, *((3,) if stack.is_rgb else ())), dtype)
+    kernels = [known_kernel(stack.only_channel(c), settings) for c in range(stack.n_channels)]
     blurs: list[float] = []
     for i, place in enumerate(places):
         where = {"z": 0} | {a.lower(): at.get(a, k) for a, k in zip(lead, place, strict=True)}
         plane = stack.plane(**where)
         told = f"plane {i + 1} of {len(places)}" if len(places) > 1 else ""
-        job = deblur_plane(plane, chosen, Wish(blur_px=settings.blur_px, device=settings.device))
+        kernel = kernels[where.get("c", 0)]
+        job = deblur_plane(plane, chosen, Wish(kernel=kernel, device=settings.device, within=within))
         first, last = (round(1000 * k / len(places)) for k in (i, i + 1))
         out[place], found = yield from _noting_blur(relay(job, done=first, total=last, message=told))
         blurs += [float(np.mean(found))] if found else []
@@ -142,19 +181,46 @@ def deblur_job(
 
 
 def check_blur(settings: DeblurSettings) -> None:
-    """See that the method makes use of what is told of the blur.
+    """See that the method makes use of all that is told of the blur.
 
     Raises
     ------
     InputError
-        If it is a network, which sees the blur itself.
+        If it is a network, which sees the blur itself; or what is told of the blur does not go together.
     """
-    if settings.blur_px is not None and DEBLURRERS[settings.model].learned:
+    if settings.blur_known and DEBLURRERS[settings.model].learned:
         known = ", ".join(d.name for d in DEBLURRERS if not d.learned)
         raise InputError(
             f"A blur was given, but '{settings.model}' is a network and sees the blur itself: "
             f"leave it out, or choose one of {known}."
         )
+    if settings.blur_px is not None and settings.defocus_um is not None:
+        raise InputError(
+            f"A blur of {settings.blur_px:g} px and a defocus of {settings.defocus_um:g} µm were given: "
+            "both tell the same, give one of them."
+        )
+    if settings.motion_degrees and settings.motion_px is None:
+        raise InputError("A direction of motion was given without its length: give the length in pixels, too.")
+
+
+def known_kernel(stack: Stack, settings: DeblurSettings) -> Plane32 | None:
+    """What blurred a stack of one channel, as far as the user tells; None where that has to be estimated.
+
+    Raises
+    ------
+    InputError
+        If it takes optics that are not known.
+    """
+    kernels = []
+    if settings.blur_px is not None:
+        kernels.append(disc(settings.blur_px))
+    if settings.defocus_um is not None:
+        y_um, x_um = stack.y_um, stack.x_um
+        pixel_um = None if y_um is None or x_um is None else (y_um * x_um) ** 0.5
+        kernels.append(defocused(calibration_of(stack.optics, pixel_um), settings.defocus_um))
+    if settings.motion_px is not None:
+        kernels.append(motion(settings.motion_px, degrees=settings.motion_degrees))
+    return reduce(both, kernels) if kernels else None
 
 
 def _left(stack: Stack, at: Mapping[str, int]) -> dict[str, Any]:
@@ -193,11 +259,11 @@ def deblur_plane(plane: NDArray[Any], deblurrer: Deblurrer, wish: Wish) -> Job[N
     deblurrer : Deblurrer
         What sharpens it.
     wish : Wish
-        What is known of the blur.
+        What is known of the blur, and which part is wanted.
 
     Returns
     -------
-    array of the same shape and type
+    array of the same type, and of the shape of the plane or the part
 
     Raises
     ------
@@ -211,9 +277,10 @@ def deblur_plane(plane: NDArray[Any], deblurrer: Deblurrer, wish: Wish) -> Job[N
     scale = grey_scale(values)
     if scale is None:
         yield Progress(1, 1, "nothing to sharpen")
-        return plane.copy()
+        return plane[wish.within or ...].copy()
     inside, beyond = scale.split(values[..., None] if values.ndim == 2 else values)
-    restored = np.empty_like(inside)
+    part = wish.within or (slice(None), slice(None))
+    restored = np.empty_like(inside[part])
     n = inside.shape[-1]
     for k in range(n):
         first, last = (round(1000 * i / n) for i in (k, k + 1))
@@ -223,7 +290,8 @@ def deblur_plane(plane: NDArray[Any], deblurrer: Deblurrer, wish: Wish) -> Job[N
         least, most = float(inside.min()), float(inside.max())
         restored = np.nan_to_num(restored, nan=0.0)
         restored = np.clip(restored, least - _BELOW * (most - least), most + _ABOVE * (most - least))
-    return _like(scale.back(restored + beyond).reshape(plane.shape), plane.dtype)
+    grey = scale.back(restored + beyond[part])
+    return _like(grey if plane.ndim == 3 else grey[..., 0], plane.dtype)
 
 
 def _like(values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:

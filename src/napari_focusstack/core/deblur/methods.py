@@ -26,6 +26,10 @@ _MOST_MEMORY = 0.8
 """Share of the free memory that a network may take for a plane that it has to see as a whole."""
 
 
+Box = tuple[slice, slice]
+"""A part of a plane, along y and x; both ends are given."""
+
+
 @dataclass(frozen=True)
 class Wish:
     """What a deblurrer is told beside the pixels.
@@ -38,11 +42,14 @@ class Wish:
         What blurred the image, odd sides, sum 1, where it is known; goes before `blur_px`.
     device : str
         Where a network computes.
+    within : (slice, slice) or None
+        The part of the plane that is wanted, along y and x; blur and noise are judged by all of it.
     """
 
     blur_px: float | None = None
     kernel: Plane32 | None = None
     device: str = "auto"
+    within: Box | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,8 @@ class Deblurrer:
     name, title, description, reference : str
         By which it is chosen, what to call it, what it is good for, and where it was published.
     run : callable
-        (plane, wish) → job; the plane (Y, X) is scaled to about 0 … 1, and so is the result.
+        (plane, wish) → job; the plane (Y, X) is scaled to about 0 … 1, and so is the result, which has the size of
+        the part that is wanted.
     card : ModelCard or None
         Of the network, where it is one.
     """
@@ -85,39 +93,63 @@ class Deblurrer:
         return self.card is not None
 
 
-def _with_kernel(restore: Callable[[Plane32, Plane32, float], Any]) -> Callable[[Plane32, Wish], Job[Plane32]]:
-    """Make a deblurrer of a deconvolution (plane, kernel, noise) → plane: margins, kernel and noise are seen to."""
+@dataclass(frozen=True)
+class _Judged:
+    """What is seen on a whole plane: its noise, and the deviation of its signal."""
+
+    noise: float
+    signal: float
+
+
+def _judged(plane: Plane32) -> _Judged:
+    # Few beads on a wide background hardly count in the deviation, but they are what is looked at.
+    signal = max(float(plane.std()), _SPARSE * float(np.ptp(cv2.medianBlur(plane, 3))), 1e-6)
+    return _Judged(noise_sigma(plane), signal)
+
+
+def _around(within: Box | None, shape: tuple[int, ...], margin: int, *, step: int = 1) -> tuple[Box, Box]:
+    """The part with a margin, as far as the plane goes and from a whole step on, and where the part lies in that."""
+    part = within or (slice(0, shape[0]), slice(0, shape[1]))
+    wide = [
+        slice(max(0, p.start - margin) // step * step, min(n, p.stop + margin))
+        for p, n in zip(part, shape, strict=True)
+    ]
+    inner = [slice(p.start - w.start, p.stop - w.start) for p, w in zip(part, wide, strict=True)]
+    return (wide[0], wide[1]), (inner[0], inner[1])
+
+
+def _with_kernel(restore: Callable[[Plane32, Plane32, _Judged], Any]) -> Callable[[Plane32, Wish], Job[Plane32]]:
+    """Make a deblurrer of a deconvolution (plane, kernel, judged) → plane: margins, kernel and noise are seen to."""
 
     def run(plane: Plane32, wish: Wish) -> Job[Plane32]:
-        noise = noise_sigma(plane)
+        judged = _judged(plane)
         kernel = wish.kernel
         if kernel is None:
             radius_px = wish.blur_px
             if radius_px is None:
-                radius_px = estimate_blur(plane, noise=noise)
+                radius_px = estimate_blur(plane, noise=judged.noise)
                 yield Progress(0, 1, f"a blur of {radius_px:.1f} px", Blur(radius_px))
             kernel = disc(radius_px)
-        margin = max(len(kernel), min(4 * len(kernel), min(plane.shape)))
-        wide = np.pad(plane, margin, mode="symmetric")
-        found = np.asarray(restore(wide, kernel, noise), np.float32)
-        yield Progress(1, 1, f"blurred over {len(kernel)} px")
-        h, w = plane.shape
-        inner: Plane32 = np.ascontiguousarray(found[margin : margin + h, margin : margin + w])
+        reach = max(kernel.shape)
+        margin = max(reach, min(4 * reach, min(plane.shape)))
+        seen, (rows, columns) = _around(wish.within, plane.shape, margin)
+        wide = np.pad(plane[seen], margin, mode="symmetric")
+        found = np.asarray(restore(wide, kernel, judged), np.float32)[margin:, margin:]
+        yield Progress(1, 1, f"blurred over {reach} px")
+        inner: Plane32 = np.ascontiguousarray(found[rows, columns])
         return inner
 
     return run
 
 
-def _wiener(plane: Plane32, kernel: Plane32, noise: float) -> Any:
+def _wiener(plane: Plane32, kernel: Plane32, judged: _Judged) -> Any:
     from skimage.restoration import wiener
 
-    # Few beads on a wide background hardly count in the deviation, but they are what is looked at.
-    signal = max(float(plane.std()), _SPARSE * float(np.ptp(cv2.medianBlur(plane, 3))), 1e-6)
     # The regulariser is the Laplacian's power: noise over signal, at frequencies where the image has little left.
-    return wiener(plane, kernel, max(1e-3, 100 * (noise / signal) ** 2), clip=False)
+    return wiener(plane, kernel, max(1e-3, 100 * (judged.noise / judged.signal) ** 2), clip=False)
 
 
-def _unsupervised_wiener(plane: Plane32, kernel: Plane32, noise: float) -> Any:
+def _unsupervised_wiener(plane: Plane32, kernel: Plane32, judged: _Judged) -> Any:
     from skimage.restoration import unsupervised_wiener
 
     # Thirty samples, scikit-image's default, leave a visible grain.
@@ -126,11 +158,11 @@ def _unsupervised_wiener(plane: Plane32, kernel: Plane32, noise: float) -> Any:
     return restored
 
 
-def _richardson_lucy(plane: Plane32, kernel: Plane32, noise: float) -> Any:
+def _richardson_lucy(plane: Plane32, kernel: Plane32, judged: _Judged) -> Any:
     from napari_focusstack.core.deblur.lucy import richardson_lucy
 
     # Noise is amplified from one iteration to the next: fewer of them where there is more.
-    return richardson_lucy(plane, kernel, turns=int(np.clip(0.6 / max(noise, 1e-3), 5, 30)))
+    return richardson_lucy(plane, kernel, turns=int(np.clip(0.6 / max(judged.noise, 1e-3), 5, 30)))
 
 
 DEBLURRERS: Registry[Deblurrer] = Registry("deblurring method")
@@ -170,10 +202,13 @@ def _by_network(folder: Path, sha256: str) -> Callable[[Plane32, Wish], Job[Plan
 
         from napari_focusstack.networks.infer import device_of, in_one, in_tiles
 
-        image, device = torch.from_numpy(np.ascontiguousarray(plane))[None, None], device_of(network)
-        step = max(16, network.multiple_px)
+        # Poolings fall as they do in the whole plane.
+        step, device = max(16, network.multiple_px), device_of(network)
+        margin = max(plane.shape) if network.sees_whole else network.margin_px
+        seen, (rows, columns) = _around(wish.within, plane.shape, margin, step=step)
+        image = torch.from_numpy(np.ascontiguousarray(plane[seen]))[None, None]
         if network.sees_whole:
-            _check_memory(plane.shape, network.bytes_per_px, device, folder.name)
+            _check_memory(image.shape[-2:], network.bytes_per_px, device, folder.name)
             yield Progress(0, 1, "the whole plane at once")
             found = in_one(network, image, multiple_px=step, device=device)
         else:
@@ -187,7 +222,7 @@ def _by_network(folder: Path, sha256: str) -> Callable[[Plane32, Wish], Job[Plan
                 device=device,
             )
             found = yield from by_tiles(tiles)
-        restored: Plane32 = np.ascontiguousarray(found[0, 0].numpy())
+        restored: Plane32 = np.ascontiguousarray(found[0, 0].numpy()[rows, columns])
         return restored
 
     return run
