@@ -14,10 +14,14 @@ from qtpy.QtWidgets import QApplication
 pytest.importorskip("torch")
 
 from focus_bench import CALIBRATED, Bench, stack
-from napari_focusstack.core.learned.classes import CLASS_NAMES
+from napari_focusstack.core.decision import Decision
+from napari_focusstack.core.learned.classes import CLASS_NAMES, GUESS
+from napari_focusstack.core.report import FocusReport, Grid
 from napari_focusstack.core.scorers import SCORERS
 from napari_focusstack.core.stack import Optics
+from napari_focusstack.widgets import map_views
 from napari_focusstack.widgets.layers import METADATA, stack_of
+from napari_focusstack.widgets.map_views import patch_text, view_of
 from napari_focusstack.widgets.scorer_combo import NAME
 
 pytestmark = pytest.mark.usefixtures("networks")
@@ -53,7 +57,19 @@ def test_the_class_map_has_ten_colours_and_a_legend(bench: Bench) -> None:
     assert "A01" in bench.viewer.layers
 
 
-def test_the_hover_text_tells_class_and_certainty(bench: Bench) -> None:
+def test_a_patch_that_is_judged_like_noise_has_no_answer() -> None:
+    certainty = np.array([[[0.0, GUESS / 2, 0.4]]], np.float32)
+    layers = {"class": np.array([[[9, 1, 1]]], np.uint8), "certainty": certainty, "in_focus": certainty}
+    ones, grid = np.ones((1, 1, 3), np.float32), Grid((1, 3), (32.0, 32.0))
+    decision = Decision(None, None, None, 0.0, None, (), "")
+    report = FocusReport("mmdf", "", np.ones(1), ones, ones[0], grid, decision, layers=layers)
+    assert np.isfinite(view_of(report).data).tolist() == [[[False, False, True]]]
+    assert patch_text(report, 0, 0, 1).endswith("nothing to judge by")
+    assert "certainty 0.40" in patch_text(report, 0, 0, 2)
+
+
+def test_the_hover_text_tells_class_and_certainty(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(map_views, "GUESS", 1e-6)  # a network that was trained for seconds is sure of nothing
     bench.viewer.add_image(half_empty(), name="A01", **CALIBRATED)
     focus = bench.open()
     bench.score("mmdf")

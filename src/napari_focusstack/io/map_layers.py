@@ -7,7 +7,7 @@ from pathlib import Path
 
 LAYERS = {
     "class": "focus class of each patch, 0 (in focus) to 9 (wholly blurred)",
-    "certainty": "certainty of each patch, 0 to 1; 0 where there is nothing to judge by",
+    "certainty": "certainty of each patch, 0 to 1; 0 where there is nothing to judge by (of focus classes: below 0.05)",
     "in_focus": "probability that each patch is in focus, 0 to 1",
     "defocus_um": "signed defocus in µm, positive where the slice lies above what is in focus; NaN where empty",
     "cam": "where the network's score of the slice comes from (Grad-CAM++), 0 to 1",

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_focusstack.core.learned.classes import CLASS_NAMES
+from napari_focusstack.core.learned.classes import CLASS_NAMES, GUESS
 from napari_focusstack.core.report import FocusReport
 from napari_focusstack.core.votes import DISTANCES, EVIDENCE
 
@@ -59,7 +59,7 @@ def view_of(report: FocusReport) -> MapView:
         most = max(most, 1e-3)
         return MapView("defocus", "defocus in µm", layers["defocus_um"], (-most, most), DIVERGING_COLOURS)
     if {"class", "certainty"} <= set(layers):
-        data = np.where(layers["certainty"] > 0, layers["class"], np.nan).astype(np.float32)
+        data = np.where(layers["certainty"] >= GUESS, layers["class"], np.nan).astype(np.float32)
         return MapView("class", "focus classes", data, (-0.5, 9.5), CLASS_COLOURS)
     if "cam" in layers:
         judged = np.ones(report.grid.shape, bool) if report.evidence is None else report.evidence > 0
@@ -100,7 +100,7 @@ def patch_text(report: FocusReport, z: int, row: int, column: int) -> str:
         likeliest = DISTANCES[int(report.distributions[z, row, column].argmax())]
         parts = [distance_text(likeliest), f"index {layers['distance']:+.2f}", f"certainty {layers['certainty']:.2f}"]
     elif {"class", "certainty"} <= set(layers):
-        if layers["certainty"] == 0:
+        if layers["certainty"] < GUESS:
             return told + "nothing to judge by"
         parts = [class_text(int(layers["class"])), f"certainty {layers['certainty']:.2f}"]
         parts.append(f"in focus by {100 * layers['in_focus']:.0f} %")
@@ -118,6 +118,10 @@ def slice_text(report: FocusReport, z: int) -> str:
     """What a network says of a whole slice, in a sentence; empty for measures, or where it could judge nothing."""
     extras = report.extras
     if "defocus_um" in extras and extras["defocus_um"][z] is not None:
+        if "at_least_um" in extras and extras["at_least_um"][z] is not None:
+            side = "above" if extras["defocus_um"][z] > 0 else "below"
+            least = f"at least {extras['at_least_um'][z]:.3g} µm"
+            return f"Slice {z} is {least} {side} focus (side from {extras['sign_from']})."
         return f"Slice {z} is {signed_um(extras['defocus_um'][z])} from focus (sign from {extras['sign_from']})."
     if "distance_index" in extras:
         return _distance_said(report, z)
