@@ -19,6 +19,7 @@ from napari_focusstack.core.pipeline import score  # noqa: E402
 from napari_focusstack.core.report import Grid, PlaneScore  # noqa: E402
 from napari_focusstack.core.scorer import SeriesScorer  # noqa: E402
 from napari_focusstack.core.scorers import SCORERS  # noqa: E402
+from napari_focusstack.core.slice_extras import beyond_learned  # noqa: E402
 from napari_focusstack.core.stack import Optics, Stack  # noqa: E402
 from napari_focusstack.io.rings import remember_rings, rings_file, with_known_rings  # noqa: E402
 
@@ -156,6 +157,25 @@ def test_a_single_plane_says_that_its_sign_may_be_ambiguous():
     report = score(plane, scorer="ldsenet")
     assert "ambiguous" in report.extras["sign_from"]
     assert len(report.extras["defocus_um"]) == 1
+
+
+def test_what_is_beyond_the_learned_range_is_told():
+    told = {"defocus_um": [-6.5, None, -0.5, 6.9, 5.0], "learned_um": 12.0, "caution": "Mind this."}
+    heights = np.array([-20.0, -10, 0, 10, 25])
+    found = beyond_learned(told, heights)
+    assert found["at_least_um"] == [6.0, None, None, 6.0, 6.0]
+    assert found["caution"].startswith("Mind this. 3 of 5 slices")
+    assert beyond_learned(told, None)["at_least_um"] == [6.0, None, None, 6.0, None]
+    assert beyond_learned({**told, "defocus_um": [None, None, -0.5, 1, 2]}, None) == {}
+    assert beyond_learned({"defocus_um": [9.0]}, None) == {}
+
+
+def test_an_answer_beyond_what_was_learned_is_a_caution_of_the_report(monkeypatch):
+    monkeypatch.setattr(type(SCORERS["ldsenet"]), "learned_waves", 0.1)
+    report = score(texture(), scorer="ldsenet")
+    assert "at least" in report.caution
+    assert "at least" in report.extras["caution"]
+    assert any(report.extras["at_least_um"])
 
 
 def test_empty_tiles_are_dropped():

@@ -171,7 +171,7 @@ class FocusReport:
     @property
     def caution(self) -> str:
         """What everyone has to know who sees these answers; empty where there is nothing."""
-        return str(self.notes.get("caution", ""))
+        return str({**self.notes, **self.extras}.get("caution", ""))
 
     @property
     def basis(self) -> str:

@@ -17,7 +17,7 @@ from napari_focusstack.core.progress import Job, Progress
 from napari_focusstack.core.report import Decision, FocusReport, Map, PlaneScore
 from napari_focusstack.core.scorer import Joined, PlaneContext, Scorer, SeriesScorer
 from napari_focusstack.core.scorers import DEFAULT_SCORER, SCORERS
-from napari_focusstack.core.slice_extras import distance_extras, slice_extras
+from napari_focusstack.core.slice_extras import beyond_learned, distance_extras, slice_extras
 from napari_focusstack.core.specimen import Specimen, SpecimenFinder, check_region, region_weights
 from napari_focusstack.core.stack import Stack
 
@@ -214,6 +214,7 @@ def reweight(report: FocusReport, *, region: NDArray[np.bool_] | None = None, sp
     evidence = Evidence(maps, weights, report.views)
     decision = decide(values, heights_um=report.heights_um, evidence=evidence)
     extras = {**report.notes, **slice_extras(report.maps, report.layers, weights)}
+    extras |= beyond_learned(extras, report.heights_um)
     if report.distributions is not None:
         extras |= distance_extras(report.distributions, weights, heights_um=report.heights_um)
     return dataclasses.replace(report, values=values, weights=weights, region=region, decision=decision, extras=extras)

@@ -47,6 +47,48 @@ def slice_extras(maps: Map, layers: Mapping[str, NDArray[Any]], weights: Map) ->
     return found
 
 
+FAR = 0.5
+"""Share of the learned range from which on an answer may as well belong to a larger distance: answers saturate."""
+
+
+def beyond_learned(extras: Mapping[str, Any], heights_um: NDArray[np.float64] | None) -> dict[str, Any]:
+    """Say which slices are further from focus than a network can tell, by its answer or by their height.
+
+    Parameters
+    ----------
+    extras : mapping
+        ``"defocus_um"`` of each slice, ``"learned_um"`` (how far the network has learned) and ``"caution"``.
+    heights_um : (Z,) float64 or None
+        Height of each slice where known.
+
+    Returns
+    -------
+    dict
+        ``at_least_um`` of each slice (None where it is within reach) and the ``caution`` with a sentence more; empty
+        where all are within reach, or nothing is known of it.
+    """
+    learned = extras.get("learned_um")
+    away = np.abs([np.nan if v is None else v for v in extras.get("defocus_um", ())])
+    if learned is None or not np.isfinite(away).any():
+        return {}
+    least = FAR * learned
+    far = away >= least
+    nearest = int(np.nanargmin(away))
+    if heights_um is not None and not far[nearest]:
+        far |= np.isfinite(away) & (np.abs(heights_um - heights_um[nearest]) > learned)
+    if not far.any():
+        return {}
+    which = "This slice is" if len(far) == 1 else f"{far.sum()} of {len(far)} slices are"
+    said = (
+        f"{which} as far out of focus as this network tells, or beyond: read at least {least:.3g} µm there; it has "
+        f"learned up to {learned:.3g} µm, and answers near that and beyond come out too small."
+    )
+    return {
+        "at_least_um": [round(least, 3) if found else None for found in far],
+        "caution": " ".join(filter(None, (str(extras.get("caution", "")), said))),
+    }
+
+
 def distance_extras(
     distributions: NDArray[np.float32], weights: Map, *, heights_um: NDArray[np.float64] | None
 ) -> dict[str, Any]:

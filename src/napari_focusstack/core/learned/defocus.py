@@ -56,6 +56,13 @@ class DefocusScorer(NetworkScorer):
         return 0.0, COARSEST / 2
 
     @property
+    def learned_waves(self) -> float | None:
+        """Defocus that it has learned, in waves; None where the card does not tell."""
+        data = self.card.training.get("data")
+        told = data.get("max_waves") if isinstance(data, dict) else None
+        return None if told is None else float(told)
+
+    @property
     def needs(self) -> Collection[str]:
         """The microscope."""
         return ("optics",)
@@ -80,7 +87,9 @@ class DefocusScorer(NetworkScorer):
         certainty = np.where(found.blank, 0, found.side).astype(np.float32)
         layers = {"defocus_um": defocus, "side": certainty, VOTES: certainty * np.sign(found.waves)}
         focus = -np.abs(np.nan_to_num(defocus))
-        return PlaneScore(focus.astype(np.float32), Grid((gy, gx), (h / gy, w / gx)), layers=layers)
+        waves = self.learned_waves
+        notes = {} if waves is None else {"learned_um": round(waves * known.um_per_wave, 3)}
+        return PlaneScore(focus.astype(np.float32), Grid((gy, gx), (h / gy, w / gx)), layers=layers, notes=notes)
 
     def join(
         self, scores: Sequence[PlaneScore], *, exposure: NDArray[np.float32], heights_um: NDArray[np.float64] | None
@@ -112,7 +121,7 @@ class DefocusScorer(NetworkScorer):
             curves = -((distance + np.abs(found.line)) / 2).reshape(shape).astype(np.float32)
         evidence = judged.any(axis=0).reshape(shape[1:]).astype(np.float32)
         maps = -distance.reshape(shape).astype(np.float32)
-        return Joined(maps, layers, curves, evidence, notes)
+        return Joined(maps, layers, curves, evidence, {**scores[0].notes, **notes})
 
 
 def _check_field(plane: NDArray[Any], sampling: float, *, least: int) -> None:
