@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 os.environ.setdefault("NAPARI_STRICT_QT", "1")
+# The tests' networks are tiny: threads would wait for each other longer than they compute.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 """Real images for development; tests that need them skip where they are absent."""

@@ -129,9 +129,9 @@ def slice_text(report: FocusReport, z: int) -> str:
         share, certainty = extras["in_focus"][z], extras["certainty"][z]
         # The rule for "in focus" goes before the mean class.
         index = 0 if share > 0.5 else max(extras["classes"][z], CLASS_NAMES.count("in focus"))
-        told = f"{100 * share:.0f} % of what counts is in focus, certainty {certainty:.2f}"
+        told = f"{100 * share:.0f} % of what counts is in focus; a patch is {100 * certainty:.0f} % sure"
         return f"Slice {z} is {class_text(index)}: {told}."
-    return f"Seen as {extras['preset']}." if "preset" in extras else ""
+    return ""
 
 
 def _distance_said(report: FocusReport, z: int) -> str:

@@ -14,8 +14,8 @@ from napari_focusstack.networks.zoo import ModelCard
 ARCHITECTURES = ("brisque", "cnniqa")
 HINT = (
     "How undistorted the image looks, 0 … 100, to something that has seen blur, noise, compression and rounding. "
-    "It knows neither the slices nor the truth: compare images of one stack only. The ones trained by our recipes did not "
-    "find the focus of real stacks."
+    "It knows neither the slices nor the truth: compare images of one stack only. Those "
+    "trained by our recipes did not find the focus of real stacks."
 )
 
 
