@@ -131,7 +131,7 @@ def slice_text(report: FocusReport, z: int) -> str:
         index = 0 if share > 0.5 else max(extras["classes"][z], CLASS_NAMES.count("in focus"))
         told = f"{100 * share:.0f} % of what counts is in focus; a patch is {100 * certainty:.0f} % sure"
         return f"Slice {z} is {class_text(index)}: {told}."
-    return ""
+    return f"Seen as {extras['preset']}." if "preset" in extras else ""
 
 
 def _distance_said(report: FocusReport, z: int) -> str:
