@@ -15,6 +15,7 @@ from napari_focusstack.cli.show import print_json, run
 from napari_focusstack.core.errors import InputError
 
 if TYPE_CHECKING:
+    from napari_focusstack.core.deblur import Deblurrer, DeblurSettings
     from napari_focusstack.core.stack import Stack
 
 _BLURS = {"blur_px", "defocus_um", "motion_px"}
@@ -95,19 +96,12 @@ def deblur(
 
     check_target(check_tiff_name(output), overwrite=overwrite, sources=source_files(source))
     made = run(deblur_job(made_of, settings, at=at), verbose=verbose)
-    parameters: dict[str, Any] = {"model": chosen.name}
-    if chosen.card is not None:
-        parameters["weights SHA-256"] = chosen.card.sha256
-    else:
-        parameters |= {k: v for k, v in settings.model_dump(include=_BLURS).items() if v is not None}
-        parameters |= {} if settings.blur_known else {"blur_px": "estimated"}
-        parameters |= {} if motion is None else {"motion_degrees": motion_angle}
     told = {"Estimated blur radius": made.blur_told} if made.blur_told else {}
     more = {"Channel": channel, "Time": time, "Warning": INVENTS if chosen.learned else None, **told}
     said = provenance(
         source,
         method=chosen.title,
-        parameters=parameters,
+        parameters=_parameters(settings, chosen),
         slices=() if z is None else (z,),
         more={k: v for k, v in more.items() if v is not None},
     )
@@ -126,6 +120,18 @@ def deblur(
     if chosen.learned:
         print(INVENTS)
     print(f"wrote {output}")
+
+
+def _parameters(settings: DeblurSettings, chosen: Deblurrer) -> dict[str, Any]:
+    """What the provenance tells of the method: its weights, or the blur that was given to it."""
+    if chosen.card is not None:
+        return {"model": chosen.name, "weights SHA-256": chosen.card.sha256}
+    given = {k: v for k, v in settings.model_dump(include=_BLURS).items() if v is not None}
+    if not settings.blur_known:
+        given["blur_px"] = "estimated"
+    if settings.motion_px is not None:
+        given["motion_degrees"] = settings.motion_degrees
+    return {"model": chosen.name, **given}
 
 
 def _read(
