@@ -80,6 +80,42 @@ def test_a_tiny_training_becomes_a_model_that_is_listed(tmp_path, capsys, monkey
     assert mine["training_data"] == {"sharp": "3 images; licence not told"}
 
 
+def test_a_training_goes_on_from_a_model(tmp_path, capsys, monkeypatch):
+    """It starts where that one ended, and the card tells of both."""
+    monkeypatch.setenv("FOCUSSTACK_MODELS", str(tmp_path / "models"))
+    sharp = tmp_path / "sharp"
+    sharp.mkdir()
+    for i in range(3):
+        iio.imwrite(sharp / f"{i}.png", cells(i, size=128))
+    arguments = ["train", "msegnet", "--images", str(sharp), "--tiny", "--epochs", "1", "--device", "cpu", "--json"]
+    assert _run([*arguments, "-o", str(tmp_path / "cold")]) == 0
+    cold = told(capsys)
+    assert _run([*arguments, "--from", "msegnet", "-o", str(tmp_path / "warm"), "--name", "mine"]) == 0
+    warm = told(capsys)
+    assert warm["metrics"]["accuracy_all"] > cold["metrics"]["accuracy_all"]
+    assert warm["valid_loss"] < 0.7 * cold["valid_loss"]
+    assert _run(["models", "mine", "--json"]) == 0
+    before = told(capsys)["training"]["before"]
+    assert before["model"] == "msegnet"
+    assert before["samples"] > 0
+    assert "dsb2018" in before["training_data"]
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        (["--from", "mmdf"], "trains 'msegnet'"),
+        (["--from", "msegnet", "--width", "0.5"], "leave the width out"),
+        (["--from", "nothing"], "no model 'nothing'"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_refused_before_any_training(tmp_path, capsys, start, message):
+    assert _run(["train", "msegnet", "--images", str(tmp_path), "-o", str(tmp_path / "run"), *start]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
 def test_train_lists_its_recipes(capsys):
     assert _run(["train", "list", "--json"]) == 0
     assert {"mmdf", "ldsenet", "resnet50", "botnet"} <= {r["name"] for r in told(capsys)["recipes"]}

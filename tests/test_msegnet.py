@@ -8,6 +8,7 @@ import torch
 
 from napari_focusstack.networks import infer, msegnet
 from napari_focusstack.networks.layers import LocalNorm, normalise_plane
+from napari_focusstack.training import layered
 from napari_focusstack.training.layered import SceneData, Scenes, SceneSettings
 from napari_focusstack.training.library import Sharp
 from napari_focusstack.training.losses import focal
@@ -122,7 +123,7 @@ def test_the_answer_depends_on_neither_brightness_nor_contrast_nor_shading():
 
 def test_it_learns_a_batch_by_heart():
     torch.manual_seed(0)
-    scenes = Scenes([sharp_image()], SceneSettings(patch_px=48, tile_px=80, blank=0, views=2), batch=2, seed=3)
+    scenes = Scenes([sharp_image()], SceneSettings(patch_px=48, tile_px=80, blank=0, views=2), batch=2, seed=1)
     batch = scenes.draw()
     network, recipe = msegnet.msegnet(width=0.125), RECIPES["msegnet"]
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-2)
@@ -187,6 +188,17 @@ def test_blank_scenes_hold_nothing_in_focus(kinds):
     ).draw()
     assert not bool(batch.clear.any())
     assert float(batch.weight.mean()) > 0.5
+
+
+def test_the_papers_least_blur_is_taught_as_blur(monkeypatch):
+    """A Gaussian of 2 px, of which the network would otherwise learn nothing."""
+    monkeypatch.setattr(layered, "REGION_SIGMAS", (2.0,))
+    monkeypatch.setattr(Scenes, "_step", lambda self, optics: 4.0)
+    gaussian = SceneSettings(modes=(0, 0, 0, 1), kinds=(1, 0, 0), blank=0, dirt=0, focused=1, patch_px=64, tile_px=96)
+    batch = Scenes([sharp_image(), sharp_image(1)], gaussian, batch=16, seed=0).draw()
+    textured = batch.textured > 0
+    assert float(batch.weight[textured].mean()) > 0.65
+    assert float((batch.weight * (1 - batch.clear))[textured].mean()) > 0.2
 
 
 def test_dirt_is_never_in_focus():

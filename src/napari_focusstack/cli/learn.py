@@ -152,6 +152,14 @@ def train(
         Path | None,
         typer.Option(help="torchvision's VGG16 weights (.pth), to start gmanet_paper from.", show_default=False),
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="A network of this architecture (name or folder) to go on from, at half the learning rate.",
+            show_default=False,
+        ),
+    ] = None,
     change: Annotated[
         list[str] | None,
         typer.Option(
@@ -190,6 +198,7 @@ def train(
         limit=8 if tiny else None,
         device=choose_device(device.value),
         imagenet=imagenet,
+        model=model,
     )
     trained = run(job, verbose=verbose)
     saved = None if name is None else save_trained(trained, chosen, name=name)

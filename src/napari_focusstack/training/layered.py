@@ -45,6 +45,13 @@ LADDER = (0.0, 1.0, 2.0, 3.0, 4.5, 6.5, 9.5, 14.0, 20.0, 30.0, 42.0, 64.0)
 """Blur in pixels between which a relief is interpolated."""
 REGION_SIGMAS = (2.0, 4.0, 8.0, 16.0, 32.0)
 """Gaussian blurs of the paper's regions."""
+REGIONS = 0
+"""The kind of scene that the paper trains on, in `SceneSettings.kinds`."""
+GAUSSIAN_SAMPLING = 1.0
+"""What stands for the sampling of a Gaussian blur, which has no depth of field: in focus up to a standard deviation of
+0.5 px, out of focus from 1.5 px on, so that the least blur of the paper's regions is taught as blur."""
+REGIONS_GAUSSIAN = 0.5
+"""Share of the regions whose blur is the paper's, whatever the other scenes are imaged by."""
 
 
 class SceneSettings(PatchSettings):
@@ -58,7 +65,7 @@ class SceneSettings(PatchSettings):
         default=(3.0, 4.8), description="As for patches: scenes that drown in noise teach nothing of borders."
     )
     kinds: tuple[float, float, float] = Field(
-        default=(0.25, 0.3, 0.45), description="Shares of regions, relief and layers."
+        default=(0.35, 0.25, 0.4), description="Shares of regions, relief and layers."
     )
     focused: float = Field(default=0.75, ge=0, le=1, description="Share of views with a part of the scene in focus.")
 
@@ -145,8 +152,8 @@ class Scenes(Patches):
         s = self.settings
         views, lights, gains = [], [], []
         for _ in range(self.groups):
-            optics = self._objective()
             kind = int(self.rng.choice(3, p=np.asarray(s.kinds) / sum(s.kinds)))
+            optics = self._objective(gaussian=REGIONS_GAUSSIAN if kind == REGIONS else 0.0)
             found = (self._regions, self._relief, self._layers)[kind](optics)
             light, gain = self._lit(found.signal, optics)
             views.append(found)
@@ -179,14 +186,18 @@ class Scenes(Patches):
             textured=((every > least) & ~ink).float()[inner].contiguous(),
         )
 
-    def _objective(self) -> _Optics:
+    def _objective(self, *, gaussian: float) -> _Optics:
+        """Draw the optics; a Gaussian blur with at least the share `gaussian`."""
         s = self.settings
         mode = int(self.rng.choice(4, p=np.asarray(s.modes) / sum(s.modes)))
+        if self.rng.random() < gaussian:
+            mode = GAUSSIAN
         cone = int(self.rng.integers(1, len(COHERENCES) + 1))
         phase = mode == PHASE
+        low, high = (math.log(v) for v in s.sampling)
         return _Optics(
             mode,
-            0.5 if mode == GAUSSIAN else math.exp(self.rng.uniform(math.log(s.sampling[0]), math.log(s.sampling[1]))),
+            GAUSSIAN_SAMPLING if mode == GAUSSIAN else math.exp(self.rng.uniform(low, high)),
             0.0 if mode == GAUSSIAN else self.rng.uniform(*s.spherical_waves),
             0 if mode == FLUORESCENCE else cone,
             1.0 if mode in (FLUORESCENCE, GAUSSIAN) else COHERENCES[cone - 1],

@@ -20,7 +20,7 @@ from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.progress import Job, Progress, relay
 from napari_focusstack.networks.gmanet import GMANet
 from napari_focusstack.networks.imagenet import load_imagenet
-from napari_focusstack.networks.zoo import save_model, user_folder
+from napari_focusstack.networks.zoo import ModelError, load_model, save_model, user_folder
 from napari_focusstack.training import library
 from napari_focusstack.training.fit import EpochRecord, FitSettings, Fitted, Task, by_validation, fit
 
@@ -165,6 +165,8 @@ class Trained:
 
 DECISION_STEPS = 4
 """Batches that a rule is found on, for each one of the validation."""
+LEARNED_RATE = 0.5
+"""Share of the recipe's learning rate by which a network that has learned goes on."""
 TINY = FitSettings(epochs=2, steps=6, batch=16, valid_steps=1)
 """A training of seconds, to see that everything works."""
 
@@ -180,6 +182,7 @@ def train(
     limit: int | None = None,
     device: torch.device | None = None,
     imagenet: Path | None = None,
+    model: str | None = None,
 ) -> Job[Trained]:
     """Train a recipe's network on a folder of sharp images.
 
@@ -203,22 +206,28 @@ def train(
         Where the network computes, the CPU where not given; the simulation runs on the CPU.
     imagenet : Path, optional
         torchvision's file of VGG16's weights, to start GMANet's backbone from.
+    model : str, optional
+        Name or folder of a network of this architecture to go on from, at its width and half the learning rate; a
+        recipe's first stage is left out.
 
     Raises
     ------
     InputError
-        If there are fewer than two images, or the file of weights does not fit the network.
+        If there are fewer than two images, or the file of weights or the model does not fit the network.
     """
     settings, device = settings or recipe.fit, device or torch.device("cpu")
+    start: Mapping[str, Tensor] = {}
+    earlier: dict[str, Any] = {}
+    if model is not None:
+        start, width, earlier = _learned(model, recipe, width)
+        settings = settings.model_copy(update={"learning_rate": LEARNED_RATE * settings.learning_rate})
     width = recipe.width if width is None else width
     sharp = yield from relay(library.load(images, sources=sources, limit=limit), done=0, total=20)
     if len(sharp) < 2:
         raise InputError(f"'{images}' holds one image: give two at least, one of them to validate with.")
     training, validation = library.split(sharp)
-    stages = [recipe] if recipe.before is None else [recipe.before, recipe]
+    stages = [recipe] if recipe.before is None or model is not None else [recipe.before, recipe]
     changed = {k: v for k, v in settings if v != getattr(recipe.fit, k)}
-    earlier: dict[str, Any] = {}
-    start: Mapping[str, Tensor] = {}
     for i, stage in enumerate(stages):
         torch.manual_seed(settings.seed)
         network = stage.build(width=width, **stage.arguments)
@@ -276,6 +285,31 @@ def _task(
 
     about = recipe.data.settings.model_dump_json()
     return Task(batches(training), batches(validation), recipe.loss, recipe.metrics, recipe.rank, about)
+
+
+def _learned(
+    model: str, recipe: Recipe, width: float | None
+) -> tuple[Mapping[str, Tensor], float | None, dict[str, Any]]:
+    """Weights of a network to go on from, its width, and what the card tells of it."""
+    try:
+        network, card = load_model(model)
+    except ModelError as error:
+        raise InputError(str(error)) from error
+    if card.architecture != recipe.architecture:
+        raise InputError(
+            f"The model '{card.name}' is of the architecture '{card.architecture}', but '{recipe.name}' trains "
+            f"'{recipe.architecture}': go on from a model of that, or from none."
+        )
+    state, its_width = network.state_dict(), card.arguments.get("width", width)
+    fresh = recipe.build(width=recipe.width if its_width is None else its_width, **recipe.arguments).state_dict()
+    fits = {k: v.shape for k, v in state.items()} == {k: v.shape for k, v in fresh.items()}
+    if not fits or width not in (None, its_width):
+        raise InputError(
+            f"The model '{card.name}' ({', '.join(f'{k} {v}' for k, v in card.arguments.items())}) is not built as "
+            f"'{recipe.name}' asks: leave the width out, or train without a model to go on from."
+        )
+    told = {"model": card.name, "sha256": card.sha256, "training_data": dict(card.training_data)}
+    return state, its_width, told | dict(card.training)
 
 
 def _fill(network: nn.Module, imagenet: Path) -> None:
