@@ -135,6 +135,15 @@ def test_two_peaks_with_inverted_contrast_put_focus_between_them() -> None:
     assert "inverts" in decision.reason
 
 
+def test_two_objects_that_merely_differ_are_no_phase_object() -> None:
+    """What one object shows in the blur of the other may go against it a little: -0.19 has been seen."""
+    curve = bell(25, 6) + 0.7 * bell(25, 18)
+    one, other = np.random.default_rng(0).normal(size=(2, 64, 64))
+    views = np.stack([one if z < 12 else other - 0.2 * one for z in range(25)]).astype(np.float16)
+    evidence = patches(curve, noise=1e-4)
+    assert decide(curve, evidence=Evidence(evidence.maps, evidence.weights, views)).best == 6
+
+
 def test_one_peak_beside_an_inversion_is_reported_with_less_confidence() -> None:
     curve = bell(25, 18)
     random = np.random.default_rng(0).normal(size=(32, 32))

@@ -22,7 +22,7 @@ SECOND_PEAK = 0.15
 """A second maximum counts if the dip before it is this share of the curve's height, or deeper."""
 FAINT_PEAK = 0.04
 """The same where contrast inverts between the two."""
-INVERTED = -0.15
+INVERTED = -0.25
 """Correlation of two slices below which their contrast counts as inverted."""
 FEW_SLICES = 5
 MENTIONED = 0.25
