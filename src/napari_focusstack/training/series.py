@@ -43,6 +43,8 @@ CLEAR_PX = 1.5
 """Radius of the blur up to which a slice counts as clear."""
 OCTAVES = 5.0
 """Doublings of the blur from there on, after which nothing is left to see."""
+RADIANS = (0.25, 1.2)
+"""Range of what a phase object delays light by."""
 DIFFRACTION = 0.5
 """Radius of the blur in focus, in λ/NA."""
 
@@ -64,7 +66,7 @@ class SeriesSettings(BaseModel):
         default=(-0.3, 0.3), description="Range of spherical aberration in waves."
     )
     modes: tuple[float, float, float, float] = Field(
-        default=(0.4, 0.35, 0.15, 0.1), description="Shares of fluorescence, absorption, phase and Gaussian blur."
+        default=(0.35, 0.3, 0.27, 0.08), description="Shares of fluorescence, absorption, phase and Gaussian blur."
     )
     texture: float = Field(default=0.4, ge=0, le=1, description="Share of specimens that are given a fine grain.")
     layers: tuple[float, float, float] = Field(
@@ -264,7 +266,7 @@ class Series:
         """(K, F, F) light on the camera, 0 … 1."""
         s, rng, side = self.settings, self.rng, self.settings.field_px
         u = rng.uniform(0, 1, 4)
-        absorbed, phase = (0.3 * u[0] ** 2, 0.5 + u[1]) if optics.mode == PHASE else (1.0, 0.0)
+        absorbed, phase = (float(rng.uniform(0.02, 0.3)), 1.0) if optics.mode == PHASE else (1.0, 0.0)
         layers = [torch.from_numpy(v) for v in specimens]
         at = list(heights)
         if rng.random() < s.floor:
@@ -282,6 +284,8 @@ class Series:
         bright = (optics.mode != FLUORESCENCE) ^ (rng.random() < 0.2)
         base = 0.45 + 0.5 * u[2] if bright else 0.01 + 0.25 * u[2] ** 2
         gain = -base * (0.08 + 0.85 * u[0]) if bright else (0.95 - base) * (0.1 + 0.9 * u[0])
+        if optics.mode == PHASE:
+            gain = -2 * base * float(rng.uniform(*RADIANS)) * float(rng.choice((-1, 1), p=(0.2, 0.8)))
         return self._dirty(optics, (base + gain * signal).clamp(0, 1), z)
 
     def _grain(self, side: int) -> Tensor:
@@ -311,22 +315,25 @@ class Series:
     def _photograph(self, light: Tensor, *, crop: Tensor) -> Tensor:
         """Uneven light and a little flicker, then one camera for all slices.
 
-        The specimen of the clearest slice's `crop` is never drowned in noise: what can't be seen has no score.
+        The specimen of the clearest slice's `crop` is never drowned in noise, rounding or shade: what can't be seen has
+        no score.
         """
         rng, shape = self.rng, (light.shape[1], light.shape[2])
         u = rng.uniform(0, 1, 5)
-        shade = camera.uneven(1, shape=shape, strength=0.3 * u[0] ** 2, generator=self.generator)
+        contrast = float(crop.std() / crop.mean().clamp(min=1e-3))
+        shade = camera.uneven(1, shape=shape, strength=min(0.3 * u[0] ** 2, 3 * contrast), generator=self.generator)
         flicker = torch.from_numpy(np.exp(rng.normal(0, 0.03, len(light)))).float()[:, None, None]
         image = camera.expose(
             light * shade * flicker,
-            electrons=max(10 ** (2.6 + 2.2 * u[1]), float(crop.mean() / crop.var().clamp(min=1e-6))),
+            electrons=max(10 ** (2.6 + 2.2 * u[1]), 2 * float(crop.mean() / crop.var().clamp(min=1e-6))),
             read_noise=float(1 + 4 * u[2]),
             offset=0.02,
             correlation_px=float(0.5 + 2 * u[3]) if u[3] < 0.25 else 0.0,
             generator=self.generator,
         )
-        image = camera.digitise(image, bits=8 if u[4] < 0.6 else 14)
-        if u[4] < 0.2:
+        rounded = u[4] < 0.6 and float(crop.std()) > 2 / 255
+        image = camera.digitise(image, bits=8 if rounded else 14)
+        if rounded and u[4] < 0.2:
             quality = int(rng.integers(50, 98))
             image = torch.stack([camera.compress(v, quality=quality) for v in image])
         return image
