@@ -292,6 +292,25 @@ def test_what_covers_the_fused_image_is_hidden_while_it_is_painted(model, qtbot)
     assert not made.of_role("index")[0].visible
 
 
+def test_hidden_slices_are_shown_as_long_as_one_looks_at_them(retoucher, model):
+    layer, (fused,) = model.layers["A01"], retoucher.made.of_role("fused")
+    layer.visible = False
+    retoucher.show_slices(True)
+    assert (layer.visible, fused.visible) == (True, False)
+    retoucher.show_slices(False)
+    assert (layer.visible, fused.visible) == (False, True)
+
+
+def test_a_hidden_fused_image_is_shown_when_the_brush_is_taken(model, qtbot):
+    (layer,) = open_in(model, named(scene()))
+    result = fuse(layer)
+    made = Made(result, [(new, model.add_image(new.data, **new.kwargs)) for new in layers_of_result(result)])
+    made.of_role("fused")[0].visible = False
+    retoucher = Retoucher(model, made, stack_of(layer))
+    assert made.of_role("fused")[0].visible
+    qtbot.waitUntil(lambda: not retoucher.reading, timeout=10_000)
+
+
 def test_what_was_painted_stays_when_the_brush_is_put_down(retoucher, model, qtbot):
     retoucher.labels.data_setitem((np.array([5]), np.array([90])), 1)
     with qtbot.waitSignal(retoucher.left, timeout=10_000):

@@ -60,11 +60,11 @@ def test_opening_connects_and_moves_nothing(widget, viewer):
 
 
 def test_connecting_shows_a_live_image_and_moves_nothing(connected, viewer, qtbot):
-    qtbot.waitUntil(lambda: "Live" in viewer.layers, timeout=10_000)
-    first = viewer.layers["Live"].data
-    qtbot.waitUntil(lambda: viewer.layers["Live"].data is not first, timeout=10_000)
+    qtbot.waitUntil(lambda: "live" in viewer.layers, timeout=10_000)
+    first = viewer.layers["live"].data
+    qtbot.waitUntil(lambda: viewer.layers["live"].data is not first, timeout=10_000)
     assert connected.rig.height_um() == 0
-    assert tuple(viewer.layers["Live"].scale) == pytest.approx((0.325, 0.325))
+    assert tuple(viewer.layers["live"].scale) == pytest.approx((0.325, 0.325))
     connected.focus.live_box.setChecked(False)
     assert not connected.live.busy
 
@@ -83,7 +83,7 @@ def test_a_z_stack_becomes_a_calibrated_layer_to_score_and_fuse(connected, viewe
     connected.take.step_um.setValue(2)
     assert not connected.take.score_button.isEnabled()
     run(connected.take.bar, qtbot)
-    stack = stack_of(viewer.layers["Demo microscope"])
+    stack = stack_of(viewer.layers["z-stack"])
     assert stack.axes == "ZYX"
     assert stack.n_slices == 5
     assert stack.heights_um[2] == pytest.approx(connected.rig.height_um())
@@ -95,7 +95,7 @@ def test_a_z_stack_becomes_a_calibrated_layer_to_score_and_fuse(connected, viewe
     assert focus.scored.report.decision.best == 2
     connected.take.fuse_button.click()
     fuse = viewer.window.dock_widgets["Fuse (Focus Stack)"]
-    assert fuse.layer is viewer.layers["Demo microscope"]
+    assert fuse.layer is viewer.layers["z-stack"]
 
 
 def test_a_scan_becomes_a_mosaic_in_view_and_its_fields(connected, viewer, scene, qtbot):
@@ -132,11 +132,28 @@ def test_after_a_scan_no_curve_stands_above_its_sentence(connected, qtbot):
 
 
 def test_the_live_image_of_a_job_lies_over_what_was_taken_before(connected, viewer, qtbot):
-    qtbot.waitUntil(lambda: "Live" in viewer.layers, timeout=10_000)
+    qtbot.waitUntil(lambda: "live" in viewer.layers, timeout=10_000)
     run(connected.take.bar, qtbot)
-    assert viewer.layers[-1].name != "Live"
+    assert viewer.layers[-1].name != "live"
     run(connected.focus.bar, qtbot)
-    assert viewer.layers[-1].name == "Live"
+    assert viewer.layers[-1].name == "live"
+
+
+def test_the_view_follows_the_live_image_through_a_scan(connected, viewer, qtbot):
+    qtbot.waitUntil(lambda: "live" in viewer.layers, timeout=10_000)
+    camera = getattr(viewer, "scene", viewer).camera  # older ones keep it in the viewer
+    live, away, sights = viewer.layers["live"], set(), set()
+
+    def look(_):
+        away.add(tuple(np.round(np.subtract(camera.center[1:], live.translate), 3)))
+        sights.add((connected.focus.track.isVisibleTo(connected), connected.focus.verdict.text()))
+
+    connected.scan.bar.runner.stepped.connect(look)
+    run(connected.scan.bar, qtbot)
+    assert len({tuple(place) for place in viewer.layers["mosaic"].metadata["napari_focusstack"]["places_um"]}) == 4
+    assert len(away) == 1
+    # The button that stops the scan stays in its place, too.
+    assert sights == {(False, "")}
 
 
 def test_a_field_that_is_lost_is_named_and_the_others_are_there(connected, viewer, qtbot, monkeypatch):
@@ -180,13 +197,13 @@ def test_images_are_shown_where_they_were_taken_and_only_workers_ask_the_stage(
     connected.take.step_um.setValue(2)
     seen = set()
     connected.scan.bar.runner.stepped.connect(
-        lambda _: seen.update([tuple(viewer.layers["Live"].translate)] if "Live" in viewer.layers else [])
+        lambda _: seen.update([tuple(viewer.layers["live"].translate)] if "live" in viewer.layers else [])
     )
     run(connected.scan.bar, qtbot)
     run(connected.take.bar, qtbot)
     corner = viewer.layers["mosaic"].translate
     assert any(place == pytest.approx(corner, abs=0.1) for place in seen)
-    assert viewer.layers["Live"].data.ndim == 2
+    assert viewer.layers["live"].data.ndim == 2
     assert asked
     assert threading.main_thread() not in asked
 

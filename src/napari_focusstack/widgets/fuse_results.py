@@ -196,6 +196,7 @@ class ResultPanel(QWidget):
         self.retouch_button.setChecked(retouching)
         self.retouch_note.setVisible(retouching)
         self.look_box.setVisible(retouching)
+        self.look_box.setEnabled(self.retoucher is not None and self.retoucher.has_slices)
         if made is not None:
             self.title.setText(f"<b>{escape(made.name)}</b>")
             single = is_single(made.result)

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from napari_focusstack.microscope.rig import Rig
     from napari_focusstack.microscope.scan import Scan
 
-LIVE = "Live"
+LIVE = "live"
+STACK = "z-stack"
 FIELDS = "fields"
 NOTES = 3
 """So many fields in which something went another way are told of; the layer's metadata has all."""
@@ -203,6 +204,7 @@ class MicroscopeWidget(DockedWidget):
         pixel = self.rig.info.pixel_um
         layer = self._live_layer
         if layer is not None and layer.data.shape == image.shape:
+            self._follow(np.subtract(place_um, layer.translate))
             layer.data = image
             layer.translate = place_um
             return
@@ -221,6 +223,16 @@ class MicroscopeWidget(DockedWidget):
         )
         if active is not None:
             self._viewer.layers.selection.active = active
+
+    def _follow(self, moved_um: NDArray[np.float64]) -> None:
+        """Keep the live image where it is on the screen: the stage would carry it out of sight.
+
+        What was taken stays where it is: where it lies over the live image, that is not what one looks at.
+        """
+        camera = getattr(self._viewer, "scene", self._viewer).camera  # older ones keep it in the viewer
+        if moved_um.any() and self._viewer.layers[-1] is self._live_layer:
+            z, *place = camera.center
+            camera.center = (z, *np.add(place, moved_um))
 
     def _on_removed(self, event: Any) -> None:
         if event.value is self._live_layer:
@@ -251,8 +263,10 @@ class MicroscopeWidget(DockedWidget):
             if seen.step.number == 0:
                 self._steps = []
             self._steps.append(seen.step)
-            self._show_track(found=False)
-            self.focus.verdict.setText(step.message)
+            # A scan tells in its own bar what it does; *Cancel* must not move under the mouse meanwhile.
+            if self.focus.bar.runner.busy:
+                self._show_track(found=False)
+                self.focus.verdict.setText(step.message)
             self._show_image(seen.image, place)
         else:
             self._show_image(seen, place)
@@ -298,7 +312,7 @@ class MicroscopeWidget(DockedWidget):
             self.take.bar.runner.start(Taking(self.rig, self.take.range_um.value(), self.take.step_um.value()))
 
     def _on_taken(self, taken: Placed) -> None:
-        self._taken_layer = self._add(taken.partial, taken.place_um)
+        self._taken_layer = self._add(dataclasses.replace(taken.partial, name=STACK), taken.place_um)
         self.take.allow_use(True)
 
     def _add(self, stack: Stack, place: tuple[float, float]) -> Any:

@@ -17,6 +17,7 @@ from qtpy.QtCore import QCoreApplication, QObject, QTimer, Signal
 
 from napari_focusstack.core.progress import Job, Progress
 from napari_focusstack.core.stack import Stack
+from napari_focusstack.widgets.fuse_channels import channel_layers
 from napari_focusstack.widgets.fuse_run import FuseResult, Made, lay, layer_of_id
 from napari_focusstack.widgets.job import JobRunner
 from napari_focusstack.widgets.layers import METADATA, shown_at
@@ -169,8 +170,15 @@ class Retoucher(QObject):
         self._painted = np.zeros(shape, kind)
         # Source values, maps or another result may lie over the image that is painted.
         self._hidden = covering(viewer.layers, made)
+        self._looking = False
+        self._covering: list[Any] = []
+        self._uncovered: list[Any] = []
         for layer in self._hidden:
             layer.visible = False
+        fused = made.of_role("fused")
+        if not any(layer.visible for layer in fused):  # nobody sees what is painted on a hidden image
+            for layer in fused:
+                layer.visible = True
         placed = lay(np.zeros(shape, kind), "YX", result=made.result, role="retouch")
         known = made.of_role("fused")[-1].metadata.get(METADATA, {})
         self._retouched: Mapping[str, int] = known.get("retouched", {})
@@ -234,9 +242,32 @@ class Retoucher(QObject):
         self.left.emit()
 
     def show_slices(self, shown: bool) -> None:
-        """Hide the fused image, to look at the slices beneath, or show it again."""
-        for layer in self.made.of_role("fused"):
+        """Hide the fused image, to look at the slices beneath, or show it again.
+
+        The slices are shown even where the user has hidden them: an empty canvas is nothing to look at.
+        """
+        if shown == self._looking:
+            return
+        self._looking = shown
+        if shown:
+            self._covering = [layer for layer in self.made.of_role("fused") if layer.visible]
+            self._uncovered = [layer for layer in self._sources() if not layer.visible]
+        for layer in self._covering:
             layer.visible = not shown
+        for layer in self._uncovered:
+            layer.visible = shown
+
+    @property
+    def has_slices(self) -> bool:
+        """Whether the stack is still in the viewer."""
+        return bool(self._sources())
+
+    def _sources(self) -> list[Any]:
+        source = self.made.result.source
+        layer = layer_of_id(self._viewer.layers, source.frame.layer_id)
+        if layer is None:
+            return []
+        return channel_layers(layer, self._viewer.layers) if source.split else [layer]
 
     def _on_slider(self, event: Any = None) -> None:
         """The z slider moved: paint the slice that it shows."""
