@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from napari_focusstack.core.stack import Optics, Stack, from_array
 from napari_focusstack.io.masks import mask_provenance
 from napari_focusstack.io.provenance import read_provenance
 from napari_focusstack.io.samples import SAMPLES
+from napari_focusstack.widgets.focus_form import FocusForm
 from napari_focusstack.widgets.focus_jobs import for_display
 from napari_focusstack.widgets.focus_state import SPECIMEN, verdict
 
@@ -64,12 +66,15 @@ def test_hhnet_is_called_experimental_wherever_it_is_offered_or_answers():
     assert "experimental" in SCORERS["hhnet"].caution(PlaneContext())
 
 
-def test_the_caution_is_in_the_report_and_under_the_curve():
+def test_the_caution_is_in_the_report_and_in_a_paragraph_of_its_own_under_the_curve(qtbot):
     report = score(small_beads(), scorer="mmdf")
     assert COARSE in report.caution
     assert report.extras["caution"] == report.caution
-    scored = for_display(report, SPECIMEN)
-    assert report.caution in verdict(scored)[1]
+    form = FocusForm()
+    qtbot.addWidget(form)
+    form.say(*verdict(for_display(report, SPECIMEN)), caution=report.caution)
+    assert form.verdict.text().endswith(f"<br><small><b>Caution:</b> {escape(report.caution)}</small>")
+    assert form.verdict.text().count(escape(report.caution)) == 1
 
 
 def test_a_measure_warns_of_nothing():

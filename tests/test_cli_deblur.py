@@ -69,6 +69,15 @@ def test_what_is_known_of_the_blur_is_used_and_kept(stack, tmp_path, capsys):
     assert not np.array_equal(*made)
 
 
+@pytest.mark.parametrize("angle", [0, 30])
+def test_a_direction_without_a_motion_is_refused(stack, tmp_path, capsys, angle):
+    out = tmp_path / "out.tif"
+    code, _, said = run(capsys, "deblur", stack, "--model", "wiener", "--motion-angle", angle, "-o", out)
+    assert code == 2
+    assert "--motion-angle was given without --motion" in said
+    assert not out.exists()
+
+
 def test_the_slice_that_holds_nan_is_named(tmp_path, capsys):
     data = np.random.default_rng(0).random((3, 40, 50), dtype=np.float32)
     data[1, 2, 2] = np.nan
@@ -86,7 +95,7 @@ def test_the_slice_that_holds_nan_is_named(tmp_path, capsys):
         (("--model", "magic"), "no deblurring method 'magic'"),
         (("--model", "deblur_unet", "--blur", 3), "choose one of wiener"),
         (("--model", "wiener", "--defocus", 2), "numerical aperture"),
-        (("--model", "wiener", "--motion-angle", 30), "give the length"),
+        (("--model", "wiener", "--motion-angle", 30), "give how many pixels"),
         ((), "--output"),
     ],
 )

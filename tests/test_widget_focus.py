@@ -83,7 +83,7 @@ def test_the_outline_and_the_focus_map_lie_on_the_image(bench: Bench, qtbot: Any
     focus.form.map_box.click()
     shown = focus.overlays.map
     assert shown is not None
-    assert shown.name == "A01 focus map (tenengrad)"
+    assert shown.name == "focus map A01 (tenengrad)"
     assert shown.data.shape[0] == 7
     for corner in (0, 1):
         edge = np.array([-0.5 if corner == 0 else n - 0.5 for n in shown.data.shape])

@@ -23,7 +23,7 @@ def test_slices_are_extracted_where_they_lie(bench: Bench, kind: int, name: str,
     focus.form.extract.kind.setCurrentIndex(kind)
     focus.form.extract.button.click()
     bench.idle()
-    new = bench.viewer.layers[f"A01 {name}"]
+    new = bench.viewer.layers[f"{name} A01"]
     assert new.data.shape == shape
     assert new.scale == pytest.approx(layer.scale[-new.ndim :])
     assert new.units == layer.units[-new.ndim :]

@@ -15,7 +15,7 @@ def test_a_drawn_region_decides_without_scoring_again(bench: Bench, qtbot: Any) 
     focus = bench.open()
     bench.score()
     focus.form.basis.button(2).click()
-    shapes = bench.viewer.layers["two region"]
+    shapes = bench.viewer.layers["region two"]
     assert shapes.mode == "add_polygon_lasso"
     shapes.add_rectangles([[10, 140], [10, 240], [110, 240], [110, 140]])
     qtbot.waitUntil(lambda: focus.form.plot.view.best == 5, timeout=5000)
@@ -31,7 +31,7 @@ def test_a_region_stays_with_a_stack_that_is_renamed(bench: Bench, qtbot: Any) -
     focus = bench.open()
     focus.choose_layer(first)
     focus.form.basis.button(2).click()
-    bench.viewer.layers["A01 region"].add_rectangles([[10, 10], [10, 60], [60, 60], [60, 10]])
+    bench.viewer.layers["region A01"].add_rectangles([[10, 10], [10, 60], [60, 60], [60, 10]])
     qtbot.waitUntil(lambda: bool(focus.regions.region), timeout=5000)
     first.name = "B01"
     second.name = "A01"
@@ -46,7 +46,7 @@ def test_a_region_beside_the_image_is_refused_in_a_sentence(bench: Bench, qtbot:
     focus = bench.open()
     bench.score()
     focus.form.basis.button(2).click()
-    bench.viewer.layers["A01 region"].add_rectangles([[500, 500], [500, 600], [600, 600], [600, 500]])
+    bench.viewer.layers["region A01"].add_rectangles([[500, 500], [500, 600], [600, 600], [600, 500]])
     qtbot.waitUntil(lambda: bool(notes), timeout=5000)
     assert "beside the image" in notes[0]
 

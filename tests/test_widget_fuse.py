@@ -68,12 +68,12 @@ def test_the_stack_is_chosen_already_and_one_click_fuses_it(viewer, widget, qtbo
     run(widget, qtbot)
     assert [x.name for x in viewer.layers] == [
         "A01",
-        "A01 fused (pyramid)",
-        "A01 index (pyramid)",
-        "A01 height µm (pyramid)",
-        "A01 confidence (pyramid)",
+        "fused A01 (pyramid)",
+        "index A01 (pyramid)",
+        "height µm A01 (pyramid)",
+        "confidence A01 (pyramid)",
     ]
-    assert viewer.layers.selection.active.name == "A01 fused (pyramid)"
+    assert viewer.layers.selection.active.name == "fused A01 (pyramid)"
     assert widget.layer is layer
     assert "quantification" in widget.results.note.text()
 
@@ -99,7 +99,7 @@ def test_fusing_again_finds_its_layers_when_the_stack_is_renamed_and_its_look_ch
 def test_the_result_of_a_deleted_stack_of_the_same_name_stays(viewer, widget, qtbot):
     (first,) = open_in(viewer, named(scene()))
     run(widget, qtbot)
-    fused = viewer.layers["A01 fused (pyramid)"]
+    fused = viewer.layers["fused A01 (pyramid)"]
     before = fused.data.copy()
     viewer.layers.remove(first)
     open_in(viewer, named(scene()[:, ::-1] + np.uint16(9)))
@@ -116,8 +116,8 @@ def test_results_follow_a_calibration_that_comes_later(viewer, widget, qtbot, tm
     run(widget, qtbot)
     assert not any("height" in x.name for x in viewer.layers)
     set_calibration(viewer, layer, stack_of(layer), Calibration("ZYX", 0.25, 0.25, 3.0))
-    qtbot.waitUntil(lambda: "A01 height µm (pyramid)" in viewer.layers, timeout=10_000)
-    height = viewer.layers["A01 height µm (pyramid)"]
+    qtbot.waitUntil(lambda: "height µm A01 (pyramid)" in viewer.layers, timeout=10_000)
+    height = viewer.layers["height µm A01 (pyramid)"]
     before = height.data.copy()
     uneven = (0.0, 1.0, 4.0, 9.0, 16.0)
     set_calibration(viewer, layer, stack_of(layer), Calibration("ZYX", 0.25, 0.25, None, uneven))
@@ -140,7 +140,7 @@ def test_an_export_takes_the_scale_of_the_fused_layer_when_the_stack_is_gone(vie
     (layer,) = open_in(viewer, named(scene(), y_um=None, x_um=None))
     run(widget, qtbot)
     viewer.layers.remove(layer)
-    fused = viewer.layers["A01 fused (pyramid)"]
+    fused = viewer.layers["fused A01 (pyramid)"]
     fused.units, fused.scale = ("um", "um"), (0.5, 0.5)
     made = widget.results.current
     made.recalibrate(viewer.layers)
@@ -154,8 +154,8 @@ def test_fusing_by_another_method_adds_all_its_layers_beside_the_first(viewer, w
     run(widget, qtbot)
     names = [layer.name for layer in viewer.layers]
     for words in ("fused", "index", "height µm", "confidence"):
-        assert f"A01 {words} (pyramid)" in names
-        assert f"A01 {words} (select)" in names
+        assert f"{words} A01 (pyramid)" in names
+        assert f"{words} A01 (select)" in names
 
 
 def test_channels_are_asked_for_only_where_there_are_several(viewer, widget, two_channels):
@@ -171,7 +171,7 @@ def test_a_range_of_slices_is_fused(viewer, widget, qtbot):
     open_in(viewer, named(scene()))
     widget.form.slices.setValue((1, 3))
     run(widget, qtbot)
-    assert viewer.layers["A01 index (pyramid, slices 1–3)"].data.min() >= 1
+    assert viewer.layers["index A01 (pyramid, slices 1–3)"].data.min() >= 1
 
 
 def test_the_hint_goes_when_the_lengths_are_set(viewer, widget, qtbot):
@@ -206,7 +206,7 @@ def test_what_can_t_be_fused_says_why(viewer, widget, data, axes, said):
 def test_a_constant_stack_is_fused_to_the_constant(viewer, widget, qtbot):
     open_in(viewer, named(np.full((4, 32, 32), 7, np.uint8)))
     run(widget, qtbot)
-    assert (viewer.layers["A01 fused (pyramid)"].data == 7).all()
+    assert (viewer.layers["fused A01 (pyramid)"].data == 7).all()
 
 
 def test_nan_is_told_in_a_sentence(viewer, widget, qtbot, notes):
@@ -269,16 +269,16 @@ def test_a_layer_deleted_while_it_is_fused_still_gives_its_result(viewer, widget
     viewer.layers.clear()
     slow.open.set()
     qtbot.waitUntil(lambda: not widget.bar.runner.busy, timeout=20_000)
-    assert "A01 fused (pyramid)" in viewer.layers
-    assert tuple(viewer.layers["A01 fused (pyramid)"].scale) == (0.5, 0.25)
+    assert "fused A01 (pyramid)" in viewer.layers
+    assert tuple(viewer.layers["fused A01 (pyramid)"].scale) == (0.5, 0.25)
 
 
 def test_the_preview_shows_and_goes_when_all_is_fused(viewer, widget, qtbot):
     open_in(viewer, named(scene()))
     click(qtbot, widget.preview_button)
-    qtbot.waitUntil(lambda: "A01 preview" in viewer.layers, timeout=20_000)
+    qtbot.waitUntil(lambda: "preview A01" in viewer.layers, timeout=20_000)
     run(widget, qtbot)
-    assert "A01 preview" not in viewer.layers
+    assert "preview A01" not in viewer.layers
 
 
 def test_retouching_starts_and_ends_with_its_button(viewer, widget, qtbot):
@@ -291,7 +291,7 @@ def test_retouching_starts_and_ends_with_its_button(viewer, widget, qtbot):
     assert viewer.layers.selection.active is labels
     assert labels.mode == "paint"
     labels.paint((30, 90), labels.selected_label)
-    qtbot.waitUntil(lambda: "retouched" in viewer.layers["A01 fused (pyramid)"].metadata[METADATA], timeout=5_000)
+    qtbot.waitUntil(lambda: "retouched" in viewer.layers["fused A01 (pyramid)"].metadata[METADATA], timeout=5_000)
     click(qtbot, results.retouch_button)
     assert labels not in viewer.layers
 

@@ -54,7 +54,7 @@ def test_the_fused_image_lies_on_its_source_and_looks_like_it(model):
     assert image.axis_labels == ("y", "x")
     assert tuple(image.contrast_limits) == (10, 90)
     assert image.colormap.name == "magma"
-    assert image.name == "A01 fused (pyramid)"
+    assert image.name == "fused A01 (pyramid)"
     assert image.dtype == np.uint16
 
 
@@ -134,8 +134,8 @@ def test_the_driving_channel_chooses_the_slices_of_all(model, two_channels):
     result = fuse(*layers, method="select", drive=0)
     assert result.fused.index.shape == (64, 96)
     assert [new.kwargs["name"] for new in layers_of_result(result)][:2] == [
-        "A01 DAPI fused (select, by DAPI)",
-        "A01 GFP fused (select, by DAPI)",
+        "fused A01 DAPI (select, by DAPI)",
+        "fused A01 GFP (select, by DAPI)",
     ]
 
 

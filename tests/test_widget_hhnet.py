@@ -43,7 +43,7 @@ def test_the_map_has_a_colour_for_each_class_and_is_faint_where_it_is_unsure(ben
     focus.form.map_box.click()
     layer = focus.overlays.map
     assert layer is not None
-    assert layer.name == "A01 distance classes (hhnet)"
+    assert layer.name == "distances A01 (hhnet)"
     low, high = layer.contrast_limits
     assert (low, high) == (-0.5, 7 * len(OPACITIES) - 0.5)
     shown = layer.colormap.map((np.asarray(layer.data)[:, 0, :2].ravel() - low) / (high - low)).reshape(-1, 2, 4)

@@ -40,7 +40,7 @@ def test_one_click_lays_labels_exactly_on_the_stack(viewer, widget, qtbot):
     (layer,) = open_in(viewer, named(scene()))
     layer.translate = (1, 7, 3)
     run(widget, qtbot)
-    labels = viewer.layers["A01 in focus (energy)"]
+    labels = viewer.layers["in focus A01 (energy)"]
     assert labels.data.shape == layer.data.shape
     assert np.allclose(labels.scale, layer.scale)
     assert np.allclose(labels.translate, layer.translate)
@@ -89,6 +89,16 @@ def test_the_curve_tells_the_shown_slice_and_goes_to_a_clicked_one(viewer, widge
     assert "µm²" in widget.said.text()
 
 
+def test_a_single_plane_has_an_area_and_no_curve(viewer, widget, qtbot):
+    open_in(viewer, named(scene()[:1], axes="ZYX"))
+    assert not widget.plot.isVisible()
+    run(widget, qtbot)
+    assert widget.said.text().split("<br>")[0].endswith("µm².")
+    assert "of the pixels in focus" in widget.said.text()
+    assert "e+" not in widget.said.text()
+    assert not widget.plot.isVisible()
+
+
 def test_why_it_failed_stays_in_the_panel(viewer, widget, qtbot, notes):
     data = scene(dtype="float32")
     data[2, 3, 4] = np.nan
@@ -118,7 +128,7 @@ def test_a_channel_of_a_time_series_is_masked_where_it_is_shown(viewer, widget, 
     (layer,) = open_in(viewer, named(stack, axes="TZYX"))
     viewer.dims.set_current_step(0, 1)
     run(widget, qtbot)
-    labels = viewer.layers["A01 in focus (energy)"]
+    labels = viewer.layers["in focus A01 (energy)"]
     assert labels.data.shape == (1, SLICES, 64, 96)
     assert labels.data.any()
     assert labels.extent.world[0][0] == layer.data_to_world((1, 0, 0, 0))[0]

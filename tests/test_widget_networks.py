@@ -48,7 +48,7 @@ def test_the_class_map_has_ten_colours_and_a_legend(bench: Bench) -> None:
     focus.form.map_box.click()
     layer = focus.overlays.map
     assert layer is not None
-    assert layer.name == "A01 focus classes (mmdf)"
+    assert layer.name == "classes A01 (mmdf)"
     assert tuple(layer.contrast_limits) == (-0.5, 9.5)
     colours = layer.colormap.map((np.arange(10) + 0.5) / 10)
     assert len(np.unique(colours.round(3), axis=0)) == 10
@@ -91,7 +91,7 @@ def test_the_defocus_map_is_in_um_and_white_at_focus(bench: Bench) -> None:
     focus.form.map_box.click()
     layer = focus.overlays.map
     assert layer is not None
-    assert layer.name == "A01 defocus in µm (ldsenet)"
+    assert layer.name == "defocus µm A01 (ldsenet)"
     low, high = layer.contrast_limits
     assert low == pytest.approx(-high)
     np.testing.assert_allclose(layer.colormap.map(0.5)[..., :3], 0xF7 / 255, atol=0.02)
@@ -301,8 +301,8 @@ def test_scores_and_attention_lie_exactly_on_the_image(bench: Bench) -> None:
     scores, attention = focus.overlays.map, focus.overlays.attention
     assert scores is not None
     assert attention is not None
-    assert scores.name == "A01 scores (gmanet)"
-    assert attention.name == "A01 attention (gmanet)"
+    assert scores.name == "scores A01 (gmanet)"
+    assert attention.name == "attention A01 (gmanet)"
     assert focus.form.legend.texts() == ("0, wholly blurred", "100, clearest")
     for layer in (scores, attention):
         corner = np.asarray(layer.data_to_world((3, -0.5, -0.5)))

@@ -242,7 +242,7 @@ def test_time_points_can_become_slices(bare):
 def test_results_follow_the_calibration_of_their_source(bare):
     layer = bare.layers[0]
     placed = place(np.zeros((24, 32)), "YX", like=frame(layer), provenance={"role": "fused"})
-    result = bare.add_image(placed.data, **placed.kwargs, name="A01 fused")
+    result = bare.add_image(placed.data, **placed.kwargs, name="fused A01")
     set_calibration(bare, layer, stack_of(layer), Calibration("ZYX", 0.5, 0.5, 2.0))
     assert tuple(result.scale) == (0.5, 0.5)
     assert result.units == layer.units[1:]
@@ -251,7 +251,7 @@ def test_results_follow_the_calibration_of_their_source(bare):
 def test_results_follow_a_source_that_was_renamed_and_no_other(bare):
     layer = bare.layers[0]
     placed = place(np.zeros((24, 32)), "YX", like=frame(layer), provenance={"role": "fused"})
-    result = bare.add_image(placed.data, **placed.kwargs, name="A01 fused")
+    result = bare.add_image(placed.data, **placed.kwargs, name="fused A01")
     layer.name = "B01"
     other = bare.add_image(pixels(5, 24, 32), name="A01")
     set_calibration(bare, other, stack_of(other), Calibration("ZYX", 0.7, 0.7, 2.0))
@@ -263,7 +263,7 @@ def test_results_follow_a_source_that_was_renamed_and_no_other(bare):
 def test_extracted_slices_take_their_own_heights(bare):
     layer = bare.layers[0]
     placed = place(layer.data[2:4], "ZYX", like=frame(layer), at={"Z": 2}, provenance={"slices": [2, 3]})
-    result = bare.add_image(placed.data, **placed.kwargs, name="A01 slices 2–3")
+    result = bare.add_image(placed.data, **placed.kwargs, name="slices 2–3 A01")
     heights = (1.0, 2.0, 4.0, 8.0, 16.0)
     set_calibration(bare, layer, stack_of(layer), Calibration("ZYX", 0.5, 0.5, None, heights))
     assert stack_of(result).z_positions_um == heights[2:4]

@@ -49,7 +49,7 @@ def compared(viewer, widget, qtbot):
     widget.compare_box.setChecked(True)
 
     def shown() -> list:
-        return [layer for layer in viewer.layers if layer.name.endswith("before | after")]
+        return [layer for layer in viewer.layers if layer.name.startswith("before | after")]
 
     qtbot.waitUntil(lambda: bool(shown()) and not widget._wipe.runner.busy, timeout=10_000)
     return shown()[0]
@@ -104,15 +104,45 @@ def test_the_preview_is_what_the_result_will_be(viewer, widget, qtbot, monkeypat
 
 
 def test_a_defocus_that_is_known_takes_the_place_of_the_blur(viewer, widget, qtbot, notes):
-    widget.defocus_box.setValue(2.5)
+    widget.known.defocus_box.setValue(2.5)
     assert (widget.settings().defocus_um, widget.settings().blur_px) == (2.5, None)
-    assert not widget.blur_box.isEnabled()
+    assert not widget.known.blur_box.isEnabled()
     widget.layer.metadata.pop(METADATA, None)
     run(widget, qtbot)
     assert any("numerical aperture" in note for note in notes)
+    assert "numerical aperture" in widget.problem.text()  # a notification fades
     widget.model_box.setCurrentIndex(widget.model_box.findData("deblur_unet"))
-    assert not widget.defocus_box.isVisibleTo(widget)
+    assert not widget.known.defocus_box.isVisibleTo(widget)
     assert widget.settings().defocus_um is None
+
+
+def test_a_motion_that_is_known_is_told_with_its_direction(widget, qtbot):
+    assert widget.settings().motion_px is None
+    widget.known.angle_box.setValue(30)
+    assert widget.settings().motion_degrees == 0  # of no motion
+    assert not widget.known.angle_box.isEnabled()
+    assert widget.known.blur_box.text() == "estimated"
+    widget.known.motion_box.setValue(9)
+    assert widget.known.blur_box.text() == "none"
+    assert (widget.settings().motion_px, widget.settings().motion_degrees) == (9, 30)
+    run(widget, qtbot)
+    kept = widget.result().metadata[METADATA]
+    assert (kept["parameters"]["motion_px"], kept["parameters"]["motion_degrees"]) == (9, 30)
+    assert "blur" not in kept
+    widget.model_box.setCurrentIndex(widget.model_box.findData("deblur_unet"))
+    assert not widget.known.motion.isVisibleTo(widget)
+
+
+def test_results_are_told_apart_by_method_and_slice_and_the_chosen_method_is_compared(viewer, widget, qtbot):
+    for z, method in ((2, "richardson_lucy"), (3, "wiener")):
+        viewer.dims.set_current_step(0, z)
+        widget.model_box.setCurrentIndex(widget.model_box.findData(method))
+        run(widget, qtbot)
+        assert widget.result().name == f"sharpened nucleus ({method}, slice {z})"
+    widget.model_box.setCurrentIndex(widget.model_box.findData("richardson_lucy"))
+    assert "richardson_lucy" in widget.result().name
+    widget.model_box.setCurrentIndex(widget.model_box.findData("unsupervised_wiener"))
+    assert widget.result() is viewer.layers[-1]
 
 
 def test_the_wipe_shows_the_original_left_and_the_result_right(viewer, nucleus, widget, qtbot):
@@ -192,7 +222,7 @@ def test_the_wipe_reads_beside_the_window_and_only_where_the_sliders_stop(viewer
 
 def test_a_blur_that_is_known_is_offered_for_the_classical_methods(widget):
     assert widget.settings().blur_px is None
-    widget.blur_box.setValue(3.5)
+    widget.known.blur_box.setValue(3.5)
     assert widget.settings().blur_px == 3.5
 
 
@@ -219,12 +249,12 @@ def test_the_slice_that_holds_nan_is_named(viewer, widget, qtbot, notes):
 
 
 def test_a_network_comes_with_its_warning(widget):
-    widget.blur_box.setValue(3.5)
+    widget.known.blur_box.setValue(3.5)
     for i in range(widget.model_box.count()):
         widget.model_box.setCurrentIndex(i)
         learned = DEBLURRERS[widget.model_box.currentData()].learned
         assert widget.warning.isVisibleTo(widget) == learned
-        assert widget.blur_box.isVisibleTo(widget) != learned
+        assert widget.known.blur_box.isVisibleTo(widget) != learned
         assert (SEES_BLUR in widget.note.text()) == learned
         assert widget.settings().blur_px == (None if learned else 3.5)
 

@@ -58,9 +58,11 @@ def deblur(
         ),
     ] = None,
     motion_angle: Annotated[
-        float,
-        typer.Option(min=-360, max=360, help="Direction of that in degrees: 0 along x, 90 along y (down)."),
-    ] = 0.0,
+        float | None,
+        typer.Option(
+            min=-360, max=360, help="Direction of that in degrees: 0 along x, 90 along y (down).", show_default="0"
+        ),
+    ] = None,
     channel: opt.Channel = None,
     time: opt.Time = None,
     pixel_size: opt.PixelSize = None,
@@ -78,8 +80,10 @@ def deblur(
         _list_models(as_json)
         return
     begin = clock.perf_counter()
+    if motion_angle is not None and motion is None:
+        raise InputError("--motion-angle was given without --motion: give how many pixels the specimen moved, too.")
     settings = DeblurSettings(
-        blur_px=blur, defocus_um=defocus, motion_px=motion, motion_degrees=motion_angle, device=device.value
+        blur_px=blur, defocus_um=defocus, motion_px=motion, motion_degrees=motion_angle or 0.0, device=device.value
     )
     if model is not None:
         settings = settings.model_copy(update={"model": DEBLURRERS[model].name})

@@ -94,7 +94,7 @@ class ExtractFlow(QObject):
             look["colormap"] = layer.colormap
         self._order = _Order(
             frame_of(layer),
-            f"{layer.name}{place_name} {what}",
+            f"{what} {layer.name}{place_name}",
             first,
             ("Z" if keeps_z else "") + ("YXS" if stack.is_rgb else "YX"),
             look,

@@ -67,7 +67,7 @@ class FocusDisplay(QObject):
         values = report.values if index is None else index
         best, good = report.decision.best, report.decision.good
         self._draw(report.scorer, values, report.heights_um, best=best, good=good, signed=index is not None)
-        self._form.say(*state.verdict(scored))
+        self._form.say(*state.verdict(scored), caution=report.caution)
 
     def draw_run(self) -> None:
         """Show how far the scoring has come, where it is of what is looked at."""

@@ -29,6 +29,7 @@ from napari_focusstack.widgets.extract_panel import ExtractPanel
 from napari_focusstack.widgets.job import JobBar
 from napari_focusstack.widgets.layer_combo import LayerCombo
 from napari_focusstack.widgets.legend import MapLegend
+from napari_focusstack.widgets.note_label import caution_text
 from napari_focusstack.widgets.picks_table import PicksPanel
 from napari_focusstack.widgets.scorer_combo import ScorerCombo
 
@@ -81,10 +82,10 @@ class FocusForm(QScrollArea):
         self.extract = ExtractPanel()
         self._lay_out()
 
-    def say(self, sentence: str, more: str = "") -> None:
+    def say(self, sentence: str, more: str = "", *, caution: str = "") -> None:
         """Show a verdict, and in smaller letters what else one should know."""
-        text = f"<b>{escape(sentence)}</b>" if sentence else ""
-        self.verdict.setText(f"{text}<br><small>{escape(more)}</small>" if more else text)
+        parts = [f"<b>{escape(sentence)}</b>" if sentence else "", f"<small>{escape(more)}</small>" if more else ""]
+        self.verdict.setText("<br>".join([p for p in (*parts, caution_text(caution)) if p]))
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
         """As wide as the content: it scrolls up and down, never sideways."""

@@ -247,13 +247,13 @@ def micrometres(value: float, *, step: float = 1.0) -> str:
 
 
 def verdict(scored: Scored) -> tuple[str, str]:
-    """What was found: a sentence, and a second one with what else one should know (may be empty)."""
+    """What was found: a sentence, and a second one with what else one should know (may be empty; no cautions)."""
     report = scored.report
     decision = report.decision
     if len(report.values) == 1 and slice_text(report, 0):
-        return slice_text(report, 0).replace("Slice 0", "This image"), report.caution
+        return slice_text(report, 0).replace("Slice 0", "This image"), ""
     if decision.best is None or decision.good is None:
-        return decision.reason, f"{slice_text(report, int(report.values.argmax()))} {report.caution}".strip()
+        return decision.reason, slice_text(report, int(report.values.argmax()))
     height = height_text(report, decision.best)
     first, last = decision.good
     beside = f"; {first}–{last} about as good" if last > first else ""
@@ -264,8 +264,6 @@ def verdict(scored: Scored) -> tuple[str, str]:
     more = [news] if news else []
     if slice_text(report, decision.best):
         more.append(slice_text(report, decision.best))
-    if report.caution:
-        more.append(report.caution)
     basis = scored.basis or SPECIMEN
     if basis.region:
         more.append("Decided by the drawn region.")

@@ -9,7 +9,6 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
     QFrame,
     QHBoxLayout,
-    QLabel,
     QPushButton,
     QScrollArea,
     QVBoxLayout,
@@ -27,6 +26,7 @@ from napari_focusstack.widgets.fuse_run import FuseJob, FuseResult
 from napari_focusstack.widgets.job import JobBar, JobRunner
 from napari_focusstack.widgets.layer_combo import LayerCombo
 from napari_focusstack.widgets.layers import METADATA, Placed, shown_at, stack_of
+from napari_focusstack.widgets.note_label import ProblemLabel
 from napari_focusstack.widgets.open_hint import CalibrationHint
 from napari_focusstack.widgets.overlays import FocusMap
 
@@ -48,9 +48,7 @@ class FuseWidget(DockedWidget):
         self._previewed: Any = None
         self.layer_box = LayerCombo("The z-stack to fuse")
         self.hint = CalibrationHint(viewer)
-        self.problem = QLabel()
-        self.problem.setWordWrap(True)
-        self.problem.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.problem = ProblemLabel()
         self.form = FuseForm()
         self.bar = JobBar("Fuse", tooltip="Fuse the slices into one image that is sharp everywhere")
         self.preview_runner = JobRunner(self)
@@ -89,7 +87,7 @@ class FuseWidget(DockedWidget):
         self.bar.runner.succeeded.connect(self._on_fused)
         self.bar.runner.cancelled.connect(self._on_cancelled)
         for runner in (self.bar.runner, self.preview_runner):
-            runner.failed.connect(self._say_problem)
+            runner.failed.connect(self.problem.say)
         self.preview_button.clicked.connect(self._on_preview)
         self.preview_runner.busy_changed.connect(self._on_preview_busy)
         self.preview_runner.succeeded.connect(self._on_previewed)
@@ -168,18 +166,13 @@ class FuseWidget(DockedWidget):
         channels = [] if layer is None else channel_layers(layer, self._viewer.layers)
         self.form.fill(stack, channels=tuple(channel_name(c) for c in channels) if len(channels) > 1 else ())
         self.hint.show_for(layer, stack)
-        self._say_problem(problem)
+        self.problem.say(problem)
         self.form.set_usable(not problem)
         self.bar.run_button.setEnabled(not problem)
         self.preview_button.setEnabled(not problem)
 
-    def _say_problem(self, sentence: str) -> None:
-        """Keep a sentence in the panel: a notification fades."""
-        self.problem.setText(sentence)
-        self.problem.setVisible(bool(sentence))
-
     def _on_fuse(self) -> None:
-        self._say_problem("")
+        self.problem.say("")
         layer = self.layer
         if layer is None:
             return
@@ -189,7 +182,7 @@ class FuseWidget(DockedWidget):
             source = source_of(taken, self._viewer.layers)
         except InputError as error:
             show_warning(error.in_napari)
-            self._say_problem(error.in_napari)
+            self.problem.say(error.in_napari)
             return
         shown = shown_at(layer, self._viewer.dims)
         times = range(source.stack.n_times) if choices.all_times else [shown.get("T", 0)]
@@ -202,7 +195,7 @@ class FuseWidget(DockedWidget):
         self.results.add(result)
 
     def _on_preview(self) -> None:
-        self._say_problem("")
+        self.problem.say("")
         layer = self.layer
         if layer is None:
             return
@@ -211,7 +204,7 @@ class FuseWidget(DockedWidget):
             source = source_of([layer])
         except InputError as error:
             show_warning(error.in_napari)
-            self._say_problem(error.in_napari)
+            self.problem.say(error.in_napari)
             return
         shown = shown_at(layer, self._viewer.dims)
         region = visible_region(layer)
@@ -224,7 +217,7 @@ class FuseWidget(DockedWidget):
         self.preview_button.setText("…" if busy else "Preview")
 
     def _on_previewed(self, placed: Placed) -> None:
-        name = f"{self._previewed.frame.name} preview"
+        name = f"preview {self._previewed.frame.name}"
         for old in [layer for layer in self._viewer.layers if _role(layer) == "preview"]:
             self._viewer.layers.remove(old)
         look = self._previewed.looks[0]

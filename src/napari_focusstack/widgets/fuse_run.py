@@ -243,7 +243,7 @@ class Made:
     def name(self) -> str:
         """What to call it: the name of the fused image, or that of the stack where its channels are several."""
         source = self.result.source
-        return f"{source.stack.name if source.split else source.looks[0].name} fused ({self.result.label})"
+        return f"fused {source.stack.name if source.split else source.looks[0].name} ({self.result.label})"
 
     @property
     def retouched(self) -> dict[str, int]:
@@ -316,7 +316,7 @@ def map_layers(result: FuseResult, roles: Sequence[str] = ("index", "depth", "co
             of = name if c is None else source.looks[c].name
             kwargs = {
                 **placed.kwargs,
-                "name": f"{of} {words} ({result.label})",
+                "name": f"{words} {of} ({result.label})",
                 "colormap": colormap,
                 "contrast_limits": limits,
                 "visible": False,
@@ -351,7 +351,7 @@ def _fused_layers(result: FuseResult, image: NDArray[Any] | None = None, *, role
         c = i if source.split else None
         data, axes = (image, fused.axes) if c is None else _channel(image, fused.axes, c)
         placed = lay(data, axes, result=result, role=role, channel=c)
-        kwargs = {**placed.kwargs, "name": f"{look.name} {words} ({result.label})"}
+        kwargs = {**placed.kwargs, "name": f"{words} {look.name} ({result.label})"}
         # The lowest of the new images hides the sources, the others are added to it as their sources are.
         kwargs["blending"] = "opaque" if i == 0 and look.blending == "additive" else look.blending
         if look.contrast_limits is not None:

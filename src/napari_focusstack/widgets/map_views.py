@@ -34,7 +34,7 @@ class MapView:
         Focus values, focus classes, signed defocus in µm, scores from 0 to 100, or distance classes that are the
         fainter, the less certain.
     title : str
-        What the layer is called after its stack.
+        What the layer is called, before the name of its stack.
     data : (Z, gy, gx) float32
         NaN (shown transparent) where there was nothing to judge by.
     limits : (float, float)
@@ -57,10 +57,10 @@ def view_of(report: FocusReport) -> MapView:
         known = np.abs(layers["defocus_um"][np.isfinite(layers["defocus_um"])])
         most = float(np.quantile(known, 0.98)) if known.size else 1.0
         most = max(most, 1e-3)
-        return MapView("defocus", "defocus in µm", layers["defocus_um"], (-most, most), DIVERGING_COLOURS)
+        return MapView("defocus", "defocus µm", layers["defocus_um"], (-most, most), DIVERGING_COLOURS)
     if {"class", "certainty"} <= set(layers):
         data = np.where(layers["certainty"] >= GUESS, layers["class"], np.nan).astype(np.float32)
-        return MapView("class", "focus classes", data, (-0.5, 9.5), CLASS_COLOURS)
+        return MapView("class", "classes", data, (-0.5, 9.5), CLASS_COLOURS)
     if "cam" in layers:
         judged = np.ones(report.grid.shape, bool) if report.evidence is None else report.evidence > 0
         data = np.where(judged[None], report.maps, np.nan).astype(np.float32)
@@ -78,7 +78,7 @@ def _distances(distributions: NDArray[np.float32], certainty: NDArray[np.float32
     code = distributions.argmax(axis=-1) * n + level
     data = np.where(certainty >= EVIDENCE, code, np.nan).astype(np.float32)
     colours = tuple(colour + opacity for colour in DIVERGING_COLOURS for opacity in OPACITIES)
-    return MapView("distance", "distance classes", data, (-0.5, len(colours) - 0.5), colours)
+    return MapView("distance", "distances", data, (-0.5, len(colours) - 0.5), colours)
 
 
 def patch_text(report: FocusReport, z: int, row: int, column: int) -> str:

@@ -80,7 +80,7 @@ class MaskResult:
         self.labels = self.viewer.add_labels(
             placed.data,
             **placed.kwargs,
-            name=f"{self.source.frame.name} in focus ({self.masks.method})",
+            name=f"in focus {self.source.frame.name} ({self.masks.method})",
             opacity=OPACITY,
             colormap=colours,
         )
@@ -104,7 +104,7 @@ class MaskResult:
             self.probability = self.viewer.add_image(
                 placed.data,
                 **placed.kwargs,
-                name=f"{self.source.frame.name} focus probability ({self.masks.method})",
+                name=f"probability {self.source.frame.name} ({self.masks.method})",
                 colormap=probability_colours(),
                 contrast_limits=(0, 1),
                 blending="translucent",
@@ -156,4 +156,4 @@ def probability_colours() -> Colormap:
     p = np.linspace(0, 1, 256)
     colours = ensure_colormap("viridis").map(p)
     colours[:, 3] = np.minimum(2 * p, 1)
-    return Colormap(colours, name="probability of focus")
+    return Colormap(colours, name="probability")

@@ -40,7 +40,7 @@ from napari_focusstack.widgets.layer_combo import LayerCombo
 from napari_focusstack.widgets.layers import METADATA, frame_of, show, shown_at
 from napari_focusstack.widgets.mask_layers import MaskJob, MaskResult, MaskSource
 from napari_focusstack.widgets.method_combo import MethodCombo
-from napari_focusstack.widgets.note_label import NoteLabel
+from napari_focusstack.widgets.note_label import NoteLabel, ProblemLabel, caution_text
 from napari_focusstack.widgets.pick_flow import ask_table
 from napari_focusstack.widgets.picks_table import proposed_file
 
@@ -64,9 +64,7 @@ class MasksWidget(DockedWidget):
         self.method_box = MethodCombo(MASKS, default_mask())
         self.method_note = NoteLabel()
         self.bar = JobBar("Mask focus", tooltip="Mark the pixels of each slice that are in focus")
-        self.problem = QLabel()
-        self.problem.setWordWrap(True)
-        self.problem.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.problem = ProblemLabel()
         self.plot = CurvePlot()
         self.said = QLabel()
         self.said.setWordWrap(True)
@@ -173,26 +171,21 @@ class MasksWidget(DockedWidget):
 
     def _on_layer(self) -> None:
         usable = stack_or_none(self.layer) is not None
-        self._say_problem("" if usable else "Open a stack first: drop one onto the window.")
+        self.problem.say("" if usable else "Open a stack first: drop one onto the window.")
         self.bar.run_button.setEnabled(usable)
-        self._on_point()
-
-    def _say_problem(self, sentence: str) -> None:
-        """Keep a sentence in the panel: a notification fades."""
-        self.problem.setText(sentence)
-        self.problem.setVisible(bool(sentence))
+        self._draw()
 
     def _on_method(self) -> None:
         self.method_note.setText(MASKS[self.method_box.currentData()].description)
 
     def _on_mask(self) -> None:
         layer = self.layer
-        self._say_problem("")
+        self.problem.say("")
         try:
             source, method = _source(layer, self._viewer.dims), MASKS[self.method_box.currentData()]
         except InputError as error:
             show_warning(error.in_napari)
-            self._say_problem(error.in_napari)
+            self.problem.say(error.in_napari)
             return
         self._source = source
         self._shares = np.full(source.stack.n_slices, np.nan)
@@ -214,7 +207,7 @@ class MasksWidget(DockedWidget):
         self._tell()
 
     def _on_failed(self, sentence: str) -> None:
-        self._say_problem(sentence)
+        self.problem.say(sentence)
         self._tell()
 
     def _on_cancelled(self) -> None:
@@ -249,14 +242,16 @@ class MasksWidget(DockedWidget):
         self._draw()
 
     def _draw(self) -> None:
+        label = "area in focus (%)"
         if self._shares is None or self._source is None:
-            self.plot.set_view(CurveView())
+            stack = stack_or_none(self.layer)
+            view = CurveView() if stack is None else CurveView(stack.n_slices, None, label, stack.heights_um)
         else:
             done = np.isfinite(self._shares)
             best = int(np.nanargmax(self._shares)) if done.all() and self._shares.max() > 0 else None
-            heights = self._source.stack.heights_um if len(self._shares) > 1 else None
-            view = CurveView(len(self._shares), 100 * self._shares, "area in focus (%)", heights, best)
-            self.plot.set_view(view)
+            view = CurveView(len(self._shares), 100 * self._shares, label, self._source.stack.heights_um, best)
+        self.plot.set_view(view)
+        self.plot.setVisible(view.n_slices > 1)
         self._on_point()
 
     def _on_point(self, event: Any = None) -> None:
@@ -264,12 +259,13 @@ class MasksWidget(DockedWidget):
         z = self._shown_slice()
         self.plot.set_shown(z)
         text = ""
-        if self._source is not None and self._shares is not None and z is not None and z < len(self._shares):
-            share = float(self._shares[z])
+        if self._source is not None and self._shares is not None and (z or 0) < len(self._shares):
+            share = float(self._shares[z or 0])
             if np.isfinite(share):
-                text = f"Slice {z}: {share:.1%} of the pixels in focus{_area(self._source, share)}."
-        caution = self.result.masks.caution if self.result is not None else ""
-        self.said.setText(f"{text} {caution}".strip())
+                slice_ = f"Slice {z}: " if len(self._shares) > 1 else ""
+                text = f"{slice_}{share:.1%} of the pixels in focus{_area(self._source, share)}."
+        caution = caution_text(self.result.masks.caution) if self.result is not None else ""
+        self.said.setText(f"{text}<br>{caution}" if caution else text)
 
     def _shown_slice(self) -> int | None:
         try:
@@ -362,4 +358,5 @@ def _area(source: MaskSource, share: float) -> str:
         return ""
     h, w = stack.plane_shape
     um2 = share * h * stack.y_um * w * stack.x_um
-    return f", {um2 / 1e6:.3g} mm²" if um2 >= 1e5 else f", {um2:.3g} µm²"
+    area, unit = (um2 / 1e6, "mm²") if um2 >= 1e5 else (um2, "µm²")
+    return f", {float(f'{area:.3g}'):g} {unit}"

@@ -1,12 +1,14 @@
-"""`NoteLabel`: a wrapped sentence that is exactly as high as its lines."""
+"""Wrapped sentences: `NoteLabel` explains a field, `ProblemLabel` warns or says what went wrong."""
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QLabel, QSizePolicy
 
+FRAME = "QLabel { border: 1px solid #d9a300; border-radius: 3px; padding: 4px; }"
 _REFIT = (QEvent.Type.Resize, QEvent.Type.FontChange, QEvent.Type.StyleChange, QEvent.Type.Show)
 
 
@@ -39,3 +41,26 @@ class NoteLabel(QLabel):
 
     def _fit(self) -> None:
         self.setFixedHeight(max(0, self.heightForWidth(self.width())) if self.text() else 0)
+
+
+class ProblemLabel(QLabel):
+    """A framed sentence that stays, as a notification fades; hidden while there is none. Its text can be copied."""
+
+    def __init__(self, sentence: str = "") -> None:
+        super().__init__()
+        self.setWordWrap(True)
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
+        self.setStyleSheet(FRAME)
+        self.say(sentence)
+
+    def say(self, sentence: str) -> None:
+        """Show a sentence, or nothing."""
+        self.setText(sentence)
+        self.setVisible(bool(sentence))
+
+
+def caution_text(caution: str) -> str:
+    """What to be careful about as a paragraph of rich text, in small letters; empty for nothing."""
+    return f"<small><b>Caution:</b> {escape(caution)}</small>" if caution else ""

@@ -113,7 +113,7 @@ class Overlays(QObject):
         view = scored.view
         data, letters = (view.data, "ZYX") if "Z" in frame.axes else (view.data[0], "YX")
         placed = _at(target, frame, data, letters, report.grid, {"role": "focus map", "scorer": report.scorer})
-        name = f"{frame.name} {view.title} ({report.scorer})"
+        name = f"{view.title} {frame.name} ({report.scorer})"
         axes = "".join(a.upper() for a in placed.kwargs["axis_labels"])
         old = self.map
         if old is not None and old.kind == view.kind and _update(old, placed, name):
@@ -150,7 +150,7 @@ class Overlays(QObject):
         rows, columns = scored.outline.shape
         grid = Grid((rows, columns), (height / rows, width / columns))
         placed = _at(target, frame, scored.outline, "YX", grid, {"role": "specimen"})
-        name = f"{frame.name} specimen outline"
+        name = f"outline {frame.name}"
         old = self.outline
         if old is None or not _update(old, placed, name):
             self.hide_outline()
@@ -180,7 +180,7 @@ class Overlays(QObject):
         cam = report.layers["cam"]
         data, letters = (cam, "ZYX") if "Z" in frame.axes else (cam[0], "YX")
         placed = _at(target, frame, data, letters, report.grid, {"role": "attention", "scorer": report.scorer})
-        name = f"{frame.name} attention ({report.scorer})"
+        name = f"attention {frame.name} ({report.scorer})"
         old = self.attention
         if old is None or not _update(old, placed, name):
             self.hide_attention()

@@ -21,7 +21,7 @@ def add_region_layer(viewer: Any, frame: Frame, *, edge_px: float = 2.0) -> Any:
     """Add an empty shapes layer in the image's pixels, ready to draw an outline with the mouse."""
     placed = place(np.empty((0, 0)), "YX", like=frame, provenance={"role": "region"})
     layer = viewer.add_shapes(
-        name=f"{frame.name} region",
+        name=f"region {frame.name}",
         ndim=2,
         edge_color="#cc79a7",
         face_color="#cc79a722",

@@ -9,12 +9,9 @@ from napari.utils.notifications import show_info, show_warning
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QCheckBox,
-    QDoubleSpinBox,
     QFormLayout,
     QHBoxLayout,
-    QLabel,
     QPushButton,
-    QSizePolicy,
     QSlider,
     QVBoxLayout,
     QWidget,
@@ -28,10 +25,11 @@ from napari_focusstack.core.stack import Stack
 from napari_focusstack.widgets.dock import DockedWidget
 from napari_focusstack.widgets.fuse_preview import Region, visible_region
 from napari_focusstack.widgets.job import JobBar, JobRunner
+from napari_focusstack.widgets.known_blur import KnownBlur
 from napari_focusstack.widgets.layer_combo import LayerCombo
 from napari_focusstack.widgets.layers import METADATA, Frame, Placed, frame_of, place, shown_at, source_id, stack_of
 from napari_focusstack.widgets.method_combo import MethodCombo
-from napari_focusstack.widgets.note_label import NoteLabel
+from napari_focusstack.widgets.note_label import NoteLabel, ProblemLabel
 from napari_focusstack.widgets.overlays import FocusMap
 from napari_focusstack.widgets.wipe import Wipe
 
@@ -110,7 +108,8 @@ class SharpenJob:
         grid = None if r is None else Grid((r.y1 - r.y0, r.x1 - r.x0), (1.0, 1.0), (float(r.y0), float(r.x0)))
         placed = place(made.stack.data, made.stack.axes, like=self.frame, grid=grid, at=self.at, provenance=provenance)
         word = "preview" if self.region else "sharpened"
-        return Sharpened(placed, f"{self.frame.name} {word}", self.look)
+        which = f", slice {self.at['Z']}" if "Z" in self.at else ""
+        return Sharpened(placed, f"{word} {self.frame.name} ({chosen.name}{which})", self.look)
 
 
 class RestoreWidget(DockedWidget):
@@ -128,29 +127,12 @@ class RestoreWidget(DockedWidget):
         self.layer_box = LayerCombo("The image or stack to sharpen")
         self.model_box = MethodCombo(DEBLURRERS, default_deblurrer())
         self.note = NoteLabel()
-        self.warning = QLabel(INVENTS)
-        self.warning.setWordWrap(True)
-        self.warning.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
-        self.warning.setStyleSheet("QLabel { border: 1px solid #d9a300; border-radius: 3px; padding: 4px; }")
-        self.blur_box = QDoubleSpinBox()
-        self.blur_box.setRange(0.0, 100.0)
-        self.blur_box.setDecimals(1)
-        self.blur_box.setSingleStep(0.5)
-        self.blur_box.setSuffix(" px")
-        self.blur_box.setSpecialValueText("estimated")
-        self.blur_box.setToolTip("Radius of the disc that a point is blurred to; at its lowest it is estimated")
-        self.defocus_box = QDoubleSpinBox()
-        self.defocus_box.setRange(0.0, 10_000.0)
-        self.defocus_box.setDecimals(2)
-        self.defocus_box.setSingleStep(0.5)
-        self.defocus_box.setSuffix(" µm")
-        self.defocus_box.setSpecialValueText("not known")
-        self.defocus_box.setToolTip(
-            "Distance from focus, in the place of the blur: takes aperture, wavelength and pixel size of the layer"
-        )
+        self.warning = ProblemLabel(INVENTS)
+        self.known = KnownBlur()
         self.blur_note = NoteLabel()
         self.whole_box = QCheckBox("All slices")
         self.whole_box.setToolTip("Sharpen every plane of the layer, not only the one shown")
+        self.problem = ProblemLabel()
         self.bar = JobBar("Sharpen", tooltip="Add a sharpened copy beside the layer")
         self.preview_button = QPushButton("Preview")
         self.preview_button.setToolTip(f"Sharpen the middle of what is on screen, {PREVIEW_PX} px at most")
@@ -166,14 +148,14 @@ class RestoreWidget(DockedWidget):
 
         self.layer_box.currentIndexChanged.connect(self._on_layer)
         self.model_box.currentIndexChanged.connect(self._on_model)
-        self.blur_box.valueChanged.connect(self._on_known_blur)
-        self.defocus_box.valueChanged.connect(self._on_known_blur)
         self.bar.requested.connect(self._on_sharpen)
         self.bar.runner.succeeded.connect(self._on_sharpened)
         self.bar.runner.cancelled.connect(self._on_cancelled)
         self.preview_button.clicked.connect(self._on_preview)
         self.preview_runner.busy_changed.connect(self._on_preview_busy)
         self.preview_runner.succeeded.connect(self._on_sharpened)
+        for runner in (self.bar.runner, self.preview_runner):
+            runner.failed.connect(self.problem.say)
         self.compare_box.toggled.connect(self._on_compare)
         self.wipe_slider.valueChanged.connect(self._on_wipe)
         self._wipe.removed.connect(self._on_wipe_removed)
@@ -187,8 +169,7 @@ class RestoreWidget(DockedWidget):
         form.addRow("Method", self.model_box)
         form.addRow(self.note)
         form.addRow(self.warning)
-        form.addRow("Blur", self.blur_box)
-        form.addRow("Defocus", self.defocus_box)
+        self.known.add_to(form)
         form.addRow(self.blur_note)
         form.addRow("", self.whole_box)
         self._form = form
@@ -200,6 +181,7 @@ class RestoreWidget(DockedWidget):
         compare.addWidget(self.wipe_slider, 1)
         column = QVBoxLayout(self)
         column.addLayout(form)
+        column.addWidget(self.problem)
         column.addLayout(run)
         column.addLayout(compare)
         column.addStretch(1)
@@ -231,13 +213,15 @@ class RestoreWidget(DockedWidget):
         model = self.model_box.currentData()
         if DEBLURRERS[model].learned:
             return DeblurSettings(model=model)
-        return DeblurSettings(
-            model=model, blur_px=self.blur_box.value() or None, defocus_um=self.defocus_box.value() or None
-        )
+        return DeblurSettings(model=model, **self.known.told())
 
     def result(self) -> Any:
-        """The newest sharpened copy of the chosen layer; None where there is none."""
-        return next((x for x in reversed(self._made()) if _role(x) == "restored"), None)
+        """The newest sharpened copy of the chosen layer, by the chosen method if there is one; None without any."""
+        made = [x for x in self._made() if _role(x) == "restored"]
+        return next(reversed(self._by_method(made) or made), None)
+
+    def _by_method(self, made: list[Any]) -> list[Any]:
+        return [x for x in made if x.metadata[METADATA].get("method") == self.model_box.currentData()]
 
     def _made(self) -> list[Any]:
         """Copies and previews of the chosen layer, the oldest first."""
@@ -259,13 +243,9 @@ class RestoreWidget(DockedWidget):
         said = chosen.description.replace(INVENTS, "").strip()
         self.note.setText(f"{said} {SEES_BLUR}" if chosen.learned else said)
         self.warning.setVisible(chosen.learned)
-        for box in (self.blur_box, self.defocus_box):
-            self._form.setRowVisible(box, not chosen.learned)
-
-    def _on_known_blur(self) -> None:
-        """One of blur and defocus tells the other."""
-        self.blur_box.setEnabled(self.defocus_box.value() == 0)
-        self.defocus_box.setEnabled(self.blur_box.value() == 0)
+        for row in self.known.rows:
+            self._form.setRowVisible(row, not chosen.learned)
+        self._refresh_comparison()
 
     def _job(self, *, whole: bool, region: Region | None = None) -> SharpenJob:
         layer = self.layer
@@ -280,10 +260,12 @@ class RestoreWidget(DockedWidget):
         return SharpenJob(stack, frame, self.settings(), look, at=at, region=region)
 
     def _start(self, runner: JobRunner, *, whole: bool, region: Region | None = None) -> None:
+        self.problem.say("")
         try:
             runner.start(self._job(whole=whole, region=region))
         except InputError as error:
-            show_warning(str(error))
+            show_warning(error.in_napari)
+            self.problem.say(error.in_napari)
 
     def _on_sharpen(self) -> None:
         if self.layer is not None:
@@ -308,7 +290,7 @@ class RestoreWidget(DockedWidget):
         show_info("Sharpening was cancelled; nothing was added.")
 
     def _refresh_comparison(self) -> None:
-        made = self._made()
+        made = self._by_method(self._made())
         blur = made[-1].metadata[METADATA].get("blur") if made else None
         self.blur_note.setText(f"Estimated radius: {blur}" if blur else "")
         possible = self.result() is not None

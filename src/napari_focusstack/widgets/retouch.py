@@ -183,7 +183,7 @@ class Retoucher(QObject):
         known = made.of_role("fused")[-1].metadata.get(METADATA, {})
         self._retouched: Mapping[str, int] = known.get("retouched", {})
         self.labels = viewer.add_labels(
-            placed.data, **placed.kwargs, name=f"{made.result.source.frame.name} retouch", opacity=0.8
+            placed.data, **placed.kwargs, name=f"retouch {made.result.source.frame.name}", opacity=0.8
         )
         # Outlines only: the image beneath is what matters.
         self.labels.contour = 1

@@ -155,7 +155,7 @@ class Wipe(QObject):
         placed = place(self._split(), axes, like=frame_of(before), provenance=provenance)
         look = {} if before.rgb else {"contrast_limits": before.contrast_limits, "colormap": before.colormap.name}
         active = self._viewer.layers.selection.active
-        self._shown = self._viewer.add_image(placed.data, **placed.kwargs, **look, name=f"{before.name} before | after")
+        self._shown = self._viewer.add_image(placed.data, **placed.kwargs, **look, name=f"before | after {before.name}")
         self._viewer.layers.selection.active = active
 
     def _split(self) -> NDArray[Any]:
