@@ -9,6 +9,7 @@ import pytest
 from qtpy.QtCore import Qt
 
 from focus_bench import BEST, CALIBRATED, Bench, slow, stack
+from napari_focusstack.widgets.curve import CurvePlot, CurveView
 from napari_focusstack.widgets.layers import shown_at
 
 
@@ -72,6 +73,47 @@ def test_curves_of_other_scorers_stay_for_comparison(bench: Bench) -> None:
     focus.form.scorer_box.choose("tenengrad")
     assert list(focus.form.plot.view.earlier) == ["Variance of Laplacian"]
     assert focus.form.plot.view.best == BEST
+
+
+def test_no_legend_lies_over_the_curves(bench: Bench, qtbot: Any) -> None:
+    bench.viewer.add_image(stack())
+    form = bench.open().form
+    bench.score("tenengrad")
+    assert form.plot.legend.isHidden()
+    for scorer in ("variance_of_laplacian", "brenner", "vollath_f4"):
+        bench.score(scorer)
+    legend = form.plot.legend
+    assert legend.names == ("Tenengrad", "Variance of Laplacian", "Brenner gradient")
+    assert not form.plot.isAncestorOf(legend)
+    qtbot.waitUntil(lambda: legend.y() >= form.plot.geometry().bottom(), timeout=2000)
+    assert len({(pen.color().name(), pen.style()) for _, pen in legend._entries}) == 3
+    legend.resize(150, 10)
+    assert len({place.y() for place in legend.places()}) == 3
+    assert legend.height() >= 3 * legend.fontMetrics().height()
+    legend.resize(600, 10)
+    assert len({place.y() for place in legend.places()}) == 1
+
+
+@pytest.mark.parametrize(
+    ("n", "step", "ends"), [(10, 5.0, ("0", "45")), (11, 200.55, ("0", "2006")), (8, 0.3, ("0.0", "2.1"))]
+)
+def test_the_first_and_the_last_height_are_told(qtbot: Any, n: int, step: float, ends: tuple[str, str]) -> None:
+    plot = CurvePlot()
+    qtbot.addWidget(plot)
+    plot.set_view(CurveView(n, np.arange(n, dtype=float), "", np.arange(n) * step))
+    axis = plot._heights
+    (_, major), (_, minor) = axis.tickValues(-0.5, n - 0.5, 200.0)
+    assert sorted(major + minor) == list(range(n))
+    told = axis.tickStrings(major, 1.0, 1.0)
+    assert (told[0], told[-1]) == ends
+    assert len(told) <= 5
+
+
+def test_a_slice_without_a_value_has_no_ring(qtbot: Any) -> None:
+    plot = CurvePlot()
+    qtbot.addWidget(plot)
+    plot.set_view(CurveView(3, np.array([1.0, np.nan, 2.0]), best=1))
+    assert not plot._ring.isVisible()
 
 
 def test_the_outline_and_the_focus_map_lie_on_the_image(bench: Bench, qtbot: Any) -> None:

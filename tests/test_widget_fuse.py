@@ -74,6 +74,9 @@ def test_the_stack_is_chosen_already_and_one_click_fuses_it(viewer, widget, qtbo
         "confidence A01 (pyramid)",
     ]
     assert viewer.layers.selection.active.name == "fused A01 (pyramid)"
+    height = viewer.layers["height µm A01 (pyramid)"]
+    assert height.colorbar.visible
+    assert height.name_overlay.visible  # the bar itself tells no unit
     assert widget.layer is layer
     assert "quantification" in widget.results.note.text()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from typing import Any
@@ -49,9 +50,12 @@ def test_the_class_map_has_ten_colours_and_a_legend(bench: Bench) -> None:
     layer = focus.overlays.map
     assert layer is not None
     assert layer.name == "classes A01 (mmdf)"
-    assert tuple(layer.contrast_limits) == (-0.5, 9.5)
-    colours = layer.colormap.map((np.arange(10) + 0.5) / 10)
-    assert len(np.unique(colours.round(3), axis=0)) == 10
+    n = len(map_views.OPACITIES)
+    assert tuple(layer.contrast_limits) == (-0.5, 10 * n - 0.5)
+    colours = layer.colormap.map((np.arange(10 * n) + 0.5) / (10 * n)).reshape(10, n, 4)
+    assert len(np.unique(colours[:, -1].round(3), axis=0)) == 10
+    assert np.allclose(colours[:, :, 3], colours[0, :, 3])
+    assert (np.diff(colours[0, :, 3]) > 0).all()
     assert focus.form.legend.isVisibleTo(focus.form.legend.parentWidget())
     assert focus.form.legend.texts()[0] == "in focus"
     assert "A01" in bench.viewer.layers
@@ -66,6 +70,35 @@ def test_a_patch_that_is_judged_like_noise_has_no_answer() -> None:
     assert np.isfinite(view_of(report).data).tolist() == [[[False, False, True]]]
     assert patch_text(report, 0, 0, 1).endswith("nothing to judge by")
     assert "certainty 0.40" in patch_text(report, 0, 0, 2)
+
+
+def test_patches_with_little_specimen_are_faint_and_told_as_ever() -> None:
+    share = np.array([[0.0, 0.2, 0.9]], np.float32)
+    certainty = np.full((1, 1, 3), 0.4, np.float32)
+    layers = {"class": np.array([[[7, 7, 7]]], np.uint8), "certainty": certainty, "in_focus": certainty}
+    ones, grid = np.ones((1, 1, 3), np.float32), Grid((1, 3), (32.0, 32.0))
+    decision = Decision(None, None, None, 0.0, None, (), "")
+    report = FocusReport("mmdf", "", np.ones(1), ones, ones[0], grid, decision, layers=layers, specimen_weights=share)
+    assert len(np.unique(view_of(report).data)) == 1  # no specimen was found: all of it is looked at
+    report = dataclasses.replace(report, specimen=np.ones((32, 96), bool))
+    view = view_of(report)
+    opacities = [int(view.colours[int(code)][-2:], 16) for code in view.data.ravel()]
+    assert opacities[0] < opacities[1] < opacities[2] == 255
+    assert len({view.colours[int(code)][:-2] for code in view.data.ravel()}) == 1
+    assert len({patch_text(report, 0, 0, x).partition(": ")[2] for x in range(3)}) == 1
+
+
+def test_the_map_that_takes_the_place_of_a_selected_one_is_selected(bench: Bench, qtbot: Any) -> None:
+    layer = bench.viewer.add_image(half_empty(), name="A01", metadata=KNOWN, **CALIBRATED)
+    focus = bench.open()
+    bench.score("tenengrad")
+    focus.form.map_box.click()
+    assert bench.viewer.layers.selection.active is focus.overlays.map
+    bench.score("mmdf")
+    assert bench.viewer.layers.selection.active is focus.overlays.map
+    bench.viewer.layers.selection.active = layer
+    bench.score("ldsenet")
+    assert bench.viewer.layers.selection.active is layer
 
 
 def test_the_hover_text_tells_class_and_certainty(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The commands: each reads its input, runs one job of the core, writes, and prints what came out."""
+"""The program and its main commands: each reads its input, runs one job of the core, writes, and tells of it."""
 
 from __future__ import annotations
 
@@ -227,66 +227,6 @@ def fuse(
 
 
 @app.command()
-def quality(
-    fused: Annotated[Path, typer.Argument(help="A fused image.", show_default=False)],
-    sources: Annotated[
-        list[Path] | None,
-        typer.Option(help="The stack it was fused from: a file or a folder; once for each slice.", show_default=False),
-    ] = None,
-    reference: Annotated[
-        Path | None, typer.Option(help="The truth: a sharp image of the same size.", show_default=False)
-    ] = None,
-    channel: opt.Channel = None,
-    time: opt.Time = None,
-    position: opt.Position = 0,
-    z_axis: opt.ZAxis = None,
-    device: opt.Device = opt.DeviceName.AUTO,
-    as_json: opt.Json = False,
-    verbose: opt.Verbose = False,
-) -> None:
-    """Rate a fused image: by itself, against the slices it was fused from, against a sharp reference."""
-    from napari_focusstack.core.quality import assess
-
-    paths = [fused] if reference is None else [fused, reference]
-    image, truth, *_ = [*_planes_of(paths, channel=channel, time=time, alone=not sources), None]
-    series = None
-    if sources:
-        chosen = opt.choose(
-            sources, z_axis=z_axis, z_step=None, z_positions=None, pixel_size=None, time=time, position=position
-        )
-        series = chosen.stack.series(t=chosen.time, p=chosen.position)
-        series = series.only_channel(0 if channel is None else series.find_channel(channel))
-    found = run(assess(image, sources=series, reference=truth), verbose=verbose)
-    if as_json:
-        print_json({one.metric.name: one.value for one in found})
-        return
-    compared = {"itself": "", "sources": "against the slices", "reference": "against the reference"}
-    for one in found:
-        unit = "" if one.metric.units == "1" else f" {one.metric.units}"
-        print(f"{one.metric.name:<8} {one.value:>10.4f}{unit:<8} {compared[one.against]}".rstrip())
-        if verbose:
-            print(f"         {one.metric.hint}")
-
-
-@app.command()
-def scorers(device: opt.Device = opt.DeviceName.AUTO, as_json: opt.Json = False, verbose: opt.Verbose = False) -> None:
-    """List the scorers."""
-    from napari_focusstack.core.scorers import DEFAULT_SCORER, SCORERS
-
-    fields = ("name", "title", "family", "units", "description", "reference")
-    list_choices("scorers", [{f: getattr(s, f) for f in fields} for s in SCORERS], DEFAULT_SCORER, as_json, verbose)
-
-
-@app.command()
-def methods(device: opt.Device = opt.DeviceName.AUTO, as_json: opt.Json = False, verbose: opt.Verbose = False) -> None:
-    """List the fusion methods."""
-    from napari_focusstack.core.fusion import DEFAULT_METHOD, METHODS
-
-    fields = ("name", "title", "description", "reference")
-    list_choices("methods", [{f: getattr(m, f) for f in fields} for m in METHODS], DEFAULT_METHOD, as_json, verbose)
-
-
-@app.command()
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path("demo_output"),
     device: opt.Device = opt.DeviceName.AUTO,
@@ -363,42 +303,3 @@ def _check(outputs: list[Path], stack: Stack, *, overwrite: bool) -> None:
         raise InputError("Two outputs have the same name: give each a name of its own.")
     for path in outputs:
         check_target(path, overwrite=overwrite, sources=source_files(stack))
-
-
-def _planes_of(paths: list[Path], *, channel: str | None, time: int | None, alone: bool) -> list[Any]:
-    """The plane of each image that is asked for; an image without times or channels stands for all of them.
-
-    `alone`: there is no stack besides that has the times and channels.
-    """
-    from napari_focusstack.io.read import read_stack
-
-    images = [read_stack(path) for path in paths]
-    times, several = (not alone or any(axis in image.axes for image in images) for axis in "TC")
-    planes = []
-    for image in images:
-        one = opt.narrowed(
-            image,
-            channel=channel if "C" in image.axes or not several else None,
-            time=time if "T" in image.axes or not times else None,
-        )
-        if set(one.axes) - set("YXS"):
-            raise InputError(
-                f"'{one.name}' holds several planes (axes {one.axes}): give one image, or choose with --channel and "
-                "--time."
-            )
-        planes.append(one.plane())
-    return planes
-
-
-def list_choices(kind: str, entries: list[dict[str, Any]], default: str, as_json: bool, verbose: bool) -> None:
-    """Print the entries of a registry."""
-    if as_json:
-        print_json({kind: entries, "default": default})
-        return
-    width = max(len(e["name"]) for e in entries)
-    for entry in entries:
-        star = "*" if entry["name"] == default else " "
-        print(f"{star} {entry['name']:<{width}}  {entry['description']}")
-        if verbose:
-            print(f"  {'':<{width}}  {entry['reference']}")
-    print("* is the default")

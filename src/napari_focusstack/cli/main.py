@@ -19,9 +19,11 @@ from napari_focusstack.cli import (  # noqa: F401  (add their commands)
     deblur,
     evaluate,
     learn,
+    lists,
     masks,
     microscope,
     models,
+    quality,
     rings,
 )
 from napari_focusstack.cli.commands import app

@@ -9,6 +9,7 @@ import typer
 
 from napari_focusstack.cli import options as opt
 from napari_focusstack.cli.commands import app
+from napari_focusstack.cli.lists import list_choices
 from napari_focusstack.cli.show import print_caution, print_json, run
 
 
@@ -75,7 +76,6 @@ def mask(
 @app.command()
 def masks(device: opt.Device = opt.DeviceName.AUTO, as_json: opt.Json = False, verbose: opt.Verbose = False) -> None:
     """List the mask methods."""
-    from napari_focusstack.cli.commands import list_choices
     from napari_focusstack.core.masks import MASKS, default_mask
 
     fields = ("name", "title", "description", "reference")

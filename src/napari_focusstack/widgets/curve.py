@@ -10,12 +10,21 @@ import numpy as np
 import pyqtgraph as pg
 from numpy.typing import NDArray
 from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtGui import QPen
+
+from napari_focusstack.widgets.curve_legend import CurveLegend
 
 # Colours that colour-blind eyes tell apart (Okabe and Ito 2008), readable on napari's dark and light backgrounds.
 CURVE = "#56b4e9"
 BEST = "#e69f00"
 SHOWN = "#cc79a7"
 GOOD = "#e69f0038"
+LABELS = 5
+"""So many heights fit above the curve."""
+MINOR_TICKS = 40
+"""Stacks of more slices have no tick for each."""
+EARLIER = ("#009e73", "#d55e00", "#0072b2")
+EARLIER_STYLES = (Qt.PenStyle.DashLine, Qt.PenStyle.DotLine, Qt.PenStyle.DashDotLine, Qt.PenStyle.DashDotDotLine)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,24 +65,45 @@ class CurveView:
 
 
 class _HeightAxis(pg.AxisItem):
-    """An axis along the slices that tells their heights; right for uneven steps too."""
+    """An axis along the slices that tells their heights, the first and the last too; right for uneven steps."""
 
     def __init__(self) -> None:
         super().__init__(orientation="top")
         self.heights: NDArray[np.float64] | None = None
 
+    def tickValues(self, low: float, high: float, size: float) -> list[tuple[float, list[float]]]:  # noqa: N802 (pyqtgraph's name)
+        """Slices that get a height, and the other slices."""
+        if self.heights is None:
+            return []
+        n = len(self.heights)
+        major = label_slices(n)
+        minor = [float(z) for z in range(n) if z not in major] if n <= MINOR_TICKS else []
+        return [(float(max(1, n // LABELS)), [float(z) for z in major]), (1.0, minor)]
+
     def tickStrings(self, values: Sequence[float], scale: float, spacing: float) -> list[str]:  # noqa: N802 (pyqtgraph's name)
         """Heights of the slices at `values`, with as many digits as their steps need."""
         if self.heights is None:
             return [""] * len(values)
-        span = float(np.ptp(self.heights))
-        digits = 0 if span >= 50 else 1 if span >= 5 else 2
+        digits = self._digits()
         slices = np.arange(len(self.heights))
         return [f"{np.interp(v, slices, self.heights):.{digits}f}" for v in values]
+
+    def _digits(self) -> int:
+        """As many as the labels need: 20 and 45, not 20.0 and 45.0."""
+        assert self.heights is not None
+        span = float(np.ptp(self.heights))
+        most = 0 if span >= 50 else 1 if span >= 5 else 2
+        shown = self.heights[label_slices(len(self.heights))]
+        return next((d for d in range(most) if np.allclose(shown, np.round(shown, d), atol=0.01 * span / LABELS)), most)
 
 
 class CurvePlot(pg.GraphicsView):
     """Plots a `CurveView`. A click, or dragging the line, asks for a slice.
+
+    Attributes
+    ----------
+    legend : CurveLegend
+        Of the earlier curves: put it below the plot.
 
     Signals
     -------
@@ -92,6 +122,7 @@ class CurvePlot(pg.GraphicsView):
         self._shown: int | None = None
         self._text = "#ffffff"
         self._earlier: list[Any] = []
+        self.legend = CurveLegend()
         self._lay_out()
         self._band = pg.LinearRegionItem(movable=False, brush=GOOD, pen=pg.mkPen(None))
         self._curve = pg.PlotDataItem(pen=pg.mkPen(CURVE, width=2), symbol="o", symbolSize=5, symbolPen=None)
@@ -126,9 +157,6 @@ class CurvePlot(pg.GraphicsView):
         self.setCentralItem(grid)
         self._bottom.setLabel("slice")
         self._left.enableAutoSIPrefix(False)
-        self._legend = pg.LegendItem(offset=(-4, 2), labelTextSize="8pt", verSpacing=-6)
-        self._legend.setParentItem(self.box)
-        self._legend.setVisible(False)
 
     def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
         """Small: pyqtgraph's 640×480 would squeeze the canvas."""
@@ -155,7 +183,6 @@ class CurvePlot(pg.GraphicsView):
         for axis in self._axes:
             axis.setPen(text)
             axis.setTextPen(text)
-        self._legend.setLabelTextColor(text)
         self.set_view(self._view)
 
     def set_shown(self, z: int | None) -> None:
@@ -175,8 +202,9 @@ class CurvePlot(pg.GraphicsView):
         self._curve.setVisible(scored.size > 0)
         if values is not None:
             self._curve.setData(scored, values[scored])
-        self._ring.setVisible(view.best is not None and values is not None)
-        if view.best is not None and values is not None:
+        ringed = view.best is not None and view.best in scored
+        self._ring.setVisible(ringed)
+        if ringed and values is not None:
             self._ring.setData([view.best], [values[view.best]])
         self._zero.setVisible(view.signed)
         self._crossing.setVisible(view.crossing is not None)
@@ -193,7 +221,6 @@ class CurvePlot(pg.GraphicsView):
     def _draw_axes(self, view: CurveView) -> None:
         self._bottom.setTickSpacing(*_spacing(view.n_slices))
         self._heights.heights = view.heights_um
-        self._heights.setTickSpacing(*_spacing(view.n_slices, labels=5))
         self._heights.picture = None
         if view.heights_um is None:
             self._heights.hide()
@@ -220,18 +247,20 @@ class CurvePlot(pg.GraphicsView):
         for item in self._earlier:
             self.box.removeItem(item)
         self._earlier = []
-        self._legend.clear()
-        styles = (Qt.PenStyle.DashLine, Qt.PenStyle.DotLine, Qt.PenStyle.DashDotLine)
-        for i, (name, values) in enumerate(view.earlier.items()):
+        pens = self._pens(len(view.earlier))
+        for pen, values in zip(pens, view.earlier.values(), strict=True):
             span = float(np.ptp(values)) or 1.0
-            pen = pg.mkPen(pg.mkColor(self._text), width=1, style=styles[i % len(styles)])
             stretched = low + (values - values.min()) * (high - low) / span
             item = pg.PlotDataItem(np.arange(len(values)), stretched, pen=pen)
-            item.setOpacity(0.6)
+            item.setOpacity(0.8)
             self.box.addItem(item, ignoreBounds=True)
-            self._legend.addItem(item, name)
             self._earlier.append(item)
-        self._legend.setVisible(bool(self._earlier))
+        self.legend.show_curves(list(zip(view.earlier, pens, strict=True)))
+
+    def _pens(self, n: int) -> list[QPen]:
+        """Pens of the earlier curves: told apart by dashes and by colour."""
+        styles, colours = EARLIER_STYLES, (*EARLIER, self._text)
+        return [pg.mkPen(colours[i % len(colours)], width=1, style=styles[i % len(styles)]) for i in range(n)]
 
     def _ask(self, x: float) -> None:
         if self._view.n_slices:
@@ -245,8 +274,15 @@ class CurvePlot(pg.GraphicsView):
         self._ask(line.value())
 
 
-def _spacing(n_slices: int, *, labels: int = 9) -> tuple[float, float]:
-    """(major, minor) distance of ticks: whole slices, `labels` of them with a number at most."""
+def _spacing(n_slices: int) -> tuple[float, float]:
+    """(major, minor) distance of ticks: whole slices, nine of them with a number at most."""
     steps = [s * 10**e for e in range(5) for s in (1, 2, 5)]
-    major = next((s for s in steps if n_slices / s <= labels), steps[-1])
-    return float(major), float(1 if n_slices <= 40 else major)
+    major = next((s for s in steps if n_slices / s <= 9), steps[-1])
+    return float(major), float(1 if n_slices <= MINOR_TICKS else major)
+
+
+def label_slices(n_slices: int) -> list[int]:
+    """Slices whose heights are told: the first, the last, and some between, evenly apart where that can be."""
+    most = min(n_slices, LABELS)
+    n = next((k for k in range(most, 2, -1) if (n_slices - 1) % (k - 1) == 0), most)
+    return sorted({int(z) for z in np.round(np.linspace(0, n_slices - 1, n))})

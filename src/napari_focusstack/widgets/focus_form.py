@@ -120,6 +120,7 @@ class FocusForm(QScrollArea):
         column.addLayout(form)
         column.addWidget(self.job_bar)
         column.addWidget(self.plot, 3)
+        column.addWidget(self.plot.legend)
         column.addWidget(self.verdict)
         column.addLayout(self._basis_row())
         shows = QHBoxLayout()

@@ -318,6 +318,7 @@ class ResultPanel(QWidget):
             layer.metadata[METADATA]["limits"] = tuple(layer.contrast_limits)
         if old is None and new.role in ("index", "depth", "confidence"):
             layer.colorbar.visible = True
+            _name_colours(layer)
         return layer
 
 
@@ -329,6 +330,14 @@ def recipe(result: FuseResult) -> str:
     if result.source.alone:
         settings = settings.model_copy(update={"drive": None, "channel": keys[0]})
     return str(settings.model_dump_json(indent=2)) + "\n"
+
+
+def _name_colours(layer: Any) -> None:
+    """Have the layer's name, with its unit, stand at its colour bar, which tells neither; older versions can't."""
+    overlay = getattr(layer, "name_overlay", None)
+    if overlay is not None:
+        overlay.position = layer.colorbar.position
+        overlay.visible = True
 
 
 def _shows(layer: Any, new: NewLayer) -> bool:

@@ -9,7 +9,14 @@ from qtpy.QtGui import QColor, QLinearGradient, QPainter
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from napari_focusstack.core.votes import DISTANCES
-from napari_focusstack.widgets.map_views import DIVERGING_COLOURS, MapView, class_text, distance_text, signed_um
+from napari_focusstack.widgets.map_views import (
+    CLASS_COLOURS,
+    DIVERGING_COLOURS,
+    MapView,
+    class_text,
+    distance_text,
+    signed_um,
+)
 
 BAR_PX = 12
 
@@ -35,7 +42,7 @@ class MapLegend(QWidget):
         if self.view is None:
             return ()
         if self.view.kind == "class":
-            return ("in focus", "wholly blurred")
+            return ("in focus", "faint: little specimen", "wholly blurred")
         if self.view.kind == "score":
             return ("0, wholly blurred", "100, clearest")
         if self.view.kind == "distance":
@@ -61,7 +68,7 @@ class MapLegend(QWidget):
         """Colours of the classes; none for a colour bar."""
         if self.view is None or self.view.kind not in ("class", "distance"):
             return ()
-        return DIVERGING_COLOURS if self.view.kind == "distance" else self.view.colours
+        return DIVERGING_COLOURS if self.view.kind == "distance" else CLASS_COLOURS
 
     def event(self, event: Any) -> bool:
         """Name the class under the mouse."""

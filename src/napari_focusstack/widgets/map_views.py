@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,9 @@ CLASS_COLOURS = (
 DIVERGING_COLOURS = ("#08519c", "#4292c6", "#9ecae1", "#f7f7f7", "#fdae6b", "#e6711c", "#8c3a04")
 """From below focus (blue) over focus (white) to above (orange)."""
 OPACITIES = ("26", "59", "8c", "bf", "ff")
-"""Opacity of a patch by its certainty, as hexadecimal: from faint where it guesses to full where it is sure."""
+"""Opacity of a patch, as hexadecimal: from faint where it guesses, or holds hardly any specimen, to full."""
+FULL_SHARE = 0.3
+"""A patch of which so much is specimen is shown at full opacity."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,8 @@ class MapView:
     Attributes
     ----------
     kind : {"value", "class", "defocus", "score", "distance"}
-        Focus values, focus classes, signed defocus in µm, scores from 0 to 100, or distance classes that are the
-        fainter, the less certain.
+        Focus values, focus classes that are the fainter, the less specimen the patch holds, signed defocus in µm,
+        scores from 0 to 100, or distance classes that are the fainter, the less certain.
     title : str
         What the layer is called, before the name of its stack.
     data : (Z, gy, gx) float32
@@ -59,8 +61,10 @@ def view_of(report: FocusReport) -> MapView:
         most = max(most, 1e-3)
         return MapView("defocus", "defocus µm", layers["defocus_um"], (-most, most), DIVERGING_COLOURS)
     if {"class", "certainty"} <= set(layers):
-        data = np.where(layers["certainty"] >= GUESS, layers["class"], np.nan).astype(np.float32)
-        return MapView("class", "classes", data, (-0.5, 9.5), CLASS_COLOURS)
+        share = None if report.specimen is None else report.specimen_weights
+        opacity = np.ones(report.grid.shape, np.float32) if share is None else share / FULL_SHARE
+        data = _coded(layers["class"], opacity[None], shown=layers["certainty"] >= GUESS)
+        return MapView("class", "classes", data, *_in_opacities(CLASS_COLOURS))
     if "cam" in layers:
         judged = np.ones(report.grid.shape, bool) if report.evidence is None else report.evidence > 0
         data = np.where(judged[None], report.maps, np.nan).astype(np.float32)
@@ -73,12 +77,22 @@ def view_of(report: FocusReport) -> MapView:
 
 def _distances(distributions: NDArray[np.float32], certainty: NDArray[np.float32]) -> MapView:
     """Distance classes with certainty as opacity: a colour for each class and each of `OPACITIES`."""
+    data = _coded(distributions.argmax(axis=-1), certainty, shown=certainty >= EVIDENCE)
+    return MapView("distance", "distances", data, *_in_opacities(DIVERGING_COLOURS))
+
+
+def _coded(classes: NDArray[Any], opacity: NDArray[np.float32], *, shown: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """A number for each class and each of `OPACITIES`; NaN where nothing is shown."""
     n = len(OPACITIES)
-    level = np.minimum((certainty * n).astype(np.int32), n - 1)
-    code = distributions.argmax(axis=-1) * n + level
-    data = np.where(certainty >= EVIDENCE, code, np.nan).astype(np.float32)
-    colours = tuple(colour + opacity for colour in DIVERGING_COLOURS for opacity in OPACITIES)
-    return MapView("distance", "distances", data, (-0.5, len(colours) - 0.5), colours)
+    level = np.minimum((opacity * n).astype(np.int32), n - 1)
+    coded: NDArray[np.float32] = np.where(shown, classes.astype(np.int32) * n + level, np.nan).astype(np.float32)
+    return coded
+
+
+def _in_opacities(colours: tuple[str, ...]) -> tuple[tuple[float, float], tuple[str, ...]]:
+    """Contrast limits and colours of the numbers of `_coded`."""
+    made = tuple(colour + opacity for colour in colours for opacity in OPACITIES)
+    return (-0.5, len(made) - 0.5), made
 
 
 def patch_text(report: FocusReport, z: int, row: int, column: int) -> str:

@@ -13,7 +13,7 @@ from qtpy.QtCore import QObject, QTimer
 
 from napari_focusstack.core.report import FocusReport, Grid
 from napari_focusstack.widgets.focus_state import Scored, Target
-from napari_focusstack.widgets.layers import Frame, Placed, place
+from napari_focusstack.widgets.layers import Frame, Placed, identity, place
 from napari_focusstack.widgets.map_views import MapView, patch_text
 
 OUTLINE_COLOURS = Colormap([[0.9, 0.62, 0.0, 0.0], [0.9, 0.62, 0.0, 1.0]], name="outline")
@@ -79,6 +79,7 @@ class Overlays(QObject):
         self.outline: Image | None = None
         self.attention: Image | None = None
         self._map_shown: Shown | None = None
+        self._map_selected = False
         self._outline_shown: Target | None = None
         self._attention_shown: Shown | None = None
         self._doomed: list[Any] = []
@@ -137,6 +138,7 @@ class Overlays(QObject):
             # The outline stays on top: a map would hide it.
             layers = self._viewer.layers
             self._insert(self.map, layers.index(self.outline) if self.outline in layers else len(layers))
+            self._select_again(target)
         self._map_shown = shown
 
     def show_outline(self, scored: Scored, frame: Frame, target: Target) -> None:
@@ -205,6 +207,8 @@ class Overlays(QObject):
     def hide_map(self) -> None:
         """Remove the focus map."""
         layer, self.map, self._map_shown = self.map, None, None
+        if layer is not None:
+            self._map_selected = self._viewer.layers.selection.active is layer
         self._remove(layer)
 
     def hide_outline(self) -> None:
@@ -219,6 +223,15 @@ class Overlays(QObject):
         layers.insert(at, layer)
         if active is not None and active in layers:
             layers.selection.active = active
+
+    def _select_again(self, target: Target) -> None:
+        """Select the map where the one before was: the status bar goes on telling what is under the mouse."""
+        selection = self._viewer.layers.selection
+        active = selection.active
+        # napari has selected a neighbour of the map that went; what the user selects since stays.
+        if self._map_selected and (active is None or self.owns(active) or identity(active) == target.layer):
+            selection.active = self.map
+        self._map_selected = False
 
     def _remove(self, layer: Any) -> None:
         if layer is not None:
