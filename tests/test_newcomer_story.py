@@ -87,7 +87,7 @@ def test_from_the_sample_to_a_tiff_with_the_right_scale(newcomer, monkeypatch, t
     newcomer.waits_for(lambda: any("fused" in layer.name for layer in viewer.layers))
     fused = next(layer for layer in viewer.layers if "fused" in layer.name)
     assert fused.visible
-    assert fused.name.startswith(source.name)
+    assert fused.name.startswith(f"fused {source.name}")
 
     target = tmp_path / "Meine Organoide_fused.ome.tif"
     monkeypatch.setattr(QFileDialog, "getSaveFileName", staticmethod(lambda *_, **__: (str(target), "")))

@@ -85,6 +85,7 @@ def test_no_legend_lies_over_the_curves(bench: Bench, qtbot: Any) -> None:
     legend = form.plot.legend
     assert legend.names == ("Tenengrad", "Variance of Laplacian", "Brenner gradient")
     assert not form.plot.isAncestorOf(legend)
+    bench.focus.show()
     qtbot.waitUntil(lambda: legend.y() >= form.plot.geometry().bottom(), timeout=2000)
     assert len({(pen.color().name(), pen.style()) for _, pen in legend._entries}) == 3
     legend.resize(150, 10)

@@ -116,6 +116,34 @@ def test_a_defocus_that_is_known_takes_the_place_of_the_blur(viewer, widget, qtb
     assert widget.settings().defocus_um is None
 
 
+def test_what_a_defocus_takes_can_be_given_there(nucleus, widget, qtbot):
+    nucleus.metadata.pop(METADATA, None)
+    assert widget.optics.isHidden()
+    widget.known.defocus_box.setValue(2.5)
+    assert not widget.optics.isHidden()
+    assert not widget.optics.rings.isVisibleTo(widget.optics)
+    widget.optics.na.setValue(0.8)
+    widget.optics.wavelength_nm.setValue(520)
+    widget.optics.button.click()
+    assert not widget.optics.missing
+    run(widget, qtbot)
+    assert widget.problem.isHidden()
+    assert widget.result().metadata[METADATA]["parameters"]["defocus_um"] == 2.5
+    widget.known.defocus_box.setValue(0)
+    assert widget.optics.isHidden()
+
+
+def test_no_text_of_a_field_is_cut(widget, qtbot):
+    widget.known.motion_box.setValue(123.4)
+    widget.known.angle_box.setValue(-135)
+    qtbot.wait(50)
+    for box in widget.known.rows:
+        line = box.lineEdit()
+        assert line.fontMetrics().horizontalAdvance(line.text()) <= line.width()
+    widget.known.defocus_box.setValue(3)
+    qtbot.waitUntil(lambda: widget.width() >= widget.optics.minimumSizeHint().width(), timeout=2000)
+
+
 def test_a_motion_that_is_known_is_told_with_its_direction(widget, qtbot):
     assert widget.settings().motion_px is None
     widget.known.angle_box.setValue(30)
@@ -130,7 +158,7 @@ def test_a_motion_that_is_known_is_told_with_its_direction(widget, qtbot):
     assert (kept["parameters"]["motion_px"], kept["parameters"]["motion_degrees"]) == (9, 30)
     assert "blur" not in kept
     widget.model_box.setCurrentIndex(widget.model_box.findData("deblur_unet"))
-    assert not widget.known.motion.isVisibleTo(widget)
+    assert not widget.known.motion_box.isVisibleTo(widget)
 
 
 def test_results_are_told_apart_by_method_and_slice_and_the_chosen_method_is_compared(viewer, widget, qtbot):

@@ -106,7 +106,7 @@ def calibration_of(optics: Optics, pixel_um: float | None) -> Calibration:
         lacking = f"Defocus in µm can't be told without the {missing_optics(optics, pixel_um)} of this image"
         raise InputError(
             f"{lacking}: give what is missing (--na, --wavelength, --pixel-size).",
-            in_napari=f"{lacking}: fill in what is missing under the scorer, and press Set.",
+            in_napari=f"{lacking}: fill in what is missing in the panel, and press Set.",
         )
     index = optics.immersion_index or next((n for n in INDICES if na < n), INDICES[-1])
     if not 0 < na < index:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from qtpy.QtCore import QObject
-from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout, QHBoxLayout, QLabel, QWidget
+from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout, QWidget
 
 
 class KnownBlur(QObject):
-    """Radius or defocus, and a movement during the exposure. One of radius and defocus tells the other."""
+    """Radius or defocus, and a movement during the exposure. One of radius and defocus tells the other.
+
+    Signals
+    -------
+    changed()
+        The user has told something else.
+    """
+
+    changed = Signal()
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -26,12 +34,6 @@ class KnownBlur(QObject):
         self.angle_box.setSingleStep(5)
         for box in (self.defocus_box, self.motion_box):
             box.setSpecialValueText("not known")
-        self.motion = QWidget()
-        row = QHBoxLayout(self.motion)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.motion_box, 3)
-        row.addWidget(QLabel("at"))
-        row.addWidget(self.angle_box, 2)
         for box in (self.blur_box, self.defocus_box, self.motion_box):
             box.valueChanged.connect(self._on_value)
         self._on_value()
@@ -39,11 +41,11 @@ class KnownBlur(QObject):
     @property
     def rows(self) -> tuple[QWidget, ...]:
         """The fields of the form's rows."""
-        return self.blur_box, self.defocus_box, self.motion
+        return self.blur_box, self.defocus_box, self.motion_box, self.angle_box
 
     def add_to(self, form: QFormLayout) -> None:
         """Add the rows to a form."""
-        for label, row in zip(("Blur", "Defocus", "Motion"), self.rows, strict=True):
+        for label, row in zip(("Blur", "Defocus", "Motion", "Direction"), self.rows, strict=True):
             form.addRow(label, row)
 
     def told(self) -> dict[str, Any]:
@@ -63,6 +65,7 @@ class KnownBlur(QObject):
         self.defocus_box.setEnabled(not blur)
         self.angle_box.setEnabled(bool(motion))
         self.blur_box.setSpecialValueText("by defocus" if defocus else "none" if motion else "estimated")
+        self.changed.emit()
 
 
 def _field(tooltip: str, unit: str, *, most: float, decimals: int) -> QDoubleSpinBox:

@@ -44,11 +44,13 @@ class OpticsForm(QWidget):
     ----------
     viewer : napari viewer or ViewerModel
         The viewer of the layers.
+    sided : bool
+        Whether the side of the rings is asked for: for who needs the sign of defocus.
     """
 
     given = Signal()
 
-    def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
+    def __init__(self, viewer: Any, parent: QWidget | None = None, *, sided: bool = True) -> None:
         super().__init__(parent)
         self._viewer = viewer
         self._layer: Any = None
@@ -80,7 +82,10 @@ class OpticsForm(QWidget):
             grid.addWidget(box, 2, column)
             grid.setColumnStretch(column, 1)
             box.valueChanged.connect(self._on_value)
-        grid.addWidget(QLabel("Rings"), 1, 3)
+        rings = QLabel("Rings")
+        grid.addWidget(rings, 1, 3)
+        for widget in (rings, self.rings):
+            widget.setVisible(sided)
         grid.addWidget(self.rings, 2, 3)
         grid.addWidget(self.button, 2, 4)
         self.button.clicked.connect(self._on_set)

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from napari.utils.notifications import show_info, show_warning
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import (
     QCheckBox,
     QFormLayout,
@@ -22,6 +22,7 @@ from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.progress import Job
 from napari_focusstack.core.report import Grid
 from napari_focusstack.core.stack import Stack
+from napari_focusstack.widgets.desk import stack_or_none
 from napari_focusstack.widgets.dock import DockedWidget
 from napari_focusstack.widgets.fuse_preview import Region, visible_region
 from napari_focusstack.widgets.job import JobBar, JobRunner
@@ -30,6 +31,7 @@ from napari_focusstack.widgets.layer_combo import LayerCombo
 from napari_focusstack.widgets.layers import METADATA, Frame, Placed, frame_of, place, shown_at, source_id, stack_of
 from napari_focusstack.widgets.method_combo import MethodCombo
 from napari_focusstack.widgets.note_label import NoteLabel, ProblemLabel
+from napari_focusstack.widgets.optics_form import OpticsForm
 from napari_focusstack.widgets.overlays import FocusMap
 from napari_focusstack.widgets.wipe import Wipe
 
@@ -129,6 +131,7 @@ class RestoreWidget(DockedWidget):
         self.note = NoteLabel()
         self.warning = ProblemLabel(INVENTS)
         self.known = KnownBlur()
+        self.optics = OpticsForm(self._viewer, sided=False)
         self.blur_note = NoteLabel()
         self.whole_box = QCheckBox("All slices")
         self.whole_box.setToolTip("Sharpen every plane of the layer, not only the one shown")
@@ -148,6 +151,8 @@ class RestoreWidget(DockedWidget):
 
         self.layer_box.currentIndexChanged.connect(self._on_layer)
         self.model_box.currentIndexChanged.connect(self._on_model)
+        self.known.changed.connect(self._on_known)
+        self.optics.given.connect(self._on_optics)
         self.bar.requested.connect(self._on_sharpen)
         self.bar.runner.succeeded.connect(self._on_sharpened)
         self.bar.runner.cancelled.connect(self._on_cancelled)
@@ -170,6 +175,7 @@ class RestoreWidget(DockedWidget):
         form.addRow(self.note)
         form.addRow(self.warning)
         self.known.add_to(form)
+        form.addRow(self.optics)
         form.addRow(self.blur_note)
         form.addRow("", self.whole_box)
         self._form = form
@@ -185,7 +191,10 @@ class RestoreWidget(DockedWidget):
         column.addLayout(run)
         column.addLayout(compare)
         column.addStretch(1)
-        self.setMinimumWidth(300)
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
+        """Wide enough for sentences, and for all fields."""
+        return super().minimumSizeHint().expandedTo(QSize(300, 0))
 
     def shut_down(self) -> None:
         """Stop the jobs and take the comparison away: the dock is closed."""
@@ -235,6 +244,7 @@ class RestoreWidget(DockedWidget):
         self.whole_box.setVisible(several)
         for button in (self.bar.run_button, self.preview_button):
             button.setEnabled(layer is not None)
+        self._on_known()
         self._refresh_comparison()
 
     def _on_model(self) -> None:
@@ -245,7 +255,16 @@ class RestoreWidget(DockedWidget):
         self.warning.setVisible(chosen.learned)
         for row in self.known.rows:
             self._form.setRowVisible(row, not chosen.learned)
+        self._on_known()
         self._refresh_comparison()
+
+    def _on_known(self) -> None:
+        """A defocus takes aperture, wavelength and pixel size: ask for them."""
+        self.optics.show_for(self.layer, stack_or_none(self.layer), needed=bool(self.settings().defocus_um))
+
+    def _on_optics(self) -> None:
+        self.problem.say("")
+        self._on_known()
 
     def _job(self, *, whole: bool, region: Region | None = None) -> SharpenJob:
         layer = self.layer
