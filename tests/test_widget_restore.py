@@ -124,6 +124,7 @@ def test_what_a_defocus_takes_can_be_given_there(nucleus, widget, qtbot):
     assert not widget.optics.rings.isVisibleTo(widget.optics)
     widget.optics.na.setValue(0.8)
     widget.optics.wavelength_nm.setValue(520)
+    widget.optics.pixel_um.setValue(0.2)
     widget.optics.button.click()
     assert not widget.optics.missing
     run(widget, qtbot)
