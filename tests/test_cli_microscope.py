@@ -152,6 +152,41 @@ def test_a_scan_that_loses_a_field_writes_the_others_and_says_so(run, tmp_path, 
     assert err == "field 1 was not taken: the camera fell off\n"
 
 
+def test_a_scan_that_is_stopped_by_ctrl_c_writes_what_it_took(run, tmp_path, monkeypatch):
+    count, snap, stopped = iter(range(99)), Rig.snap, []
+
+    def interrupted(rig):
+        if next(count) == 2:
+            raise KeyboardInterrupt
+        return snap(rig)
+
+    stop = Rig.stop
+    monkeypatch.setattr(Rig, "snap", interrupted)
+    monkeypatch.setattr(Rig, "stop", lambda rig: (stopped.append(True), stop(rig)))
+    where = ["-o", tmp_path / "scan.ome.tif", "--mosaic", tmp_path / "mosaic.ome.tif"]
+    code, out, err = run("scan", "--demo", "--no-refocus", "--rows", 1, "--columns", 4, *where, "--json")
+    told = json.loads(out)
+    assert code == 130
+    assert stopped
+    assert [f["field"] for f in told["fields"]] == [0, 1]
+    assert [one["field"] for one in told["lost"]] == [2, 3]
+    assert told["ended"] == "it was cancelled after field 2 of 4"
+    written = sorted(p.name for p in tmp_path.iterdir())
+    assert written == ["mosaic.ome.tif", "scan_p0.ome.tif", "scan_p1.ome.tif"]
+    assert "it was cancelled" in err
+    assert err.endswith("focusstack: stopped\n")
+
+
+def test_a_scan_that_is_stopped_before_its_first_field_writes_nothing(run, tmp_path, monkeypatch):
+    def interrupted(rig):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Rig, "snap", interrupted)
+    code, out, err = run("scan", "--demo", "--no-refocus", "-o", tmp_path / "scan.ome.tif")
+    assert (code, out, err) == (130, "", "focusstack: stopped\n")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_scan_beyond_its_limits_in_x_and_y_is_refused(run, tmp_path):
     where = ["-o", tmp_path / "scan.ome.tif"]
     code, out, err = run("scan", "--demo", "--x-limits", -10, 10, "--y-limits", -500, 500, *where)

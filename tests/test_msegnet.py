@@ -103,13 +103,14 @@ def test_inference_gives_what_training_gave():
     assert float(slow.std()) > 1e-4
 
 
+@pytest.mark.parametrize("compress", [None, 3.0])
 @pytest.mark.parametrize("shape", [(64, 48), (101, 203)])
-def test_a_plane_is_normalised_as_in_training(shape):
+def test_a_plane_is_normalised_as_in_training(shape, compress):
     plane = np.random.default_rng(0).normal(500, 100, shape).astype(np.float32)
     plane[:, shape[1] // 2 :] += 3000
     unit = (plane - plane.min()) / np.ptp(plane)
-    expected = LocalNorm(60)(torch.from_numpy(unit)[None, None])[0, 0].numpy()
-    assert np.allclose(normalise_plane(plane, window_px=60), expected, atol=1e-3)
+    expected = LocalNorm(60, compress=compress)(torch.from_numpy(unit)[None, None])[0, 0].numpy()
+    assert np.allclose(normalise_plane(plane, window_px=60, compress=compress), expected, atol=1e-3)
 
 
 def test_the_answer_depends_on_neither_brightness_nor_contrast_nor_shading():

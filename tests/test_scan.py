@@ -14,7 +14,7 @@ pytest.importorskip("mm_test_adapters", reason="needs the extra 'acquire'")
 from napari_focusstack.microscope.acquire import z_plan
 from napari_focusstack.microscope.demo import connect_demo
 from napari_focusstack.microscope.rig import RigInfo, _turn
-from napari_focusstack.microscope.scan import grid_plan, scan
+from napari_focusstack.microscope.scan import SoFar, grid_plan, scan
 from napari_focusstack.microscope.scene import DemoScene
 
 FIELD = (64, 64)
@@ -118,6 +118,44 @@ def test_what_was_taken_is_kept_though_the_stage_does_not_come_back(rig, monkeyp
     assert taken.lost == ()
     assert "did not go back" in taken.ended
     assert "port closed" in taken.ended
+
+
+def broken_off(job, fields):
+    """What is left of a scan that is closed after so many fields, while it goes on to the next one."""
+    kept, after = [], 0
+    for step in job:
+        kept += [step.partial] if isinstance(step.partial, SoFar) else []
+        after += len(kept) == fields
+        if after == 2:
+            job.close()
+    return kept[-1].cancelled()
+
+
+@pytest.mark.parametrize("plan", [None, (4, 2)], ids=["images", "z-stacks"])
+def test_a_scan_that_is_cancelled_leaves_what_it_took(rig, monkeypatch, moves, plan):
+    stops = []
+    monkeypatch.setattr(rig, "stop", lambda: stops.append(len(moves)))
+    plan = None if plan is None else z_plan(*plan)
+    whole = drain(scan(rig, grid_plan(rig, rows=1, columns=4), plan=plan))
+    taken = broken_off(scan(rig, grid_plan(rig, rows=1, columns=4), plan=plan), fields=2)
+    assert taken.numbers == (0, 1)
+    assert taken.stack.axes == whole.stack.axes
+    assert taken.stack.data.shape == (2, *whole.stack.data.shape[1:])
+    assert taken.places_um == pytest.approx(whole.places_um[:2], abs=0.02)
+    assert [one.field for one in taken.lost] == [2, 3]
+    assert taken.ended == "it was cancelled after field 2 of 4"
+    assert "cancelled" in taken.lost[0].reason
+    assert taken.mosaic().plane_shape == (FIELD[0], 2 * FIELD[1])
+    assert stops == [len(moves)]  # nothing moved any more
+
+
+def test_a_cancelled_scan_names_the_fields_that_had_failed_before(rig, monkeypatch):
+    monkeypatch.setattr(rig.core, "snap", failing(rig.core.snap, {1}, RuntimeError("no image")))
+    taken = broken_off(scan(rig, grid_plan(rig, rows=1, columns=4)), fields=2)
+    assert taken.numbers == (0,)
+    assert [one.field for one in taken.lost] == [1, 2, 3]
+    assert taken.lost[0].reason == "no image"
+    assert taken.ended == "it was cancelled after field 2 of 4"
 
 
 def test_where_no_field_was_taken_the_error_is_raised(rig, monkeypatch):

@@ -173,6 +173,42 @@ def test_a_field_that_is_lost_is_named_and_the_others_are_there(connected, viewe
     assert stack_of(viewer.layers["fields"]).n_positions == 3
 
 
+@pytest.mark.parametrize("leave", [False, True], ids=["cancel", "disconnect"])
+def test_a_scan_that_is_cancelled_keeps_the_fields_that_it_took(connected, viewer, qtbot, leave):
+    connected.scan.refocus_box.setChecked(False)
+    connected.scan.rows.setValue(1)
+    connected.scan.columns.setValue(8)
+    bar, done = connected.scan.bar, []
+
+    def stop_after_two(step):
+        done.append(step.done)
+        if step.done == 2 and bar.runner.busy:
+            (connected.disconnect_button if leave else bar.cancel_button).click()
+
+    bar.runner.stepped.connect(stop_after_two)
+    run(bar, qtbot)
+    assert max(done) == 2
+    assert viewer.layers["fields"].data.shape[0] == 2
+    assert viewer.layers["mosaic"].data.shape == (256, viewer.layers["mosaic"].data.shape[1])
+    told = connected.scan.verdict.text()
+    assert told.startswith("2 of 8 fields")
+    assert "it was cancelled after field 2 of 8" in told
+    assert "Field 3 was not taken: the scan was cancelled" in told
+    names = [layer.name for layer in viewer.layers]
+    qtbot.wait(200)
+    assert names.count("mosaic") == 1
+
+
+def test_the_next_scan_does_not_show_what_a_cancelled_one_took(connected, viewer, qtbot):
+    connected.scan.refocus_box.setChecked(False)
+    run(connected.scan.bar, qtbot)
+    before = len(viewer.layers)
+    connected.scan.bar.run_button.click()
+    connected.scan.bar.cancel_button.click()  # before its first field
+    qtbot.wait(200)
+    assert len(viewer.layers) == before
+
+
 def test_a_scan_of_z_stacks_can_be_scored_and_fused(connected, viewer, qtbot):
     connected.scan.rows.setValue(1)
     connected.scan.stacks_box.setChecked(True)

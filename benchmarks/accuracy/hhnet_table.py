@@ -23,13 +23,10 @@ from real_patches import DATA, load
 
 from napari_focusstack.core.handcrafted import features
 from napari_focusstack.core.progress import drain
-from napari_focusstack.core.scorer import PlaneContext
 from napari_focusstack.core.scorers import SCORERS
 from napari_focusstack.core.scoring import score_series
 from napari_focusstack.core.votes import DISTANCES, VOTES, certainty
 from napari_focusstack.networks import hhnet
-from napari_focusstack.networks.infer import prepare
-from napari_focusstack.networks.zoo import load_model
 from napari_focusstack.training.library import load as load_sharp
 
 TEST = ("neubias", "qupath_he")
@@ -144,8 +141,7 @@ def main() -> None:
     options.add_argument("--count", type=int, default=350, help="fields to judge")
     given = options.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)
-    network = prepare(load_model(given.model)[0], device=torch.device("cpu"))
-    SCORERS[given.model].score_plane(np.zeros((64, 64), np.uint8), context=PlaneContext(device="cpu"))
+    network = SCORERS[given.model].network("cpu")
     sharp = list(drain(load_sharp(DATA / "sharp", sources=list(TEST))))
     fields = heldfields.make(sharp, count=given.count, seed=7)
     told = judge(network, fields)

@@ -12,6 +12,7 @@ from napari_focusstack.cli.commands import app
 from napari_focusstack.cli.microscope_told import tell_focused, tell_scan, write_scan
 from napari_focusstack.cli.show import run
 from napari_focusstack.core.errors import InputError
+from napari_focusstack.core.progress import Job, Progress, changed
 
 if TYPE_CHECKING:
     from useq import ZRangeAround
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from napari_focusstack.core.autofocus.methods import FocusMethod
     from napari_focusstack.core.stack import Optics
     from napari_focusstack.microscope.rig import Rig
+    from napari_focusstack.microscope.scan import Scan
 
 Demo = Annotated[
     bool, typer.Option("--demo", help="Micro-Manager's demo stages, and a camera that shows a simulated slide.")
@@ -160,7 +162,10 @@ def scan(
     as_json: opt.Json = False,
     verbose: opt.Verbose = False,
 ) -> None:
-    """Visit a grid of fields around where the stage stands, bring each into focus, take it. Then go back."""
+    """Visit a grid of fields around where the stage stands, bring each into focus, take it. Then go back.
+
+    Ctrl-C stops the stages where they are, and writes the fields that were taken.
+    """
     chosen = _method(method, measure)
     for path in (output, mosaic):
         _check_target(path, overwrite=overwrite)
@@ -196,13 +201,34 @@ def scan(
         job = scan_job(
             rig, grid, focus=(lambda: focus_job(rig, chosen, settings=settings)) if refocus else None, plan=plan
         )
-        taken = run(job, verbose=verbose)
+        taken, stopped = _scanned(job, verbose=verbose)
     finally:
         rig.disconnect()
     written = write_scan(taken, output, mosaic, overwrite=overwrite, verbose=verbose)
     tell_scan(taken, written, mosaic, method=method if refocus else None, as_json=as_json)
+    if stopped:
+        raise KeyboardInterrupt
     if taken.lost or taken.ended:
         raise typer.Exit(1)
+
+
+def _scanned(job: Job[Scan], *, verbose: bool) -> tuple[Scan, bool]:
+    """What was scanned, and whether Ctrl-C came before the end: what was taken by then is kept."""
+    from napari_focusstack.microscope.scan import SoFar
+
+    kept: list[SoFar] = []
+
+    def note(step: Progress) -> Progress:
+        if isinstance(step.partial, SoFar):
+            kept[:] = [step.partial]
+        return step
+
+    try:
+        return run(changed(job, note), verbose=verbose), False
+    except KeyboardInterrupt:
+        if not kept:
+            raise
+        return kept[0].cancelled(), True
 
 
 def _check_target(path: Path | None, *, overwrite: bool) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -132,7 +133,8 @@ def scan(
     """Visit the fields of a grid, bring each into focus, and take an image or a z-stack of it; then go back.
 
     A field that can't be taken is left out, and the scan goes on; it ends early where a stage fails, which moves no
-    more then, or two fields in a row. What was taken is returned, with what was not and why.
+    more then, or two fields in a row. What was taken is returned, with what was not and why. Whoever closes the job
+    before its end has what was taken in the last `SoFar`, the partial result of each field's step.
 
     Parameters
     ----------
@@ -159,13 +161,18 @@ def scan(
         _check_scan(rig, [begin, *places], plan)
         check_memory(rig, len(places) * (1 if plan is None else len(list(plan))))
         visit = _Visit(rig, focus, plan, len(places))
-        fields, lost, ended = yield from visit.every(places, start)
+        yield from visit.every(places, start)
         if visit.safe:
             try:
                 yield from visit.go(len(places), begin, start)
             except StageError as error:
                 rig.stop()
-                ended = ended or f"the stages did not go back to where they stood: {_reason(error)}"
+                visit.ended = visit.ended or f"the stages did not go back to where they stood: {_reason(error)}"
+    return _joined(rig, plan, visit.fields, visit.lost, visit.ended)
+
+
+def _joined(rig: Rig, plan: ZRangeAround | None, fields: Sequence[_Field], lost: Sequence[Lost], ended: str) -> Scan:
+    """The fields that were taken, as one stack."""
     steps = None if plan is None else np.asarray(list(plan))
     stack = stack_from(rig, np.stack([f.data for f in fields]), "PYX" if plan is None else "PZYX", steps, plan)
     there = np.array([f.place_um for f in fields])
@@ -201,6 +208,22 @@ class _Field:
     note: str
 
 
+@dataclass(frozen=True, eq=False)
+class SoFar:
+    """What a scan has taken when it is done with a field.
+
+    Attributes
+    ----------
+    image : (Y, X) or (Y, X, 3) array or None
+        The field, the middle of its z-stack; None where it was not taken.
+    cancelled : callable
+        Makes the scan of what was taken so far, for whoever cancels it now.
+    """
+
+    image: NDArray[Any] | None
+    cancelled: Callable[[], Scan]
+
+
 @dataclass
 class _Visit:
     """The visits of a scan to its fields.
@@ -209,6 +232,10 @@ class _Visit:
     ----------
     safe : bool
         Whether the stages do what they are told, as far as is known.
+    fields, lost : list
+        Those that were taken, and those that were not.
+    ended : str
+        Why it ended early.
     """
 
     rig: Rig
@@ -216,33 +243,43 @@ class _Visit:
     plan: ZRangeAround | None
     total: int
     safe: bool = True
+    fields: list[_Field] = field(default_factory=list)
+    lost: list[Lost] = field(default_factory=list)
+    ended: str = ""
 
-    def every(self, places: list[Place], height: float) -> Job[tuple[list[_Field], list[Lost], str]]:
-        """Take the fields; returns those that were taken, those that were not, and why it ended early."""
-        fields: list[_Field] = []
-        lost: list[Lost] = []
+    def every(self, places: list[Place], height: float) -> Job[None]:
+        """Take the fields."""
         first: Exception | None = None
         for k, place in enumerate(places):
             try:
-                field = yield from self.one(k, place, height)
+                taken = yield from self.one(k, place, height)
             except Exception as error:
                 self.rig.stop()
                 self.safe, first = not isinstance(error, StageError | InputError), first or error
-                again = bool(lost) and lost[-1].field == k - 1
-                lost.append(Lost(k, *place, _reason(error)))
+                again = bool(self.lost) and self.lost[-1].field == k - 1
+                self.lost.append(Lost(k, *place, _reason(error)))
                 if again or not self.safe:
-                    if not fields:
+                    if not self.fields:
                         raise first from None
-                    lost += [Lost(j, *places[j], "the scan ended before it") for j in range(k + 1, len(places))]
-                    return fields, lost, f"it ended at field {k + 1} of {len(places)}: {_reason(error)}"
+                    self.lost += _left(places, k + 1, "the scan ended before it")
+                    self.ended = f"it ended at field {k + 1} of {self.total}: {_reason(error)}"
+                    return
+                if self.fields:
+                    yield Progress(k + 1, self.total, f"field {k + 1} was not taken", self.so_far(places, None))
                 continue
-            fields.append(field)
-            height = field.height_um
-            shown = field.data if self.plan is None else field.data[len(field.data) // 2]
-            yield Progress(k + 1, self.total, f"field {k + 1} of {self.total}", shown)
-        if first is not None and not fields:
+            self.fields.append(taken)
+            height = taken.height_um
+            shown = taken.data if self.plan is None else taken.data[len(taken.data) // 2]
+            yield Progress(k + 1, self.total, f"field {k + 1} of {self.total}", self.so_far(places, shown))
+        if first is not None and not self.fields:
             raise first
-        return fields, lost, ""
+
+    def so_far(self, places: list[Place], image: NDArray[Any] | None) -> SoFar:
+        """What was taken by now."""
+        done = len(self.fields) + len(self.lost)
+        lost = [*self.lost, *_left(places, done, "the scan was cancelled before it was taken")]
+        ended = f"it was cancelled after field {done} of {self.total}"
+        return SoFar(image, partial(_joined, self.rig, self.plan, tuple(self.fields), lost, ended))
 
     def one(self, k: int, place: Place, height: float) -> Job[_Field]:
         """Go to a field, bring it into focus, take it."""
@@ -278,6 +315,11 @@ class _Visit:
             time.sleep(POLL_S)
         for z in going(rig, height, near_um=near(rig, None)):
             yield Progress(k, self.total, f"{way}: at {z:.1f} µm")
+
+
+def _left(places: list[Place], begin: int, reason: str) -> list[Lost]:
+    """Fields that are not visited any more, from one on."""
+    return [Lost(k, *place, reason) for k, place in enumerate(places) if k >= begin]
 
 
 def _reason(error: Exception) -> str:

@@ -23,8 +23,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from napari_focusstack.networks.infer import device_of, in_batches, plane_to_tensor
-from napari_focusstack.networks.layers import LocalNorm
+from napari_focusstack.networks.infer import device_of, grey, in_batches, plane_to_tensor
+from napari_focusstack.networks.layers import LocalNorm, normalise_plane
 
 PATCH_PX = 300
 FEATURES = 18
@@ -171,11 +171,15 @@ def classify_plane(network: HHNet, plane: NDArray[Any], features: NDArray[np.flo
     (gy, gx, 7) float32
         Distribution of each of `Patches.of(plane.shape[:2])`; all classes alike where all pixels are.
     """
-    image = plane_to_tensor(plane, device=device_of(network))
-    with torch.inference_mode():
-        normalised = network.norm(image)
+    device = device_of(network)
+    if device.type == "cpu":
+        n = network.norm
+        image = torch.from_numpy(normalise_plane(grey(plane), window_px=n.window_px, compress=n.compress))[None, None]
+    else:
+        with torch.inference_mode():
+            image = network.norm(plane_to_tensor(plane, device=device))
     places = Patches.of((image.shape[-2], image.shape[-1]))
-    patches = torch.cat([normalised[:, :, ys, xs] for ys, xs in places.slices])
+    patches = torch.cat([image[:, :, ys, xs] for ys, xs in places.slices])
     known = torch.from_numpy(features).to(image).expand(len(patches), -1)
     each = 8 * network.widest * patches[0].numel()
     logits = torch.cat([part.cpu() for part in in_batches(network.judge, patches, known, bytes_each=each)])

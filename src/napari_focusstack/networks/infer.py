@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -115,14 +116,18 @@ def device_of(network: nn.Module) -> torch.device:
     return next(network.parameters()).device
 
 
+def grey(plane: NDArray[Any]) -> NDArray[np.float32]:
+    """(Y, X) float32 of a plane (Y, X) or (Y, X, 3): the mean of its colours."""
+    a = np.ascontiguousarray(plane, np.float32)
+    return a if a.ndim == 2 else np.asarray(cv2.transform(a, np.full((1, 3), 1 / 3, np.float32)))
+
+
 def plane_to_tensor(plane: NDArray[Any], *, device: torch.device) -> Tensor:
     """(1, 1, Y, X) float32 of a plane (Y, X) or (Y, X, 3), scaled to 0 … 1 over its own range.
 
     The scale only keeps float32 well conditioned; networks here normalise locally and do not depend on it.
     """
-    a = np.asarray(plane, np.float32)
-    if a.ndim == 3:
-        a = a.mean(axis=-1)
+    a = grey(plane)
     low, high = float(a.min()), float(a.max())
     x = torch.from_numpy(np.ascontiguousarray((a - low) / max(high - low, 1e-12)))
     return x[None, None].to(device)

@@ -61,7 +61,9 @@ class LocalNorm(nn.Module):
         return out.clamp(-8.0, 8.0) if self.compress is None else torch.asinh(out * self.compress) / 1.5
 
 
-def normalise_plane(plane: NDArray[np.float32], *, window_px: int) -> NDArray[np.float32]:
+def normalise_plane(
+    plane: NDArray[np.float32], *, window_px: int, compress: float | None = None
+) -> NDArray[np.float32]:
     """What `LocalNorm` makes of one plane (scaled to 0 … 1 first), by OpenCV: a third of its time.
 
     Parameters
@@ -70,11 +72,13 @@ def normalise_plane(plane: NDArray[np.float32], *, window_px: int) -> NDArray[np
         In any grey levels.
     window_px : int
         As for `LocalNorm`.
+    compress : float, optional
+        As for `LocalNorm`.
 
     Returns
     -------
     (Y, X) float32
-        Within ±8.
+        Within ±8 where it is not compressed.
     """
     h, w = plane.shape
     low, high, _, _ = cv2.minMaxLoc(plane)
@@ -89,10 +93,20 @@ def normalise_plane(plane: NDArray[np.float32], *, window_px: int) -> NDArray[np
     variance = np.maximum(square - mean * mean, 0) + 1e-6 * square + 1e-12
     cv2.subtract(even, cv2.resize(mean, size, interpolation=cv2.INTER_LINEAR), even)
     cv2.multiply(even, cv2.resize(1 / np.sqrt(variance), size, interpolation=cv2.INTER_LINEAR), even)
-    cv2.max(even, -8.0, even)
-    cv2.min(even, 8.0, even)
+    if compress is None:
+        cv2.max(even, -8.0, even)
+        cv2.min(even, 8.0, even)
+    else:
+        even = _asinh(cv2.multiply(even, (compress, 0, 0, 0))) / np.float32(1.5)
     normalised: NDArray[np.float32] = even[:h, :w]
     return normalised
+
+
+def _asinh(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+    """By OpenCV's logarithm: a fifth of torch's time."""
+    size = np.abs(plane)
+    root = cv2.sqrt(cv2.add(cv2.multiply(size, size), (1.0, 0, 0, 0)))
+    return np.asarray(np.copysign(cv2.log(cv2.add(root, size)), plane), np.float32)
 
 
 def _window_sum(plane: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:

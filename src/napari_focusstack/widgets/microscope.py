@@ -37,7 +37,7 @@ from napari_focusstack.widgets.reader import layers_of
 
 if TYPE_CHECKING:
     from napari_focusstack.microscope.rig import Rig
-    from napari_focusstack.microscope.scan import Scan
+    from napari_focusstack.microscope.scan import Scan, SoFar
 
 LIVE = "live"
 STACK = "z-stack"
@@ -63,6 +63,7 @@ class MicroscopeWidget(DockedWidget):
         self._live_job: Any = None
         self._taken_layer: Any = None
         self._steps: list[Step] = []
+        self._so_far: SoFar | None = None
         self._closing = False
         self.connection = ConnectForm()
         self.connect_bar = JobBar("Connect", tooltip="Connect the microscope; nothing moves")
@@ -112,6 +113,7 @@ class MicroscopeWidget(DockedWidget):
         self.take.fuse_asked.connect(self._on_fuse)
         self.scan.bar.requested.connect(self._on_scan)
         self.scan.bar.runner.succeeded.connect(self._on_scanned)
+        self.scan.bar.runner.cancelled.connect(self._on_scan_cancelled)
         for bar in self._bars:
             bar.runner.stepped.connect(self._on_step)
             bar.runner.busy_changed.connect(self._on_busy)
@@ -268,8 +270,10 @@ class MicroscopeWidget(DockedWidget):
                 self._show_track(found=False)
                 self.focus.verdict.setText(step.message)
             self._show_image(seen.image, place)
-        else:
-            self._show_image(seen, place)
+            return
+        self._so_far = seen
+        if seen.image is not None:
+            self._show_image(seen.image, place)
 
     def _clear_focus(self) -> None:
         """What the last autofocus did is no more of interest."""
@@ -334,6 +338,7 @@ class MicroscopeWidget(DockedWidget):
         method = self._method if part.refocus_box.isChecked() else None
         grid = part.rows.value(), part.columns.value(), part.overlap.value()
         self._clear_focus()
+        self._so_far = None
         part.verdict.setText("")
         part.bar.runner.start(Scanning(self.rig, grid, method, plan))
 
@@ -354,7 +359,13 @@ class MicroscopeWidget(DockedWidget):
             self.take.allow_use(True)
         self._viewer.reset_view()
         self._clear_focus()
+        self._so_far = None
         self.scan.verdict.setText(_scan_told(taken, refocused=self.scan.refocus_box.isChecked()))
+
+    def _on_scan_cancelled(self) -> None:
+        """Keep what was taken."""
+        if self._so_far is not None and not self._closing:
+            self._on_scanned(self._so_far.cancelled())
 
     def _on_score(self) -> None:
         from napari_focusstack.widgets import commands

@@ -235,7 +235,7 @@ class ScanPart(QGroupBox):
         self.stacks_box = QCheckBox("Z-stacks")
         self.stacks_box.setToolTip("Take a z-stack of each field, with the range and step above")
         self.bar = JobBar("Scan", tooltip="Visit a grid of fields around where the stage stands, then go back")
-        self.bar.cancel_button.setToolTip("Stop the stages at once")
+        self.bar.cancel_button.setToolTip("Stop the stages at once; fields that were taken are kept")
         grid = QGridLayout(self)
         fields = (("Rows", self.rows), ("Columns", self.columns), ("Overlap", self.overlap))
         for column, (label, box) in enumerate(fields):

@@ -46,6 +46,13 @@ class DistanceScorer(NetworkScorer):
     def check(self, context: PlaneContext) -> None:
         """Nothing is needed beyond the pixels."""
 
+    def network(self, device: str) -> Any:
+        """The network, ready for inference; loaded once."""
+        network = super().network(device)
+        from napari_focusstack.networks.infer import hasten
+
+        return hasten(network)
+
     def score_plane(self, plane: NDArray[Any], *, context: PlaneContext) -> PlaneScore:
         """Classify the patches of one plane."""
         from napari_focusstack.core.handcrafted import features
