@@ -18,7 +18,7 @@ from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.fusion.msegnet import MaskFusion
 from napari_focusstack.core.masks import MASKS, SliceMask, focus_masks
 from napari_focusstack.core.masks.base import FocusMasks
-from napari_focusstack.core.masks.learned import SegmenterMask
+from napari_focusstack.core.masks.learned import SegmenterMask, crispness
 from napari_focusstack.core.progress import Progress, drain
 from napari_focusstack.core.stack import from_array
 from napari_focusstack.io.samples import sample_stack
@@ -276,6 +276,47 @@ class Unsure(SegmenterMask):
     def plane(self, grey, *, device):
         yield Progress(1, 1)
         return np.full(grey.shape, 0.4, np.float32)
+
+
+def grain(side: int = 160) -> np.ndarray:
+    """Detail of every size down to the pixel, grey levels about 100."""
+    rng = np.random.default_rng(5)
+    fine = cv2.GaussianBlur(rng.normal(0, 1, (side, side)), (0, 0), 0.8)
+    coarse = cv2.GaussianBlur(rng.normal(0, 1, (side, side)), (0, 0), 4.0)
+    return np.asarray(100 + 40 * fine + 200 * coarse, np.float32)
+
+
+def photographed(light: np.ndarray) -> np.ndarray:
+    noisy = light + np.random.default_rng(6).normal(0, 1.5, light.shape)
+    return np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("blur_px", [2.0, 4.0, 16.0])
+def test_a_plane_by_itself_tells_a_blur_that_the_network_does_not_see(model, blur_px):
+    light = grain()
+    light[:, 80:] = cv2.GaussianBlur(light, (0, 0), blur_px)[:, 80:]
+    mask = masked(from_array(photographed(light)[None], axes="ZYX"), Unsure(model.card, model.folder)).mask()[0]
+    assert mask[:, :72].mean() > 0.9
+    assert mask[:, 88:].mean() < 0.1
+
+
+def test_crispness_falls_as_blur_grows_whatever_the_contrast():
+    falling = [float(np.median(crispness(cv2.GaussianBlur(grain(), (0, 0), s), 0.1))) for s in (0.5, 1.0, 2.0, 3.0)]
+    assert falling == sorted(falling, reverse=True)
+    assert falling[2] < 0.5 * falling[0]
+    faint = crispness(0.2 * grain(), 0.04 * 0.1)
+    np.testing.assert_allclose(faint, crispness(grain(), 0.1), rtol=0.02)
+
+
+def test_borders_are_tight_and_hollows_are_filled(model):
+    y, x = np.mgrid[:160, :160] - 80.0
+    distance = np.hypot(y, x)
+    light = np.where((distance < 40) & (distance > 14), grain(), np.where(distance < 40, 60.0, 140.0))
+    far = cv2.GaussianBlur(light, (0, 0), 6)
+    stack = from_array(np.stack([photographed(far), photographed(light)]), axes="ZYX")
+    mask = masked(stack, Unsure(model.card, model.folder)).mask()[1]
+    assert mask[distance < 38].mean() > 0.97
+    assert mask[distance > 49].mean() < 0.01
 
 
 @pytest.mark.parametrize(

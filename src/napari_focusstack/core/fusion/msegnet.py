@@ -14,11 +14,14 @@ from napari_focusstack.core.fusion.noise import measure_noise
 from napari_focusstack.core.fusion.pyramid import Z_LIMIT, Z_SCALE
 from napari_focusstack.core.fusion.sharpness import SharpnessTrack, summarise
 from napari_focusstack.core.masks.energy import LOG_GAIN, local_energy
-from napari_focusstack.core.masks.learned import ODDS, SegmenterMask
+from napari_focusstack.core.masks.learned import SegmenterMask, likelier
 from napari_focusstack.core.progress import Job, Progress, relay
 
 ENOUGH_PX = 32
 """Smaller slices are continued by mirroring before a network judges them."""
+ODDS = 1.5
+"""By how much more likely real specimens are in focus than a network says: focal loss keeps it from being sure, and
+they are softer than what it learned from."""
 REDUCED_PX = 512
 """From this shorter side on, slices are judged at half their size: a quarter of the time, and of what is in focus the
 sharpest is found by its energy, at full size, anyway."""
@@ -115,6 +118,7 @@ class MaskFusion:
         tiles = self.segmenter.plane(guide, device=series.device)
         told = f"slice {i + 1} of {n}: where it is in focus"
         p = yield from relay(tiles, done=1000 * i / n, total=1000 * (i + 1) / n, message=told)
+        p = likelier(p, ODDS)
         if min(h, w) >= REDUCED_PX:
             p = np.asarray(cv2.resize(p, (w, h), interpolation=cv2.INTER_LINEAR), np.float32)
         return np.ascontiguousarray(p[:h, :w])

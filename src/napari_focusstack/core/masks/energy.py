@@ -109,8 +109,9 @@ def noise_energy(stack: Stack) -> float:
     return float(LOG_GAIN * max(least, ROUNDING if stack.dtype.kind in "ui" else 1e-6) ** 2)
 
 
-def local_energy(grey: Plane32) -> Plane32:
-    """Mean square of the Laplacian of Gaussian (σ 1 px) over about 11 px."""
-    detail = cv2.Laplacian(cv2.GaussianBlur(grey, (7, 7), 1.0), cv2.CV_32F, ksize=3)
+def local_energy(grey: Plane32, scale_px: float = 1.0) -> Plane32:
+    """Mean square of the Laplacian of Gaussian (σ `scale_px`) over about 11 px."""
+    size = 2 * round(3 * scale_px) + 1
+    detail = cv2.Laplacian(cv2.GaussianBlur(grey, (size, size), scale_px), cv2.CV_32F, ksize=3)
     energy: Plane32 = cv2.blur(cv2.blur(cv2.multiply(detail, detail), (7, 7)), (5, 5))
     return energy

@@ -14,7 +14,7 @@ from napari_focusstack.core.filters import Plane32, noise_sigma, to_grey
 from napari_focusstack.core.learned.base import InstalledModel, large_enough, sampling_of
 from napari_focusstack.core.learned.classes import ClassScorer
 from napari_focusstack.core.masks.base import MaskMethod, SliceMask
-from napari_focusstack.core.masks.energy import local_energy, noise_energy
+from napari_focusstack.core.masks.energy import LOG_GAIN, local_energy, noise_energy
 from napari_focusstack.core.progress import Job, Progress, by_tiles, relay
 from napari_focusstack.core.scorer import PlaneContext
 from napari_focusstack.core.stack import Stack
@@ -22,15 +22,20 @@ from napari_focusstack.networks.zoo import ModelCard
 
 SEGMENTERS = ("msegnet", "segnet", "unet_mask")
 """Architectures that say of every pixel whether it is in focus."""
-ODDS = 1.5
-"""By how much more likely real specimens are in focus than a network says: focal loss keeps it from being sure, and
-they are softer than what it learned from. Chosen on development stacks, so that ½ is the border there."""
-SHARE = 0.5
-"""In a stack, the odds are multiplied by ``(E / max over z of E / share)²``, E the energy of detail: the network knows
-specimen from dirt and background, the energy knows which of the neighbouring slices is the sharpest."""
-EVIDENCE, EVIDENCE_PX = 2.0, 9
-"""Detail of less than this many times the energy of noise is no evidence, that of twice as much is; over how many more
-pixels it is looked for."""
+ODDS, SHARE = 2.7, 0.5
+"""In a stack, the odds that a network gives are multiplied by ``ODDS · (E / max over z of E / SHARE)²``, E the energy
+of detail: the network knows specimen from dirt and background, the energy which of the neighbouring slices is the
+sharpest."""
+FINE, COARSE = (0.7, 6.92), (1.5, 0.165)
+"""Scales in pixels of two Laplacians of Gaussians, and the variance that each leaves of white noise of variance 1."""
+CRISP, CRISPEST = 1.4, 8.0
+"""Of a plane by itself, the odds are multiplied by ``R / CRISP``, R the energy of fine over that of coarse detail
+without what is noise of them, at most `CRISPEST`. A blur of 2 px takes R to two fifths; a network hardly sees it."""
+PLAIN = 10.0
+"""In both, they are multiplied by the square of the *evidence* ``E / (E + PLAIN · N)``, N what noise alone gives."""
+HOLLOW_PX, TIGHTENED_PX = 4000, 2
+"""In a stack, places without evidence that evidence surrounds, of up to so many pixels, are taken to have it: specimens
+are dark or smooth inside. Then it is taken back by so much on all sides, for windows reach beyond what is in them."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,8 @@ class SegmenterMask(InstalledModel):
     @property
     def parameters(self) -> Mapping[str, Any]:
         """Which weights, and the constants."""
-        told = {"odds": ODDS, "share": SHARE, "evidence": EVIDENCE, "evidence_px": EVIDENCE_PX}
-        return {**super().parameters, **told}
+        told = {"odds": ODDS, "share": SHARE, "crisp": CRISP, "crispest": CRISPEST, "plain": PLAIN}
+        return {**super().parameters, **told, "hollow_px": HOLLOW_PX, "tightened_px": TIGHTENED_PX}
 
     def network(self, device: str) -> Any:
         """The network, ready for inference; loaded once."""
@@ -59,12 +64,11 @@ class SegmenterMask(InstalledModel):
         return hasten(network)
 
     def plane(self, grey: Plane32, *, device: str) -> Job[Plane32]:
-        """Probability of each pixel of a grey plane; a step for each tile."""
+        """Probability of each pixel of a grey plane, as the network says it; a step for each tile."""
         network = self.network(device)
         from napari_focusstack.networks.msegnet import mask_plane
 
-        p = yield from by_tiles(mask_plane(network, grey))
-        return _likelier(p, np.float32(ODDS))
+        return (yield from by_tiles(mask_plane(network, grey)))
 
     def caution(self, stack: Stack) -> str:
         """What the card warns of, and pixels that the model does not know."""
@@ -86,18 +90,47 @@ class SegmenterMask(InstalledModel):
             tiles = self.plane(grey, device=device)
             p = yield from relay(tiles, done=1000 * z / n, total=1000 * (z + 1) / n, message=f"slice {z + 1} of {n}")
             energy = local_energy(grey)
+            evidence = energy / (energy + np.float32(PLAIN * noise))
             if n > 1:
-                p = _likelier(p, np.square(energy / highest / np.float32(SHARE)))
-            evidence = cv2.blur(energy, (EVIDENCE_PX, EVIDENCE_PX)) / np.float32(EVIDENCE * noise) - 1
-            p *= np.clip(evidence, 0, 1)
-            yield Progress(z + 1, n, f"slice {z + 1} of {n}", SliceMask(z, p))
+                odds = ODDS * np.square(_filled(evidence) * energy / highest / SHARE)
+            else:
+                odds = crispness(grey, noise) / CRISP * np.square(evidence)
+            yield Progress(z + 1, n, f"slice {z + 1} of {n}", SliceMask(z, likelier(p, odds)))
 
 
-def _likelier(p: Plane32, odds: Plane32 | np.float32) -> Plane32:
+def crispness(grey: Plane32, noise: float) -> Plane32:
+    """Energy of fine over that of coarse detail around each pixel, at most `CRISPEST`; it falls as blur grows.
+
+    Parameters
+    ----------
+    grey : (Y, X) float32
+    noise : float
+        `noise_energy` of the plane. What it explains of either energy is taken away, a tenth of it stays.
+    """
+    fine, coarse = (
+        np.maximum(local_energy(grey, scale) - gain * noise / LOG_GAIN, 0.1 * gain * noise / LOG_GAIN)
+        for scale, gain in (FINE, COARSE)
+    )
+    crisp: Plane32 = np.minimum(fine / coarse, CRISPEST)
+    return crisp
+
+
+def _filled(evidence: Plane32) -> Plane32:
+    """Evidence without hollows, and tightened."""
+    without = (evidence < 0.5).astype(np.uint8)
+    _, places, found, _ = cv2.connectedComponentsWithStats(without, connectivity=4)
+    hollow = found[:, cv2.CC_STAT_AREA] <= HOLLOW_PX
+    hollow[0] = False
+    side = 2 * TIGHTENED_PX + 1
+    filled: Plane32 = cv2.erode(np.where(hollow[places], np.float32(1), evidence), np.ones((side, side), np.uint8))
+    return filled
+
+
+def likelier(p: Plane32, odds: Plane32 | float) -> Plane32:
     """Probabilities whose odds ``p / (1 - p)`` are multiplied."""
     more = p * odds
-    likelier: Plane32 = np.asarray(more / np.maximum(more + (1 - p), np.float32(1e-6)), np.float32)
-    return likelier
+    changed: Plane32 = np.asarray(more / np.maximum(more + (1 - p), np.float32(1e-6)), np.float32)
+    return changed
 
 
 @dataclass(frozen=True)
