@@ -79,10 +79,10 @@ def test_no_legend_lies_over_the_curves(bench: Bench, qtbot: Any) -> None:
     bench.viewer.add_image(stack())
     form = bench.open().form
     bench.score("tenengrad")
-    assert form.plot.legend.isHidden()
+    assert form.curve_legend.isHidden()
     for scorer in ("variance_of_laplacian", "brenner", "vollath_f4"):
         bench.score(scorer)
-    legend = form.plot.legend
+    legend = form.curve_legend
     assert legend.names == ("Tenengrad", "Variance of Laplacian", "Brenner gradient")
     assert not form.plot.isAncestorOf(legend)
     bench.focus.show()

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from qtpy.QtCore import Qt
 
 from focus_bench import BEST, CALIBRATED, Bench, save_to, stack
 from napari_focusstack.io.labels import read_labels
@@ -74,6 +75,20 @@ def test_keys_pick_and_go_on_and_are_given_back(bench: Bench) -> None:
     assert focus.form.picks.picks.get("A01") is not None
     focus.shut_down()
     assert not {"P", "N"} & {str(key) for key in bench.viewer.keymap}
+
+
+def test_keys_pick_while_the_widget_has_the_keyboard(bench: Bench, qtbot: Any) -> None:
+    bench.viewer.add_image(stack(), name="A01")
+    focus = bench.open()
+    focus.show()
+    focus.activateWindow()
+    bench.viewer.dims.set_current_step(0, 2)
+    for button in (focus.form.map_box, focus.form.job_bar.run_button):
+        button.setFocus()
+        qtbot.waitUntil(button.hasFocus, timeout=2000)
+        qtbot.keyClick(button, Qt.Key.Key_P)
+    assert focus.form.picks.picks.get("A01").slice == 2
+    assert focus.form.plot.focusPolicy() == Qt.FocusPolicy.NoFocus
 
 
 def test_keys_that_are_taken_are_left_alone(bench: Bench) -> None:

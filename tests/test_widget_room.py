@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QGraphicsView, QScrollArea
 
 from napari_focusstack.widgets.layers import stack_of
 from napari_focusstack.widgets.open_layer import set_calibration
@@ -51,3 +55,28 @@ def test_the_method_note_fits_with_and_without_the_hint_above(viewer, qtbot):
         assert gap < 20
         set_calibration(viewer, layer, stack_of(layer), Calibration("ZYX", 0.5, 0.5, 2.0))
     assert heights[1] < heights[0]
+
+
+@pytest.mark.parametrize("dock", ["Focus", "Fuse", "Focus masks", "Restore", "Microscope"])
+def test_the_tab_key_goes_from_top_to_bottom_and_everything_says_what_it_is_for(viewer, qtbot, dock):
+    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, dock)
+    qtbot.wait(200)
+    stops, at = [], widget.nextInFocusChain()
+    while at != widget:
+        stops.append(at)
+        at = at.nextInFocusChain()
+    stops = [
+        x
+        for x in stops
+        if widget.isAncestorOf(x) and x.isVisible() and x.focusPolicy() & Qt.FocusPolicy.TabFocus and not _inner(x)
+    ]
+    heights = [x.mapTo(widget, x.rect().center()).y() for x in stops]
+    assert all(b > a - 12 for a, b in pairwise(heights)), stops
+    assert not [x for x in stops if isinstance(x, QScrollArea | QGraphicsView)]
+    fields = (QAbstractButton, QComboBox, QAbstractSpinBox)
+    assert not [x for x in widget.findChildren(fields) if x.isVisible() and not x.toolTip()]
+
+
+def _inner(x):
+    """Whether it is a part of a field that is a stop itself, or hands the keyboard to a part."""
+    return x.focusProxy() is not None or isinstance(x.parentWidget(), QComboBox | QAbstractSpinBox)

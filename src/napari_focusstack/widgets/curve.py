@@ -100,10 +100,10 @@ class _HeightAxis(pg.AxisItem):
 class CurvePlot(pg.GraphicsView):
     """Plots a `CurveView`. A click, or dragging the line, asks for a slice.
 
-    Attributes
+    Parameters
     ----------
-    legend : CurveLegend
-        Of the earlier curves: put it below the plot.
+    legend : CurveLegend, optional
+        Names the earlier curves; it lies elsewhere, where no curve is.
 
     Signals
     -------
@@ -113,16 +113,18 @@ class CurvePlot(pg.GraphicsView):
 
     slice_asked = Signal(int)
 
-    def __init__(self) -> None:
+    def __init__(self, *, legend: CurveLegend | None = None) -> None:
         super().__init__()
         self.setMinimumHeight(150)
         self.setFrameShape(self.Shape.NoFrame)
         self.setToolTip("Click to go to a slice")
+        for part in (self, self.viewport()):
+            part.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # the picture keeps the keyboard
         self._view = CurveView()
         self._shown: int | None = None
         self._text = "#ffffff"
         self._earlier: list[Any] = []
-        self.legend = CurveLegend()
+        self._legend = legend
         self._lay_out()
         self._band = pg.LinearRegionItem(movable=False, brush=GOOD, pen=pg.mkPen(None))
         self._curve = pg.PlotDataItem(pen=pg.mkPen(CURVE, width=2), symbol="o", symbolSize=5, symbolPen=None)
@@ -255,7 +257,8 @@ class CurvePlot(pg.GraphicsView):
             item.setOpacity(0.8)
             self.box.addItem(item, ignoreBounds=True)
             self._earlier.append(item)
-        self.legend.show_curves(list(zip(view.earlier, pens, strict=True)))
+        if self._legend is not None:
+            self._legend.show_curves(list(zip(view.earlier, pens, strict=True)))
 
     def _pens(self, n: int) -> list[QPen]:
         """Pens of the earlier curves: told apart by dashes and by colour."""

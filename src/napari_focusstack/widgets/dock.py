@@ -8,6 +8,7 @@ from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
 
 from napari_focusstack.widgets import job
+from napari_focusstack.widgets.tab_order import order_tabs
 
 
 class DockedWidget(QWidget):
@@ -31,6 +32,8 @@ class DockedWidget(QWidget):
                 QTimer.singleShot(0, self._join_others)
             elif self._docked:
                 self._close_once()
+        elif event.type() == QEvent.Type.Polish:
+            order_tabs(self)
         elif event.type() == QEvent.Type.Close and self.parent() is None:
             self._close_once()
         return bool(super().event(event))

@@ -25,6 +25,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_focusstack.widgets.curve import CurvePlot
+from napari_focusstack.widgets.curve_legend import CurveLegend
 from napari_focusstack.widgets.extract_panel import ExtractPanel
 from napari_focusstack.widgets.job import JobBar
 from napari_focusstack.widgets.layer_combo import LayerCombo
@@ -43,6 +44,7 @@ class FocusForm(QScrollArea):
         super().__init__(parent)
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.layer_box = LayerCombo("The image layer to score")
         self.z_box = _combo("The layer does not say which of its axes is z: choose it here")
@@ -58,7 +60,8 @@ class FocusForm(QScrollArea):
         self.all_box = QCheckBox("All time points")
         self.all_box.setToolTip("Score every time point (and position) of the layer, not only the one shown")
         self.job_bar = JobBar("Score slices", tooltip="Measure how sharp each slice is")
-        self.plot = CurvePlot()
+        self.curve_legend = CurveLegend()
+        self.plot = CurvePlot(legend=self.curve_legend)
         self.verdict = QLabel()
         self.verdict.setWordWrap(True)
         self.verdict.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -120,7 +123,7 @@ class FocusForm(QScrollArea):
         column.addLayout(form)
         column.addWidget(self.job_bar)
         column.addWidget(self.plot, 3)
-        column.addWidget(self.plot.legend)
+        column.addWidget(self.curve_legend)
         column.addWidget(self.verdict)
         column.addLayout(self._basis_row())
         shows = QHBoxLayout()

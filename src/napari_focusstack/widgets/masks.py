@@ -75,6 +75,7 @@ class MasksWidget(DockedWidget):
         self.slider.setValue(THRESHOLD)
         self.slider.setToolTip("Probability from which on a pixel is in focus; nothing is computed anew")
         self.probability_box = QCheckBox("Probability as a layer")
+        self.probability_box.setToolTip("Show what the threshold cuts, from 0 (transparent) to 1")
         self.export_button = QPushButton("Export…")
         self.export_button.setToolTip("Write the masks, as they are shown, as TIFF, and their probability beside them")
         self.areas_button = QPushButton("Save areas…")
@@ -176,7 +177,9 @@ class MasksWidget(DockedWidget):
         self._draw()
 
     def _on_method(self) -> None:
-        self.method_note.setText(MASKS[self.method_box.currentData()].description)
+        description = MASKS[self.method_box.currentData()].description
+        self.method_box.setToolTip(description)
+        self.method_note.setText(description)
 
     def _on_mask(self) -> None:
         layer = self.layer

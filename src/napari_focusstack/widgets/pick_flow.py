@@ -9,8 +9,9 @@ from typing import Any
 from weakref import WeakMethod
 
 from napari.utils.notifications import show_info, show_warning
-from qtpy.QtCore import QObject
-from qtpy.QtWidgets import QFileDialog, QWidget
+from qtpy.QtCore import QObject, Qt
+from qtpy.QtGui import QKeySequence
+from qtpy.QtWidgets import QFileDialog, QShortcut, QWidget
 
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.picks import Pick
@@ -38,9 +39,11 @@ class PickFlow(QObject):
         The list and its buttons.
     desk : Desk
         The widget it belongs to.
+    parent : QWidget
+        The same, as the widget in which the keys count.
     """
 
-    def __init__(self, panel: PicksPanel, desk: Desk, parent: QObject) -> None:
+    def __init__(self, panel: PicksPanel, desk: Desk, parent: QWidget) -> None:
         super().__init__(parent)
         self._panel = panel
         self._desk = desk
@@ -52,8 +55,13 @@ class PickFlow(QObject):
         panel.save_asked.connect(self.save)
 
     def bind_keys(self) -> None:
-        """Bind P and N on the viewer, unless they have a meaning there already."""
+        """Bind P and N on the viewer, unless they have a meaning there already, and within the widget."""
         viewer = self._desk.viewer
+        for key, name in KEYS.items():
+            # The viewer gets no keys while a button or a list of the widget has the keyboard.
+            shortcut = QShortcut(QKeySequence(key), self.parent())
+            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+            shortcut.activated.connect(getattr(self, name))
         for key, name in KEYS.items():
             action = _weakly(getattr(self, name))
             try:

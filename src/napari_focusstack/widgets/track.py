@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyqtgraph as pg
-from qtpy.QtCore import QSize
+from qtpy.QtCore import QSize, Qt
 
 from napari_focusstack.widgets.curve import BEST, CURVE
 
@@ -18,6 +18,8 @@ class TrackPlot(pg.GraphicsView):
         super().__init__()
         self.setMinimumHeight(110)
         self.setFrameShape(self.Shape.NoFrame)
+        for part in (self, self.viewport()):
+            part.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.setToolTip("Height of the stage over time; each dot is an image, the ring is where focus was found")
         self.box = pg.ViewBox(enableMenu=False, enableMouse=False)
         self._left, self._bottom = pg.AxisItem("left"), pg.AxisItem("bottom")
