@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ideal_stage import drive
 from napari_focusstack.core.autofocus import (
+    PAPER_SPEEDS,
     CurvePolicy,
     IndexPolicy,
     JumpPolicy,
@@ -72,10 +73,9 @@ def test_at_index_1_a_step_stays_within_the_depth_of_field():
 
 
 def test_speeds_are_those_of_algorithm_1():
-    paper = Speeds(default_um_s=223.7, latency_s=0.025)
-    assert paper.step_um(4) == pytest.approx(223.7 * 0.025)
+    assert PAPER_SPEEDS.step_um(4) == pytest.approx(223.7 * 0.025)
     for index in (1, 2, 3, -1, -2):
-        assert paper.step_um(index) == pytest.approx(0.2 * abs(index) * paper.step_um(4))
+        assert PAPER_SPEEDS.step_um(index) == pytest.approx(0.2 * abs(index) * PAPER_SPEEDS.step_um(4))
 
 
 def test_beyond_class_minus_2_it_retracts_at_the_default_speed():

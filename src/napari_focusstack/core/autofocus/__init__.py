@@ -2,7 +2,7 @@
 
 from napari_focusstack.core.autofocus.base import Look, Move, Policy, Reading, Sensor, Travel, Verdict
 from napari_focusstack.core.autofocus.guided import GuidedPolicy
-from napari_focusstack.core.autofocus.index import IndexPolicy, Speeds
+from napari_focusstack.core.autofocus.index import PAPER_SPEEDS, IndexPolicy, Speeds
 from napari_focusstack.core.autofocus.jumps import JumpPolicy
 from napari_focusstack.core.autofocus.loop import (
     Focused,
@@ -18,6 +18,7 @@ from napari_focusstack.core.autofocus.search import CurvePolicy
 from napari_focusstack.core.autofocus.spectra import SpectraPolicy
 
 __all__ = [
+    "PAPER_SPEEDS",
     "CurvePolicy",
     "Focused",
     "Focuser",

@@ -62,6 +62,10 @@ class Speeds:
         return self.default_um_s * self.latency_s * share
 
 
+PAPER_SPEEDS = Speeds(default_um_s=223.7, latency_s=0.025)
+"""As printed, for ``IndexPolicy(PAPER_SPEEDS)``: 0.2237 mm/s, an image each 25 ms."""
+
+
 class _State:
     """What is remembered from image to image."""
 
