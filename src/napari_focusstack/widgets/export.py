@@ -150,7 +150,6 @@ class ExportDialog(QDialog):
             self.boxes["depth"].setText("Height in µm (needs the z step)")
         self.files = QLabel()
         self.files.setWordWrap(True)
-        self.files.setEnabled(False)
         self.problem = QLabel()
         self.problem.setWordWrap(True)
         self.bar = JobBar("Export", tooltip="Write the files")

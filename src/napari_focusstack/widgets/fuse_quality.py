@@ -180,7 +180,7 @@ class QualityPanel(QWidget):
                 item = QTreeWidgetItem([name, value + unit, COMPARED[quality.against]])
                 item.setTextAlignment(1, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
                 item.setData(0, Qt.ItemDataRole.UserRole, quality.metric.hint)
-                item.setToolTip(0, quality.metric.hint)
+                item.setToolTip(0, f"{name}: {quality.metric.hint}")  # the column may cut the name
                 self.table.addTopLevelItem(item)
         shown = bool(rated)
         self.table.setVisible(shown)

@@ -60,7 +60,6 @@ class LengthField(QWidget):
         self.spin.setStepType(QAbstractSpinBox.StepType.AdaptiveDecimalStepType)
         self.spin.setMinimumWidth(130)
         self.note = QLabel()
-        self.note.setEnabled(False)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(self.spin)
