@@ -190,3 +190,19 @@ def test_pixels_that_take_the_place_of_others_have_no_scores(bench: Bench) -> No
     first.data = stack(best=5)  # nobody looks at it now
     focus.choose_layer(first)
     assert focus.scored is None
+
+
+def test_the_outline_of_a_time_point_lies_over_all_its_slices_and_over_no_other_time_point(bench: Bench) -> None:
+    calibrated = {"scale": (1, 2.0, 0.5, 0.5), "units": ("pixel", "um", "um", "um")}
+    layer = bench.viewer.add_image(on_a_dark_field(1, 3), axis_labels=("t", "z", "y", "x"), **calibrated)
+    focus = bench.open()
+    bench.viewer.dims.set_current_step(0, 1)
+    bench.score()
+    outline = focus.overlays.outline
+    assert outline is not None
+    assert outline.axis_labels == layer.axis_labels
+    assert outline.units == layer.units
+    low, high = (np.asarray(outline.world_to_data(layer.data_to_world((1, z, 0, 0)))) for z in (0, 6))
+    assert (low[0], low[1], high[0], high[1]) == (0, 0, 0, 6)
+    assert outline.data.shape[:2] == (1, 7)
+    assert outline.data[0, 0].any()

@@ -151,7 +151,11 @@ class Overlays(QObject):
         height, width = scored.report.plane_shape
         rows, columns = scored.outline.shape
         grid = Grid((rows, columns), (height / rows, width / columns))
-        placed = _at(target, frame, scored.outline, "YX", grid, {"role": "specimen"})
+        data, letters = scored.outline, "YX"
+        if "Z" in frame.axes and set("PT") & set(frame.axes):
+            # napari lines layers up by their last axes: without z, time would lie along it.
+            data, letters = np.broadcast_to(data, (len(scored.report.values), *data.shape)), "ZYX"
+        placed = _at(target, frame, data, letters, grid, {"role": "specimen"})
         name = f"outline {frame.name}"
         old = self.outline
         if old is None or not _update(old, placed, name):
