@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QFileDialog
 from fuse_scenes import SLICES, channels_of_two, click, named, open_in, scene
 from napari_focusstack.core.masks import MASKS
 from napari_focusstack.core.progress import Progress
-from napari_focusstack.widgets.layers import METADATA
+from napari_focusstack.widgets.layers import METADATA, frame_of, place
 from napari_focusstack.widgets.masks import MasksWidget
 
 
@@ -133,6 +133,16 @@ def test_a_channel_of_a_time_series_is_masked_where_it_is_shown(viewer, widget, 
     assert labels.data.any()
     assert labels.extent.world[0][0] == layer.data_to_world((1, 0, 0, 0))[0]
     open_in(viewer, channels_of_two())
+
+
+def test_the_stack_of_a_selected_result_is_chosen(viewer, qtbot):
+    first, second = (open_in(viewer, named(scene(), name=name))[0] for name in ("A01", "A02"))
+    placed = place(np.zeros((64, 96)), "YX", like=frame_of(second), provenance={"role": "fused"})
+    viewer.layers.selection.active = viewer.add_image(placed.data, **placed.kwargs)
+    for dock in ("Focus masks", "Focus", "Fuse"):
+        _, widget = viewer.window.add_plugin_dock_widget("napari-focusstack", dock)
+        assert widget.layer is second
+    viewer.layers.selection.active = first
 
 
 def test_cancel_answers_at_once_and_adds_nothing(viewer, widget, qtbot, monkeypatch):

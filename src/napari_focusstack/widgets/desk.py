@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.stack import Stack
 from napari_focusstack.widgets.focus_state import Basis, Scored, Target
-from napari_focusstack.widgets.layers import METADATA, stack_of
+from napari_focusstack.widgets.layers import METADATA, source_id, stack_of
 
 
 class Desk(Protocol):
@@ -71,3 +72,13 @@ def stack_or_none(layer: Any) -> Stack | None:
 def group_of(layer: Any) -> Any:
     """What the channels of one stack have in common, where they are layers of their own; else None."""
     return None if layer is None else layer.metadata.get(METADATA, {}).get("group")
+
+
+def selected_source(viewer: Any, layers: Sequence[Any]) -> Any:
+    """Of some layers the one that is selected, or whose result is; None where neither is."""
+    active = viewer.layers.selection.active
+    if active is None or active in layers:
+        return active
+    made_from = source_id(active)
+    ids = [layer.metadata.get(METADATA, {}).get("id") for layer in layers]
+    return layers[ids.index(made_from)] if made_from and made_from in ids else None

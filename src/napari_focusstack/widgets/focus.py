@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QVBoxLayout
 
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.widgets import focus_state as state
-from napari_focusstack.widgets.desk import stack_or_none
+from napari_focusstack.widgets.desk import selected_source, stack_or_none
 from napari_focusstack.widgets.dock import DockedWidget
 from napari_focusstack.widgets.extract_flow import ExtractFlow
 from napari_focusstack.widgets.focus_display import FocusDisplay
@@ -161,9 +161,8 @@ class FocusWidget(DockedWidget):
         self.refresh()
 
     def _default_layer(self) -> Any:
-        active = self.viewer.layers.selection.active
         stacks = [x for x in self._layers if _slices(x) > 1]
-        return active if active in stacks else next(iter(stacks or self._layers), None)
+        return selected_source(self.viewer, stacks) or next(iter(stacks or self._layers), None)
 
     def _on_layer_chosen(self, index: int) -> None:
         self._take(self._layers[index] if 0 <= index < len(self._layers) else None)

@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
 
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.stack import Stack
+from napari_focusstack.widgets.desk import selected_source
 from napari_focusstack.widgets.dock import DockedWidget
 from napari_focusstack.widgets.fuse_channels import channel_layers, channel_name, source_of
 from napari_focusstack.widgets.fuse_form import FuseForm
@@ -109,9 +110,8 @@ class FuseWidget(DockedWidget):
         chosen = self.layer
         layers = [layer for layer in self._viewer.layers if _is_source(layer)]
         if chosen not in layers:
-            active = self._viewer.layers.selection.active
             stacks = [layer for layer in layers if _n_slices(layer) > 1]
-            chosen = active if active in stacks else next(reversed(stacks), next(reversed(layers), None))
+            chosen = selected_source(self._viewer, stacks) or next(reversed(stacks), next(reversed(layers), None))
         self.layer_box.blockSignals(True)
         self.layer_box.clear()
         for layer in layers:

@@ -32,7 +32,7 @@ from napari_focusstack.core.progress import Progress
 from napari_focusstack.io.masks import MaskPart, areas_table, write_masks_job
 from napari_focusstack.io.write import write_text
 from napari_focusstack.widgets.curve import CurvePlot, CurveView
-from napari_focusstack.widgets.desk import stack_or_none
+from napari_focusstack.widgets.desk import selected_source, stack_or_none
 from napari_focusstack.widgets.dock import DockedWidget
 from napari_focusstack.widgets.fuse_channels import joined_stack
 from napari_focusstack.widgets.job import JobBar, JobRunner
@@ -165,8 +165,7 @@ class MasksWidget(DockedWidget):
         chosen = self.layer
         layers = [x for x in self._viewer.layers if isinstance(x, Image) and "role" not in x.metadata.get(METADATA, {})]
         if chosen not in layers:
-            active = self._viewer.layers.selection.active
-            chosen = active if active in layers else next(iter(layers), None)
+            chosen = selected_source(self._viewer, layers) or next(iter(layers), None)
         self.layer_box.offer(layers, chosen)
         self._on_layer()
 

@@ -22,7 +22,7 @@ from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.progress import Job
 from napari_focusstack.core.report import Grid
 from napari_focusstack.core.stack import Stack
-from napari_focusstack.widgets.desk import stack_or_none
+from napari_focusstack.widgets.desk import selected_source, stack_or_none
 from napari_focusstack.widgets.dock import DockedWidget
 from napari_focusstack.widgets.fuse_preview import Region, visible_region
 from napari_focusstack.widgets.job import JobBar, JobRunner
@@ -207,8 +207,7 @@ class RestoreWidget(DockedWidget):
         chosen = self.layer
         layers = [layer for layer in self._viewer.layers if _is_source(layer)]
         if chosen not in layers:
-            active = self._viewer.layers.selection.active
-            chosen = active if active in layers else next(reversed(layers), None)
+            chosen = selected_source(self._viewer, layers) or next(reversed(layers), None)
         self.layer_box.offer(layers, chosen)
         self._on_layer()
 
