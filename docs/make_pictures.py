@@ -54,7 +54,7 @@ def draw_widgets() -> None:
         viewer.layers.remove(layer)
     _, fuse = viewer.window.add_plugin_dock_widget(PLUGIN, "Fuse")
     fuse.bar.run_button.click()
-    wait_until(lambda: any("fused" in layer.name for layer in viewer.layers))
+    wait_until(lambda: any("confidence" in layer.name for layer in viewer.layers))  # it comes last
     save(viewer, "fuse")
     viewer.close()
 
