@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QPainter, QPixmap
 
 from focus_bench import BEST, CALIBRATED, Bench, slow, stack
 from napari_focusstack.widgets.curve import CurvePlot, CurveView
@@ -108,6 +109,12 @@ def test_the_first_and_the_last_height_are_told(qtbot: Any, n: int, step: float,
     told = axis.tickStrings(major, 1.0, 1.0)
     assert (told[0], told[-1]) == ends
     assert len(told) <= 5
+    # pyqtgraph leaves out what reaches beyond the axis.
+    plot.resize(250, 200)
+    plot.show()
+    shown = axis.generateDrawSpecs(QPainter(QPixmap(1, 1)))[2]
+    assert {text for _, _, text in shown} >= set(ends)
+    assert max(rect.right() for rect, _, _ in shown) + axis.sceneBoundingRect().left() <= plot.width()
 
 
 def test_a_slice_without_a_value_has_no_ring(qtbot: Any) -> None:

@@ -69,6 +69,7 @@ class _HeightAxis(pg.AxisItem):
 
     def __init__(self) -> None:
         super().__init__(orientation="top")
+        self.setStyle(hideOverlappingLabels=False)
         self.heights: NDArray[np.float64] | None = None
 
     def tickValues(self, low: float, high: float, size: float) -> list[tuple[float, list[float]]]:  # noqa: N802 (pyqtgraph's name)
@@ -150,7 +151,7 @@ class CurvePlot(pg.GraphicsView):
         self._left, self._bottom = pg.AxisItem("left"), pg.AxisItem("bottom")
         self._axes = (self._heights, self._left, self._bottom)
         grid = pg.GraphicsLayout()
-        grid.setContentsMargins(0, 0, 6, 0)
+        grid.setContentsMargins(0, 0, 14, 0)  # half of the last height stands beyond the axis
         grid.setSpacing(0)
         for axis, (row, column) in zip(self._axes, ((0, 1), (1, 0), (2, 1)), strict=True):
             axis.linkToView(self.box)
