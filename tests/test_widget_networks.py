@@ -72,16 +72,19 @@ def test_a_patch_that_is_judged_like_noise_has_no_answer() -> None:
     assert "certainty 0.40" in patch_text(report, 0, 0, 2)
 
 
-def test_patches_with_little_specimen_are_faint_and_told_as_ever() -> None:
+@pytest.mark.parametrize("kind", ["class", "score"])
+def test_patches_with_little_specimen_are_faint_and_told_as_ever(kind: str) -> None:
     share = np.array([[0.0, 0.2, 0.9]], np.float32)
     certainty = np.full((1, 1, 3), 0.4, np.float32)
-    layers = {"class": np.array([[[7, 7, 7]]], np.uint8), "certainty": certainty, "in_focus": certainty}
+    classes = {"class": np.array([[[7, 7, 7]]], np.uint8), "certainty": certainty, "in_focus": certainty}
+    layers = classes if kind == "class" else {"cam": certainty}
     ones, grid = np.ones((1, 1, 3), np.float32), Grid((1, 3), (32.0, 32.0))
     decision = Decision(None, None, None, 0.0, None, (), "")
     report = FocusReport("mmdf", "", np.ones(1), ones, ones[0], grid, decision, layers=layers, specimen_weights=share)
     assert len(np.unique(view_of(report).data)) == 1  # no specimen was found: all of it is looked at
     report = dataclasses.replace(report, specimen=np.ones((32, 96), bool))
     view = view_of(report)
+    assert view.kind == kind
     opacities = [int(view.colours[int(code)][-2:], 16) for code in view.data.ravel()]
     assert opacities[0] < opacities[1] < opacities[2] == 255
     assert len({view.colours[int(code)][:-2] for code in view.data.ravel()}) == 1
@@ -336,7 +339,10 @@ def test_scores_and_attention_lie_exactly_on_the_image(bench: Bench) -> None:
     assert attention is not None
     assert scores.name == "scores A01 (gmanet)"
     assert attention.name == "attention A01 (gmanet)"
-    assert focus.form.legend.texts() == ("0, wholly blurred", "100, clearest")
+    assert attention.blending == "translucent"  # additive, it would drown a bright image
+    assert attention.colormap.map([0.0, 1.0])[:, 3].tolist() == [0, 1]
+    assert focus.form.legend.texts() == ("0, blurred", "faint: little specimen", "100, clearest")
+    assert focus.form.legend.field_text(3) == "score 30 to 40"
     for layer in (scores, attention):
         corner = np.asarray(layer.data_to_world((3, -0.5, -0.5)))
         np.testing.assert_allclose(corner, image.data_to_world((3, -0.5, -0.5)))

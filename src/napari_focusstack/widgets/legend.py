@@ -22,7 +22,7 @@ BAR_PX = 12
 
 
 class MapLegend(QWidget):
-    """Fields for classes of focus or of distance, or a bar in µm or points; hidden for plain focus values."""
+    """Fields for classes of focus or of distance, or for scores, or a bar in µm; hidden for plain focus values."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -44,7 +44,7 @@ class MapLegend(QWidget):
         if self.view.kind == "class":
             return ("in focus", "faint: little specimen", "wholly blurred")
         if self.view.kind == "score":
-            return ("0, wholly blurred", "100, clearest")
+            return ("0, blurred", "faint: little specimen", "100, clearest")
         if self.view.kind == "distance":
             return ("too near", "in focus; faint: unsure", "too far")
         low, high = self.view.limits
@@ -63,20 +63,26 @@ class MapLegend(QWidget):
         n = len(self._fields) or 1
         return min(max(int(x / max(self.width(), 1) * n), 0), n - 1)
 
+    def field_text(self, k: int) -> str:
+        """What one of the fields means."""
+        if self.view is not None and self.view.kind == "score":
+            return f"score {10 * k} to {10 * (k + 1)}"
+        distance = self.view is not None and self.view.kind == "distance"
+        text, k = (distance_text(DISTANCES[k]), DISTANCES[k]) if distance else (class_text(k), k)
+        return text if "class" in text else f"{text} (class {k})"
+
     @property
     def _fields(self) -> tuple[str, ...]:
         """Colours of the classes; none for a colour bar."""
-        if self.view is None or self.view.kind not in ("class", "distance"):
+        if self.view is None:
             return ()
-        return DIVERGING_COLOURS if self.view.kind == "distance" else CLASS_COLOURS
+        fields = {"class": CLASS_COLOURS, "score": CLASS_COLOURS[::-1], "distance": DIVERGING_COLOURS}
+        return fields.get(self.view.kind, ())
 
     def event(self, event: Any) -> bool:
         """Name the class under the mouse."""
         if event.type() == QEvent.Type.ToolTip and self.view is not None and self._fields:
-            k = self.field_at(event.pos().x())
-            distance = self.view.kind == "distance"
-            text, k = (distance_text(DISTANCES[k]), DISTANCES[k]) if distance else (class_text(k), k)
-            QToolTip.showText(event.globalPos(), text if "class" in text else f"{text} (class {k})", self)
+            QToolTip.showText(event.globalPos(), self.field_text(self.field_at(event.pos().x())), self)
             return True
         return bool(super().event(event))
 
@@ -97,8 +103,7 @@ class MapLegend(QWidget):
             painter.fillRect(QRectF(0, 0, width, BAR_PX), ramp)
         painter.setPen(self.palette().windowText().color())
         below = QRectF(0, BAR_PX + 2, width, self.height() - BAR_PX - 2)
-        texts = self.texts()
         sides = (Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignHCenter, Qt.AlignmentFlag.AlignRight)
-        for text, side in zip(texts, sides if len(texts) == 3 else sides[::2], strict=True):
+        for text, side in zip(self.texts(), sides, strict=True):
             painter.drawText(below, int(side | Qt.AlignmentFlag.AlignTop), text)
         painter.end()

@@ -33,8 +33,8 @@ class MapView:
     Attributes
     ----------
     kind : {"value", "class", "defocus", "score", "distance"}
-        Focus values, focus classes that are the fainter, the less specimen the patch holds, signed defocus in µm,
-        scores from 0 to 100, or distance classes that are the fainter, the less certain.
+        Focus values, focus classes or scores (tens of 100) that are the fainter, the less specimen the patch holds,
+        signed defocus in µm, or distance classes that are the fainter, the less certain.
     title : str
         What the layer is called, before the name of its stack.
     data : (Z, gy, gx) float32
@@ -61,14 +61,13 @@ def view_of(report: FocusReport) -> MapView:
         most = max(most, 1e-3)
         return MapView("defocus", "defocus µm", layers["defocus_um"], (-most, most), DIVERGING_COLOURS)
     if {"class", "certainty"} <= set(layers):
-        share = None if report.specimen is None else report.specimen_weights
-        opacity = np.ones(report.grid.shape, np.float32) if share is None else share / FULL_SHARE
-        data = _coded(layers["class"], opacity[None], shown=layers["certainty"] >= GUESS)
+        data = _coded(layers["class"], _by_specimen(report), shown=layers["certainty"] >= GUESS)
         return MapView("class", "classes", data, *_in_opacities(CLASS_COLOURS))
     if "cam" in layers:
         judged = np.ones(report.grid.shape, bool) if report.evidence is None else report.evidence > 0
-        data = np.where(judged[None], report.maps, np.nan).astype(np.float32)
-        return MapView("score", "scores", data, (0.0, 100.0), CLASS_COLOURS[::-1])
+        tenths = np.clip(report.maps / 10, 0, 9).astype(np.int32)
+        data = _coded(tenths, _by_specimen(report), shown=judged[None])
+        return MapView("score", "scores", data, *_in_opacities(CLASS_COLOURS[::-1]))
     if report.distributions is not None:
         return _distances(report.distributions, layers["certainty"])
     low, high = np.quantile(report.maps, (0.02, 0.995))
@@ -79,6 +78,12 @@ def _distances(distributions: NDArray[np.float32], certainty: NDArray[np.float32
     """Distance classes with certainty as opacity: a colour for each class and each of `OPACITIES`."""
     data = _coded(distributions.argmax(axis=-1), certainty, shown=certainty >= EVIDENCE)
     return MapView("distance", "distances", data, *_in_opacities(DIVERGING_COLOURS))
+
+
+def _by_specimen(report: FocusReport) -> NDArray[np.float32]:
+    """(1, gy, gx) opacity by the share of specimen in a patch; 1 where none was found: all of it is looked at."""
+    share = None if report.specimen is None else report.specimen_weights
+    return (np.ones(report.grid.shape, np.float32) if share is None else share / FULL_SHARE)[None]
 
 
 def _coded(classes: NDArray[Any], opacity: NDArray[np.float32], *, shown: NDArray[np.bool_]) -> NDArray[np.float32]:

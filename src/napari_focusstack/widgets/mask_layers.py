@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from napari.utils.colormaps import Colormap, DirectLabelColormap, ensure_colormap
+from napari.utils.colormaps import DirectLabelColormap
 
 from napari_focusstack.core.masks import FocusMasks, MaskMethod, focus_masks
 from napari_focusstack.core.progress import Job
 from napari_focusstack.core.stack import Stack
+from napari_focusstack.widgets.fading import fading
 from napari_focusstack.widgets.layers import Frame, Placed, place
 
 COLOUR = "#009e73"
@@ -105,7 +106,7 @@ class MaskResult:
                 placed.data,
                 **placed.kwargs,
                 name=f"probability {self.source.frame.name} ({self.masks.method})",
-                colormap=probability_colours(),
+                colormap=fading("viridis", name="probability"),
                 contrast_limits=(0, 1),
                 blending="translucent",
                 opacity=0.6,
@@ -149,11 +150,3 @@ class MaskResult:
             "parameters": {**self.masks.parameters, "threshold": self.threshold},
         }
         return place(np.reshape(data, shape), axes, like=frame, at=self.source.at, provenance=said)
-
-
-def probability_colours() -> Colormap:
-    """Viridis that begins transparent: what is not in focus shows as it is, on dark images and on bright ones."""
-    p = np.linspace(0, 1, 256)
-    colours = ensure_colormap("viridis").map(p)
-    colours[:, 3] = np.minimum(2 * p, 1)
-    return Colormap(colours, name="probability")

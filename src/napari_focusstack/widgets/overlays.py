@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer
 
 from napari_focusstack.core.report import FocusReport, Grid
+from napari_focusstack.widgets.fading import fading
 from napari_focusstack.widgets.focus_state import Scored, Target
 from napari_focusstack.widgets.layers import Frame, Placed, identity, place
 from napari_focusstack.widgets.map_views import MapView, patch_text
 
 OUTLINE_COLOURS = Colormap([[0.9, 0.62, 0.0, 0.0], [0.9, 0.62, 0.0, 1.0]], name="outline")
 MAP_OPACITY = 0.45
+ATTENTION_OPACITY = 0.7
 
 REMOVAL_MS = 60
 """Pause between removing two layers, and between showing a hidden layer and removing it. napari 0.9 crashes in OpenGL
@@ -193,10 +195,10 @@ class Overlays(QObject):
             self.attention = Image(
                 placed.data,
                 name=name,
-                colormap=old.colormap if old else "inferno",
+                colormap=old.colormap if old else fading("inferno", name="attention"),
                 contrast_limits=(0, 1),
-                opacity=old.opacity if old else MAP_OPACITY,
-                blending="additive",
+                opacity=old.opacity if old else ATTENTION_OPACITY,
+                blending="translucent",
                 interpolation2d="linear",
                 **placed.kwargs,
             )
@@ -258,7 +260,7 @@ class Overlays(QObject):
 
 def _colours(view: MapView, old: FocusMap | None) -> Any:
     """The view's own colours; for plain values those that the user has chosen, else viridis."""
-    if view.kind in ("class", "distance"):
+    if view.kind in ("class", "score", "distance"):
         steps = np.linspace(0, 1, len(view.colours) + 1)
         return Colormap(view.colours, name=view.title, controls=steps, interpolation="zero")
     if view.colours:
