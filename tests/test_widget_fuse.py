@@ -279,9 +279,9 @@ def test_a_layer_deleted_while_it_is_fused_still_gives_its_result(viewer, widget
 def test_the_preview_shows_and_goes_when_all_is_fused(viewer, widget, qtbot):
     open_in(viewer, named(scene()))
     click(qtbot, widget.preview_button)
-    qtbot.waitUntil(lambda: "preview A01" in viewer.layers, timeout=20_000)
+    qtbot.waitUntil(lambda: "preview A01 (pyramid)" in viewer.layers, timeout=20_000)
     run(widget, qtbot)
-    assert "preview A01" not in viewer.layers
+    assert "preview A01 (pyramid)" not in viewer.layers
 
 
 def test_retouching_starts_and_ends_with_its_button(viewer, widget, qtbot):

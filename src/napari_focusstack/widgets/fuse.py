@@ -218,7 +218,8 @@ class FuseWidget(DockedWidget):
         self.preview_button.setText("…" if busy else "Preview")
 
     def _on_previewed(self, placed: Placed) -> None:
-        name = f"preview {self._previewed.frame.name}"
+        method = placed.kwargs["metadata"][METADATA]["method"]
+        name = f"preview {self._previewed.frame.name} ({method})"
         for old in [layer for layer in self._viewer.layers if _role(layer) == "preview"]:
             self._viewer.layers.remove(old)
         look = self._previewed.looks[0]
