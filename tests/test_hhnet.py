@@ -12,10 +12,17 @@ from napari_focusstack.core.pipeline import score  # noqa: E402
 from napari_focusstack.core.scorers import SCORERS  # noqa: E402
 from napari_focusstack.core.stack import Stack  # noqa: E402
 from napari_focusstack.networks import hhnet, infer  # noqa: E402
-from napari_focusstack.networks.zoo import BUNDLED, load_model  # noqa: E402
-from napari_focusstack.training.library import Sharp  # noqa: E402
+from napari_focusstack.networks.zoo import BUNDLED, load_model, read_card  # noqa: E402
+from napari_focusstack.training.library import Sharp, edge_width  # noqa: E402
+from napari_focusstack.training.patches import Patches  # noqa: E402
 from napari_focusstack.training.recipes import RECIPES  # noqa: E402
-from napari_focusstack.training.recipes.hhnet import TRAINED_PX, AugmentedPatches, augmented  # noqa: E402
+from napari_focusstack.training.recipes.hhnet import (  # noqa: E402
+    TRAINED_PX,
+    AugmentedPatches,
+    HHSettings,
+    augmented,
+    spherical_along,
+)
 from test_patches import cells  # noqa: E402
 
 DISTANCES = np.array(hhnet.DISTANCES)
@@ -171,6 +178,45 @@ def test_augmentation_bends_and_turns_but_adds_no_specimen():
         assert np.abs(image - crop).mean() > 0.01
         assert image.max() < crop.max() + 0.3
     assert abs(np.mean([i.mean() for i in seen]) - crop.mean()) < 0.25 * crop.mean()
+
+
+def test_high_apertures_bring_spherical_aberration_along_with_defocus():
+    """By the exact path through a pupil: ``n - sqrt(n² - NA²·rho²)`` in terms of 1, rho² and 6·rho⁴ - 6·rho²."""
+    rho2 = (np.arange(500) + 0.5) / 500
+    terms = np.stack([np.ones(500), rho2, 6 * (rho2**2 - rho2)], axis=1)
+    for na in (0.3, 0.75, 0.95):
+        _, second, fourth = np.linalg.lstsq(terms, 1 - np.sqrt(1 - na**2 * rho2), rcond=None)[0]
+        assert spherical_along(np.array([na]))[0] == pytest.approx(fourth / second, rel=0.02)
+    assert spherical_along(np.array([0.0]))[0] == pytest.approx(0, abs=1e-4)
+
+
+def test_patches_have_the_aberration_of_their_aperture(sharp, monkeypatch):
+    """More of it on one side of focus, less on the other; the views of a crop share their objective."""
+    seen, image = [], Patches._image
+    monkeypatch.setattr(Patches, "_image", lambda *a: (seen.append((a[5], a[6])), image(*a))[1])
+    settings = HHSettings(patch_px=48, tile_px=64, spherical_waves=(0.0, 0.0), modes=(1, 0, 0, 0), aperture=(0.9, 0.9))
+    AugmentedPatches(sharp, settings, batch=16, seed=0).draw()
+    spherical, waves = seen[0]
+    torch.testing.assert_close(spherical, waves * float(spherical_along(np.array([0.9]))[0]))
+    assert float(spherical.abs().max()) > 0.1
+
+
+def test_specimens_are_soft_to_a_degree_of_their_own(sharp):
+    def crops(soft_px):
+        settings = HHSettings(patch_px=96, tile_px=128, blank=0, soft_px=soft_px)
+        patches = AugmentedPatches(sharp, settings, batch=4, seed=3)
+        return np.array([edge_width(patches._crop(False)) for _ in range(24)])
+
+    crisp, soft = crops(0.0), crops(3.0)
+    assert np.median(soft) > 1.3 * np.median(crisp)
+    assert soft.std() > crisp.std()
+
+
+def test_a_card_tells_of_all_stages(tiny_models):
+    training = read_card(tiny_models / "hhnet").training
+    assert (training["recipe"], training["before"]["recipe"]) == ("hhnet", "hhnet-kinds")
+    assert training["before"]["before"]["recipe"] == "hhnet-sides"
+    assert "before" not in training["before"]["before"]
 
 
 def test_batches_are_the_same_for_the_same_seed_and_know_the_truth(sharp):

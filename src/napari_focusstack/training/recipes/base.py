@@ -69,7 +69,7 @@ class Recipe:
     arguments : mapping
         What else `build` is told, by name; goes into the card.
     before : Recipe or None
-        A first stage, whose weights this one starts from (on the same data's images, in a folder of its own).
+        A stage before, whose weights this one starts from (on the same data's images, in a folder of its own).
     rank : callable
         Epoch → number; the weights of the epoch with the lowest are kept.
     keep : callable
@@ -226,7 +226,7 @@ def train(
     if len(sharp) < 2:
         raise InputError(f"'{images}' holds one image: give two at least, one of them to validate with.")
     training, validation = library.split(sharp)
-    stages = [recipe] if recipe.before is None or model is not None else [recipe.before, recipe]
+    stages = [recipe] if model is not None else _stages(recipe)
     changed = {k: v for k, v in settings if v != getattr(recipe.fit, k)}
     for i, stage in enumerate(stages):
         torch.manual_seed(settings.seed)
@@ -242,7 +242,8 @@ def train(
         fitted = yield from relay(fit(network, task, how, folder=where, device=device), done=part[0], total=part[1])
         if stage is not recipe:
             start = network.state_dict()
-            earlier = {"recipe": stage.name, "fit": how.model_dump(), **_course(fitted)}
+            before = {"before": earlier} if earlier else {}
+            earlier = {"recipe": stage.name, "fit": how.model_dump(), **_course(fitted), **before}
     told = _told(recipe, settings, width=width, device=device) | ({"before": earlier} if earlier else {})
     decision: Mapping[str, float] = {}
     if recipe.decide is not None:
@@ -250,6 +251,11 @@ def train(
         decision = recipe.decide(network, [next(stream) for _ in range(DECISION_STEPS * settings.valid_steps)], device)
     yield Progress(1000, 1000, "trained")
     return Trained(recipe.keep(network.to("cpu")), fitted, Counter(image.source for image in sharp), told, decision)
+
+
+def _stages(recipe: Recipe) -> list[Recipe]:
+    """The recipe and those before it, the first one first."""
+    return [recipe] if recipe.before is None else [*_stages(recipe.before), recipe]
 
 
 def _told(recipe: Recipe, settings: FitSettings, *, width: float, device: torch.device) -> dict[str, Any]:
