@@ -246,8 +246,8 @@ _RECIPE = Recipe(
     normalisation="grey; local mean and deviation over 92 px, asinh; 18 features of the whole image beside it",
     outputs="logits of the classes -3 (too near) … 3 (too far); bands of blur, see networks.hhnet.BANDS_PX",
     input_px=(hhnet.PATCH_PX, hhnet.PATCH_PX),
-    caution="HH-Net is experimental: of patches from sources that it has not seen it puts about 60 % into the right "
-    "one of seven classes, and is surer than that.",
+    caution="HH-Net is experimental: of patches from sources that it has not seen it puts about two thirds into the "
+    "right one of seven classes, and is surer than that.",
     width=0.125,
 )
 _PLAIN = _PATCHES.model_copy(
