@@ -8,12 +8,13 @@ from itertools import pairwise
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFormLayout, QGridLayout, QLayout, QLayoutItem, QScrollArea, QTabWidget, QWidget
 
+STOPS = (Qt.FocusPolicy.TabFocus, Qt.FocusPolicy.StrongFocus, Qt.FocusPolicy.WheelFocus)
 ROLES = (QFormLayout.ItemRole.LabelRole, QFormLayout.ItemRole.FieldRole, QFormLayout.ItemRole.SpanningRole)
 
 
 def order_tabs(widget: QWidget) -> None:
     """Let the Tab key visit the fields of a widget in the order of its layouts, hidden ones at their places, too."""
-    stops = [field for field in _fields(widget) if field.focusPolicy() & Qt.FocusPolicy.TabFocus]
+    stops = [field for field in _fields(widget) if field.focusPolicy() in STOPS]
     for first, second in pairwise(stops):
         QWidget.setTabOrder(first, second)
 
