@@ -142,10 +142,11 @@ def test_the_live_image_of_a_job_lies_over_what_was_taken_before(connected, view
 def test_the_view_follows_the_live_image_through_a_scan(connected, viewer, qtbot):
     qtbot.waitUntil(lambda: "live" in viewer.layers, timeout=10_000)
     camera = getattr(viewer, "scene", viewer).camera  # older ones keep it in the viewer
-    live, away, sights = viewer.layers["live"], set(), set()
+    live, away, sights, heights = viewer.layers["live"], set(), set(), set()
 
     def look(_):
         away.add(tuple(np.round(np.subtract(camera.center[1:], live.translate), 3)))
+        heights.add(connected.focus.height.text())
         sights.add((connected.focus.track.isVisibleTo(connected), connected.focus.verdict.text()))
 
     connected.scan.bar.runner.stepped.connect(look)
@@ -154,6 +155,7 @@ def test_the_view_follows_the_live_image_through_a_scan(connected, viewer, qtbot
     assert len(away) == 1
     # The button that stops the scan stays in its place, too.
     assert sights == {(False, "")}
+    assert len(heights) > 2
 
 
 def test_a_field_that_is_lost_is_named_and_the_others_are_there(connected, viewer, qtbot, monkeypatch):

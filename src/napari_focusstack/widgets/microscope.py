@@ -266,6 +266,7 @@ class MicroscopeWidget(DockedWidget):
             if seen.step.number == 0:
                 self._steps = []
             self._steps.append(seen.step)
+            self.focus.height.setText(f"{seen.step.z_um:.1f} µm")
             # A scan tells in its own bar what it does; *Cancel* must not move under the mouse meanwhile.
             if self.focus.bar.runner.busy:
                 self._show_track(found=False)
@@ -284,8 +285,6 @@ class MicroscopeWidget(DockedWidget):
 
     def _show_track(self, *, found: bool) -> None:
         self.focus.track.show_track([s.seconds for s in self._steps], [s.z_um for s in self._steps], found=found)
-        if self._steps:
-            self.focus.height.setText(f"{self._steps[-1].z_um:.1f} µm")
 
     @property
     def _method(self) -> FocusMethod:
