@@ -105,6 +105,15 @@ def test_defocus_networks_give_magnitude_and_side(build):
     assert bool((out[:, 0] >= 0).all())
 
 
+@pytest.mark.parametrize("shape", [(40, 60), (90, 300)])
+def test_a_plane_smaller_than_botnets_tile_is_judged(shape):
+    """It takes tiles of one size: a smaller plane is mirrored at its borders."""
+    plane = np.random.default_rng(0).random(shape, np.float32)
+    found = ldsenet.measure_plane(ldsenet.botnet(width=0.125).eval(), plane, sampling=ldsenet.SAMPLING)
+    assert np.isfinite(found.waves).all()
+    assert found.waves.shape == (1, -(-max(shape[1], ldsenet.LEAST_PX) // ldsenet.LEAST_PX))
+
+
 def test_a_camera_coarser_than_the_grid_is_told_of():
     torch.manual_seed(0)
     network = ldsenet.ldsenet().eval()

@@ -299,7 +299,7 @@ def measure_plane(network: Conditioned, plane: NDArray[Any], *, sampling: float)
 
     The plane is resampled to `SAMPLING` and covered evenly with overlapping tiles: of the paper's 224 camera pixels
     where that makes `LEAST_PX` to `MOST_PX` on the grid, of the nearest of these sizes elsewhere. A smaller plane is
-    one smaller tile.
+    one smaller tile, or mirrored at its borders for a network of tiles of one size.
 
     Parameters
     ----------
@@ -315,6 +315,9 @@ def measure_plane(network: Conditioned, plane: NDArray[Any], *, sampling: float)
     shape = max(1, round(grey.shape[0] * factor)), max(1, round(grey.shape[1] * factor))
     on_grid = resampled(grey, shape)
     side = network.tile_px or int(np.clip(math.ceil(TILE_PX * factor), LEAST_PX, MOST_PX))
+    if network.tile_px and min(shape) < side:
+        on_grid = np.pad(on_grid, [(0, max(0, side - s)) for s in shape], mode="symmetric")
+        shape = on_grid.shape
     places = [(y, x) for y in _spread_tiles(shape[0], side) for x in _spread_tiles(shape[1], side)]
     high, wide = min(side, shape[0]), min(side, shape[1])
     normalised = network.norm(plane_to_tensor(on_grid, device=device_of(network)))
