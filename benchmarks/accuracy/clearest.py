@@ -6,10 +6,12 @@ Run it from the repository's root, with the development data beside it and the e
 
 The columns are those of GMANet's table 1: t0 (clearest slice hit), acc (hit, or a neighbour), ρ (Spearman's, mean over
 stacks), and the processor's time a slice; the highest value wins, except in the rows "as proposed": there it is the
-slice that the pipeline proposes, between two maxima of a phase object. There are two tables of simulated stacks: over
-the whole field, each patch alike, and over what the pipeline takes for the specimen (by Tenengrad's weights for all
-measures, by a network's own for it). The opponents `twostream_iqa`, `wadiqam_fr` and `wadiqam_nr` have rows where they
-are trained under these names (``focusstack train twostream_iqa ... --name twostream_iqa``); rows tell how long.
+slice that the pipeline proposes, between two maxima of a phase object. Rows "told the sharp image" tell what the labels
+allow: how much of the true specimen's detail, of a fineness, is found in a slice. There are two tables of simulated
+stacks: over the whole field, each patch alike, and over what the pipeline takes for the specimen (by Tenengrad's
+weights for all measures, by a network's own for it). The opponents `twostream_iqa`, `wadiqam_fr` and `wadiqam_nr` have
+rows where they are trained under these names (``focusstack train twostream_iqa ... --name twostream_iqa``); rows tell
+how long.
 """
 
 from __future__ import annotations
@@ -50,6 +52,9 @@ FIELD, SPECIMEN = BY = "the whole field", "the specimen"
 ALONE = "gmanet, score alone"
 PROPOSED = ", as proposed"
 """After the name of a scorer whose slice is not the highest value's, but the decision's."""
+TOLD = "told the sharp image"
+FINENESS_PX = (1, 8)
+"""Gaussian widths below which detail is compared with the truth's."""
 AS_GOOD = 1
 """A scorer that hits so many stacks less than the best of a type still counts as good as it."""
 
@@ -98,6 +103,21 @@ def curves(stack: Stack, wanted: Sequence[str]) -> dict[str, Curve]:
     return found
 
 
+def told(case: held_stacks.Case) -> dict[str, Curve]:
+    """How much of the sharp specimen's detail each slice holds: an answer that nobody has who sees the stack alone."""
+    found = {}
+    for width in FINENESS_PX:
+        truth = _detail(case.sharp, width)
+        shares = [abs(float((_detail(plane, width) * truth).sum())) for plane in case.stack.planes()]
+        found[f"{TOLD}, finer than {width} px"] = Curve(dict.fromkeys(BY, np.asarray(shares)), 0.0)
+    return found
+
+
+def _detail(plane: np.ndarray, width_px: float) -> np.ndarray:
+    grey = plane.astype(np.float32)
+    return grey - cv2.GaussianBlur(grey, (0, 0), width_px)
+
+
 def _proposed(report: FocusReport, seconds: float) -> Curve:
     """The curves of a report with the slices that it proposes."""
     by = {SPECIMEN: report, FIELD: reweight(report, specimen=False)}
@@ -123,7 +143,7 @@ def compare(each: int, wanted: Sequence[str]) -> dict[str, dict[str, Row]]:
     results: dict[str, dict[str, dict[str, list[Agreement]]]] = {by: {} for by in BY}
     seconds: dict[str, list[float]] = {}
     for k, case in enumerate(held_stacks.cases(images, each=each, seed=11)):
-        for name, curve in curves(case.stack, wanted).items():
+        for name, curve in {**curves(case.stack, wanted), **told(case)}.items():
             seconds.setdefault(name, []).append(curve.seconds)
             for by, values in curve.values.items():
                 of = results[by].setdefault(name, {})
@@ -175,7 +195,8 @@ def _hits(found: list[Agreement]) -> tuple[int, int]:
 
 def _winners(rows: Mapping[str, Row], kind: str) -> str:
     """The most hits (acc, t0 deciding) of a type; the cheapest with as many; where the default stands."""
-    hits = {name: _hits(row.found[kind]) for name, row in rows.items() if not name.endswith(PROPOSED)}
+    rivals = [name for name in rows if not name.endswith(PROPOSED) and not name.startswith(TOLD)]
+    hits = {name: _hits(rows[name].found[kind]) for name in rivals}
     best, stacks = max(hits.values()), len(next(iter(rows.values())).found[kind])
     first = ", ".join(f"`{name}`" for name, found in hits.items() if found == best)
     cheap = min((n for n in hits if hits[n][0] >= best[0] - AS_GOOD), key=lambda n: rows[n].ms)

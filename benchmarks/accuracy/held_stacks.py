@@ -31,12 +31,13 @@ TYPES = ("clean", "dirt", "phase", "mixed depth", "large among small")
 
 @dataclass(frozen=True)
 class Case:
-    """A stack, its type, the image it comes from and its truth."""
+    """A stack, its type, the image it comes from, its truth, and what of its specimen counts for that: (Y, X)."""
 
     stack: Stack
     kind: str
     image: str
     truth: Truth
+    sharp: np.ndarray
 
 
 @lru_cache(maxsize=4096)
@@ -77,14 +78,15 @@ def _case(crop: np.ndarray, kind: str, image: Sharp, rng: np.random.Generator) -
     z = (np.arange(n) - rng.uniform(0.25, 0.75) * (n - 1)) * step
     if kind == "phase":
         planes = _phase(crop, objective, z, rng)
-        score = _sharpness(z, objective)
+        score, sharp = _sharpness(z, objective), crop
     else:
         layers, heights, share = _layers(crop, kind, rng)
         planes = _photographed(_light(layers, heights, z, objective, kind, rng), rng)
         score = sum(w * _sharpness(z - h, objective) for w, h in zip(share, heights, strict=True))
+        sharp = np.sum([layer for layer, w in zip(layers, share, strict=True) if w], axis=0)
     best = int(np.argmax(score))
     name = f"{image.source}/{image.name}"
-    return Case(Stack(planes, "ZYX", name=name), kind, name, Truth(best, (best, best), tuple(score)))
+    return Case(Stack(planes, "ZYX", name=name), kind, name, Truth(best, (best, best), tuple(score)), sharp)
 
 
 def _sharpness(dof: np.ndarray, objective: heldout.Objective) -> np.ndarray:
