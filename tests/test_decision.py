@@ -144,6 +144,19 @@ def test_two_objects_that_merely_differ_are_no_phase_object() -> None:
     assert decide(curve, evidence=Evidence(evidence.maps, evidence.weights, views)).best == 6
 
 
+def test_two_objects_that_complement_each_other_are_no_phase_object() -> None:
+    """Where one is the other's gaps, slices correlate by -0.3 to -0.7; but each object has a maximum of its own."""
+    n = 25
+    own = np.stack([bell(n, 6), 0.7 * bell(n, 18)], axis=1)[:, (np.arange(64) % 8 >= 4).astype(int)]
+    maps = (own + np.random.default_rng(0).normal(0, 1e-4, own.shape)).reshape(n, 8, 8).astype(np.float32)
+    one = np.random.default_rng(0).normal(size=(64, 64))
+    views = np.stack([one if z < 12 else -one for z in range(n)]).astype(np.float16)
+    evidence = Evidence(maps, np.ones((8, 8), np.float32), views)
+    decision = decide(maps.mean(axis=(1, 2), dtype=float), evidence=evidence)
+    assert (decision.best, decision.peaks) == (6, (6, 18))
+    assert "two depths" in decision.reason
+
+
 def test_one_peak_beside_an_inversion_is_reported_with_less_confidence() -> None:
     curve = bell(25, 18)
     random = np.random.default_rng(0).normal(size=(32, 32))

@@ -24,6 +24,8 @@ FAINT_PEAK = 0.04
 """The same where contrast inverts between the two."""
 INVERTED = -0.25
 """Correlation of two slices below which their contrast counts as inverted."""
+BOTH_MAXIMA = 0.9
+"""Share of what counts that has to be sharper at both maxima than between them, for these to be one object's two."""
 FEW_SLICES = 5
 MENTIONED = 0.25
 """Share of the specimen that is sharpest on other slices, from which on the reason tells."""
@@ -86,15 +88,17 @@ def decide(values: Curve, *, heights_um: Curve | None = None, evidence: Evidence
         reason = "No slice is in focus: the curve rises no further than its own noise does."
         return Decision(None, None, None, 0.0, None, (), reason)
     peaks = _peaks(values, max(FAINT_PEAK * height, 4 * scatter))
-    inverted = False
+    inverted = unlike = False
     if len(peaks) == 2 and evidence is not None:
-        inverted = bool(_correlations(evidence, peaks[0], peaks[1:])[0] < INVERTED)
+        dip = peaks[0] + 1 + int(values[peaks[0] + 1 : peaks[1]].argmin())
+        unlike = bool(_correlations(evidence, peaks[0], peaks[1:])[0] < INVERTED)
+        inverted = unlike and _both_maxima(evidence, peaks, dip) >= BOTH_MAXIMA
     if inverted:
-        best = peaks[0] + 1 + int(values[peaks[0] + 1 : peaks[1]].argmin())
+        best = dip
     else:
         peaks = _peaks(values, max(SECOND_PEAK * height, 4 * scatter))
     confidence = _agreement(values, best, scatter, evidence, peaks if inverted else None)
-    turn = None if inverted or evidence is None else _turn(evidence, best)
+    turn = None if unlike or evidence is None else _turn(evidence, best)
     if turn is not None:
         confidence *= TURN_TRUST
     if best in (0, n - 1):
@@ -222,6 +226,17 @@ def _correlations(evidence: Evidence, z: int, others: Sequence[int]) -> Curve:
 
     reference = detail(z)
     return np.array([float(reference @ detail(k)) for k in others])
+
+
+def _both_maxima(evidence: Evidence, peaks: tuple[int, ...], dip: int) -> float:
+    """Share of what counts that is sharper at both maxima than at the dip between them.
+
+    All of a phase object is. Of two objects at different heights, each has its own maximum and loses towards the other,
+    however unlike the two look.
+    """
+    sums, weights = _blocks(evidence)
+    both = sums[:, peaks].min(axis=1) > sums[:, dip]
+    return float(weights[both].sum() / weights.sum())
 
 
 def _turn(evidence: Evidence, best: int) -> int | None:
