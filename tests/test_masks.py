@@ -21,6 +21,7 @@ from napari_focusstack.core.masks.base import FocusMasks
 from napari_focusstack.core.masks.learned import SegmenterMask, crispness
 from napari_focusstack.core.progress import Progress, drain
 from napari_focusstack.core.stack import from_array
+from napari_focusstack.io.masks import write_masks_job
 from napari_focusstack.io.samples import sample_stack
 from napari_focusstack.networks.msegnet import msegnet
 from napari_focusstack.networks.zoo import read_card, save_model
@@ -159,6 +160,18 @@ def test_the_command_line_writes_masks_probability_and_areas(tmp_path, capsys):
     assert np.allclose(told["in_focus"], (mask > 0).mean(axis=(1, 2)))
     rows = list(csv.DictReader(areas.read_text("utf-8-sig").splitlines()))
     assert float(rows[2]["share"]) == pytest.approx(told["in_focus"][2], rel=1e-4)
+
+
+@pytest.mark.parametrize("planes", [1, 5])
+def test_masks_of_colour_images_are_written(tmp_path, planes):
+    colour = np.stack([scene()] * 3, axis=-1)
+    stack = from_array(colour if planes > 1 else colour[2], axes="ZYXS" if planes > 1 else "YXS")
+    masks = masked(stack, MASKS["energy"])
+    drain(write_masks_job({"masks": tmp_path / "m.tif", "probability": tmp_path / "p.tif"}, masks, stack))
+    for name in ("m", "p"):
+        assert tifffile.imread(tmp_path / f"{name}.tif").shape == (
+            colour.shape[:3] if planes > 1 else colour.shape[1:3]
+        )
 
 
 @pytest.mark.parametrize(

@@ -111,3 +111,9 @@ def test_one_wrong_side_far_out_does_not_move_the_crossing():
 @pytest.mark.parametrize("index", [np.array([0.5, 1.0, 2.0]), np.array([-2.0, -1.0, -0.3]), np.array([0.4])])
 def test_a_series_on_one_side_has_no_crossing(index):
     assert zero_crossing(index, np.ones(len(index))) is None
+
+
+def test_slices_without_an_answer_are_passed_over():
+    index = np.array([2.0, 1.0, 0.0, -1.0, -2.0])
+    assert zero_crossing(index, np.array([1, 1, 0, 1, 1])).slice == pytest.approx(2)
+    assert zero_crossing(index, np.array([1, 0, 0, 0, 1])) is None

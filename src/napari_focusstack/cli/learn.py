@@ -243,4 +243,5 @@ def _tell_trained(trained: Trained, recipe: str, output: Path, saved: Path | Non
         print_json(result)
         return
     print(f"{recipe}: {result['epochs']} epochs, best {best.epoch}, validation loss {best.valid_loss:.4f}")
-    print(f"wrote {output}" + ("" if saved is None else f" and the model {saved}"))
+    hint = "; the same command with --name makes a model of it"
+    print(f"wrote {output}" + (hint if saved is None else f" and the model {saved}"))

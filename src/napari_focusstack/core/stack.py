@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -19,6 +20,10 @@ AXES = "PTCZYXS"
 
 SUPPORTED_KINDS = "uif"
 Plane = NDArray[Any]
+
+
+LARGEST = 1e9
+"""Largest value of a pixel, of either sign: fourth powers still are numbers in single precision."""
 
 
 @dataclass(frozen=True)
@@ -129,8 +134,8 @@ class Stack:
                 "give one for each channel."
             )
         for label, value in (("pixel height", self.y_um), ("pixel width", self.x_um), ("z step", self.z_um)):
-            if value is not None and not (np.isfinite(value) and value > 0):
-                raise InputError(f"The {label} of '{self.name}' is {value} µm: give a length above 0.")
+            if value is not None and not (isinstance(value, Real) and np.isfinite(value) and value > 0):
+                raise InputError(f"The {label} of '{self.name}' is {value!r} µm: give a length above 0.")
 
     def size(self, axis: str) -> int:
         """Length of `axis`; 1 where the stack does not have it."""
@@ -190,7 +195,7 @@ class Stack:
         Raises
         ------
         InputError
-            If the plane holds NaN or infinity.
+            If the plane holds NaN or infinity, or values beyond `LARGEST`.
         """
         where = {"P": p, "T": t, "C": c, "Z": z}
         plane = np.asarray(self.data[tuple(where[a] for a in self.axes if a in where)])
@@ -208,6 +213,11 @@ class Stack:
                 f"{found} (numpy.nan_to_num, or crop the border).",
                 in_napari=f"{found}. In napari's console (the button >_ at the lower left): import numpy; "
                 f"layer = viewer.layers[{self.name!r}]; layer.data = numpy.nan_to_num(layer.data)",
+            )
+        if plane.dtype.kind == "f" and plane.size and max(plane.max(), -plane.min()) > LARGEST:
+            raise InputError(
+                f"Slice {z} of '{self.name}' holds values up to {float(np.abs(plane).max()):.2g}: "
+                f"their squares have to be computed, so divide the stack, so that it stays below {LARGEST:.0e}."
             )
         return plane
 

@@ -118,6 +118,10 @@ class ImageDistance:
         return self.certainty >= EVIDENCE
 
 
+WIDEST_GAP = 2
+"""Slices from one that is judged to the next between which the index may change its side."""
+
+
 @dataclass(frozen=True)
 class Crossing:
     """Where the distance index goes through zero.
@@ -138,21 +142,22 @@ def zero_crossing(index: NDArray[np.floating[Any]], weights: NDArray[np.floating
     """Where indices over the slices change their side.
 
     Of all places between two slices, and both directions, that one is taken that leaves the least (weighted squares)
-    on the wrong side; then the zero of the line between the two slices.
+    on the wrong side; then the zero of the line between the two slices. Slices without weight are passed over.
 
     Parameters
     ----------
     index : (Z,) array
         Distance index of each slice, in order.
     weights : (Z,) array
-        How certain each is.
+        How certain each is; 0: it does not count.
 
     Returns
     -------
     Crossing or None
-        None where all slices lie on one side.
+        None where all slices lie on one side, or more than one without weight lies between the sides.
     """
-    x, w = np.asarray(index, np.float64), np.asarray(weights, np.float64)
+    known = np.flatnonzero(np.asarray(weights) > 0)
+    x, w = np.asarray(index, np.float64)[known], np.asarray(weights, np.float64)[known]
     above, below = w * np.maximum(x, 0) ** 2, w * np.minimum(x, 0) ** 2
     candidates: list[tuple[float, int, bool]] = []
     for rising in (True, False):
@@ -161,8 +166,8 @@ def zero_crossing(index: NDArray[np.floating[Any]], weights: NDArray[np.floating
         k = int(wrong.argmin())
         candidates.append((float(wrong[k]), k, rising))
     _, k, rising = min(candidates)
-    if not 0 < k < len(x):
+    if not 0 < k < len(x) or known[k] - known[k - 1] > WIDEST_GAP:
         return None
     low, high = (x[k - 1], x[k]) if rising else (-x[k - 1], -x[k])
     share = float(min(max(-low / (high - low), 0.0), 1.0)) if high > low else 0.5
-    return Crossing(k - 1 + share, rising)
+    return Crossing(float(known[k - 1] + share * (known[k] - known[k - 1])), rising)

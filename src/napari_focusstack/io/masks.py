@@ -68,7 +68,7 @@ def write_masks_job(
         If one can't be written; then none is.
     """
     said = mask_provenance(masks, stack, threshold=threshold) if said is None else said
-    flat = replace(stack, axes="ZYX" if "Z" in stack.axes else "YX", channels=())
+    axes = "ZYX" if "Z" in stack.axes else "YX"
     outputs = []
     for part, path in paths.items():
         if part == "masks":
@@ -76,8 +76,8 @@ def write_masks_job(
             content = "pixels in focus, 255; others 0"
         else:
             data, content = masks.probability(), "probability that the pixel is in focus, 0 to 1"
-        shaped = data if "Z" in flat.axes else data[0]
-        one = replace(flat, data=shaped, name=f"{stack.name} {part}")
+        shaped = data if "Z" in axes else data[0]
+        one = replace(stack, data=shaped, axes=axes, channels=(), name=f"{stack.name} {part}")
         outputs.append(Output(Path(path), one, {"Content": content, **said}))
     return write_job(outputs, overwrite=overwrite)
 
