@@ -49,11 +49,6 @@ def test_values_whose_squares_are_no_numbers_are_refused() -> None:
         from_array(np.full((3, 8, 8), -1e30, np.float32)).plane(1)
 
 
-def test_a_length_that_is_no_number_is_refused() -> None:
-    with pytest.raises(InputError, match="z step of 'array' is 'x' µm"):
-        from_array(np.zeros((3, 8, 8), np.uint8), z_um="x")  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize(
     ("shape", "axes", "message"),
     [((4, 8, 8), "ZYXS", "3 axes"), ((8, 8), "XY", "can't name the axes"), ((0, 8, 8), "ZYX", "is empty")],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from numbers import Real
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -134,8 +133,8 @@ class Stack:
                 "give one for each channel."
             )
         for label, value in (("pixel height", self.y_um), ("pixel width", self.x_um), ("z step", self.z_um)):
-            if value is not None and not (isinstance(value, Real) and np.isfinite(value) and value > 0):
-                raise InputError(f"The {label} of '{self.name}' is {value!r} µm: give a length above 0.")
+            if value is not None and not (np.isfinite(value) and value > 0):
+                raise InputError(f"The {label} of '{self.name}' is {value} µm: give a length above 0.")
 
     def size(self, axis: str) -> int:
         """Length of `axis`; 1 where the stack does not have it."""
