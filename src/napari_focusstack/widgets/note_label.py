@@ -53,7 +53,9 @@ class ProblemLabel(QLabel):
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
         self.setStyleSheet(FRAME)
-        self.say(sentence)
+        self.setText(sentence)
+        if not sentence:  # never shown here: without a parent it would be a window
+            self.hide()
 
     def say(self, sentence: str) -> None:
         """Show a sentence, or nothing."""

@@ -84,9 +84,9 @@ class OpticsForm(QWidget):
             box.valueChanged.connect(self._on_value)
         rings = QLabel("Rings")
         grid.addWidget(rings, 1, 3)
-        for widget in (rings, self.rings):
-            widget.setVisible(sided)
         grid.addWidget(self.rings, 2, 3)
+        for widget in () if sided else (rings, self.rings):
+            widget.hide()
         grid.addWidget(self.button, 2, 4)
         self.button.clicked.connect(self._on_set)
         self.hide()
