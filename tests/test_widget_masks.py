@@ -89,6 +89,23 @@ def test_the_curve_tells_the_shown_slice_and_goes_to_a_clicked_one(viewer, widge
     assert "µm²" in widget.said.text()
 
 
+def test_nothing_is_said_of_a_layer_that_was_not_masked(viewer, widget, qtbot):
+    (layer,) = open_in(viewer, named(scene()))
+    run(widget, qtbot)
+    said = widget.said.text()
+    assert said.startswith("Slice ")
+    plane = viewer.add_image(scene()[0], name="plane", axis_labels=("y", "x"))
+    widget.choose_layer(plane)
+    assert widget.layer is plane
+    assert widget.said.text() == ""
+    widget.choose_layer(layer)
+    assert widget.said.text() == said
+    viewer.layers.remove(layer)
+    qtbot.wait(100)
+    assert widget.said.text() == ""
+    assert widget.plot.shown_slice is None
+
+
 def test_a_single_plane_has_an_area_and_no_curve(viewer, widget, qtbot):
     open_in(viewer, named(scene()[:1], axes="ZYX"))
     assert not widget.plot.isVisible()

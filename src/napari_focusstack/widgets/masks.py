@@ -37,7 +37,7 @@ from napari_focusstack.widgets.dock import DockedWidget
 from napari_focusstack.widgets.fuse_channels import joined_stack
 from napari_focusstack.widgets.job import JobBar, JobRunner
 from napari_focusstack.widgets.layer_combo import LayerCombo
-from napari_focusstack.widgets.layers import METADATA, frame_of, show, shown_at
+from napari_focusstack.widgets.layers import METADATA, frame_of, identity, show, shown_at
 from napari_focusstack.widgets.mask_layers import MaskJob, MaskResult, MaskSource
 from napari_focusstack.widgets.method_combo import MethodCombo
 from napari_focusstack.widgets.note_label import NoteLabel, ProblemLabel, caution_text
@@ -257,16 +257,17 @@ class MasksWidget(DockedWidget):
         self._on_point()
 
     def _on_point(self, event: Any = None) -> None:
-        """The sliders moved: say how much of that slice is in focus."""
-        z = self._shown_slice()
-        self.plot.set_shown(z)
+        """The sliders moved: say how much of that slice is in focus; nothing of another layer than what was masked."""
+        z, source, shares = self._shown_slice(), self._source, self._shares
+        about = source is not None and self.layer is not None and identity(self.layer) == source.frame.layer_id
+        self.plot.set_shown(z if about or shares is None else None)
         text = ""
-        if self._source is not None and self._shares is not None and (z or 0) < len(self._shares):
-            share = float(self._shares[z or 0])
-            if np.isfinite(share):
-                slice_ = f"Slice {z}: " if len(self._shares) > 1 else ""
-                text = f"{slice_}{share:.1%} of the pixels in focus{_area(self._source, share)}."
-        caution = caution_text(self.result.masks.caution) if self.result is not None else ""
+        if about and source is not None and shares is not None:
+            at = 0 if len(shares) == 1 else z
+            if at is not None and at < len(shares) and np.isfinite(shares[at]):
+                share, slice_ = float(shares[at]), f"Slice {at}: " if len(shares) > 1 else ""
+                text = f"{slice_}{share:.1%} of the pixels in focus{_area(source, share)}."
+        caution = caution_text(self.result.masks.caution) if about and self.result is not None else ""
         self.said.setText(f"{text}<br>{caution}" if caution else text)
 
     def _shown_slice(self) -> int | None:
