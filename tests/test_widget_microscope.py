@@ -201,6 +201,38 @@ def test_a_scan_that_is_cancelled_keeps_the_fields_that_it_took(connected, viewe
     assert names.count("mosaic") == 1
 
 
+def test_a_scan_that_fails_keeps_the_fields_that_it_took(connected, viewer, qtbot, notes, monkeypatch):
+    connected.focus.live_box.setChecked(False)
+    connected.scan.refocus_box.setChecked(False)
+    connected.scan.rows.setValue(1)
+    count, move = iter(range(99)), connected.rig.start_moving_xy
+
+    def fails(*place):
+        if next(count) == 2:  # on the way back
+            raise RuntimeError("the cable fell off")
+        move(*place)
+
+    monkeypatch.setattr(connected.rig, "start_moving_xy", fails)
+    run(connected.scan.bar, qtbot)
+    assert stack_of(viewer.layers["fields"]).n_positions == 2
+    told = connected.scan.verdict.text()
+    assert told.startswith("2 of 2 fields")
+    assert "the cable fell off" in told
+    assert "cancelled" not in told
+
+
+def test_a_field_whose_step_still_waits_at_cancel_is_kept(connected, viewer, qtbot):
+    connected.focus.live_box.setChecked(False)
+    connected.scan.refocus_box.setChecked(False)
+    connected.scan.columns.setValue(8)
+    connected.scan.bar.run_button.click()
+    end = time.monotonic() + 20
+    while connected._scanning.so_far is None and time.monotonic() < end:
+        time.sleep(0.005)  # no events: no step arrives
+    connected.scan.bar.cancel_button.click()
+    assert stack_of(viewer.layers["fields"]).n_positions >= 1
+
+
 def test_the_next_scan_does_not_show_what_a_cancelled_one_took(connected, viewer, qtbot):
     connected.scan.refocus_box.setChecked(False)
     run(connected.scan.bar, qtbot)

@@ -31,6 +31,8 @@ from napari_focusstack.microscope.rig import Place, Rig
 
 XY_TIMEOUT_S = 30.0
 POLL_S = 0.005
+CANCELLED = "the scan was cancelled before it was taken"
+ENDED = "the scan ended before it"
 
 
 @dataclass(frozen=True)
@@ -223,6 +225,12 @@ class SoFar:
     image: NDArray[Any] | None
     cancelled: Callable[[], Scan]
 
+    def failed(self, reason: str) -> Scan:
+        """The scan of what was taken so far, for whoever sees it fail now."""
+        taken = self.cancelled()
+        lost = (dataclasses.replace(one, reason=ENDED) if one.reason == CANCELLED else one for one in taken.lost)
+        return dataclasses.replace(taken, lost=tuple(lost), ended=reason)
+
 
 @dataclass
 class _Visit:
@@ -261,7 +269,7 @@ class _Visit:
                 if again or not self.safe:
                     if not self.fields:
                         raise first from None
-                    self.lost += _left(places, k + 1, "the scan ended before it")
+                    self.lost += _left(places, k + 1, ENDED)
                     self.ended = f"it ended at field {k + 1} of {self.total}: {_reason(error)}"
                     return
                 if self.fields:
@@ -277,7 +285,7 @@ class _Visit:
     def so_far(self, places: list[Place], image: NDArray[Any] | None) -> SoFar:
         """What was taken by now."""
         done = len(self.fields) + len(self.lost)
-        lost = [*self.lost, *_left(places, done, "the scan was cancelled before it was taken")]
+        lost = [*self.lost, *_left(places, done, CANCELLED)]
         ended = f"it was cancelled after field {done} of {self.total}"
         return SoFar(image, partial(_joined, self.rig, self.plan, tuple(self.fields), lost, ended))
 

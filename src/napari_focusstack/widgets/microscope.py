@@ -37,7 +37,7 @@ from napari_focusstack.widgets.reader import layers_of
 
 if TYPE_CHECKING:
     from napari_focusstack.microscope.rig import Rig
-    from napari_focusstack.microscope.scan import Scan, SoFar
+    from napari_focusstack.microscope.scan import Scan
 
 LIVE = "live"
 STACK = "z-stack"
@@ -63,7 +63,7 @@ class MicroscopeWidget(DockedWidget):
         self._live_job: Any = None
         self._taken_layer: Any = None
         self._steps: list[Step] = []
-        self._so_far: SoFar | None = None
+        self._scanning: Scanning | None = None
         self._closing = False
         self.connection = ConnectForm()
         self.connect_bar = JobBar("Connect", tooltip="Connect the microscope; nothing moves")
@@ -115,6 +115,7 @@ class MicroscopeWidget(DockedWidget):
         self.scan.bar.requested.connect(self._on_scan)
         self.scan.bar.runner.succeeded.connect(self._on_scanned)
         self.scan.bar.runner.cancelled.connect(self._on_scan_cancelled)
+        self.scan.bar.runner.failed.connect(self._on_scan_failed)
         for bar in self._bars:
             bar.runner.stepped.connect(self._on_step)
             bar.runner.busy_changed.connect(self._on_busy)
@@ -273,7 +274,6 @@ class MicroscopeWidget(DockedWidget):
                 self.focus.verdict.setText(step.message)
             self._show_image(seen.image, place)
             return
-        self._so_far = seen
         if seen.image is not None:
             self._show_image(seen.image, place)
 
@@ -338,9 +338,9 @@ class MicroscopeWidget(DockedWidget):
         method = self._method if part.refocus_box.isChecked() else None
         grid = part.rows.value(), part.columns.value(), part.overlap.value()
         self._clear_focus()
-        self._so_far = None
         part.verdict.setText("")
-        part.bar.runner.start(Scanning(self.rig, grid, method, plan))
+        self._scanning = Scanning(self.rig, grid, method, plan)
+        part.bar.runner.start(self._scanning)
 
     def _on_scanned(self, taken: Scan) -> None:
         """The fields side by side, to look at, and each by itself, hidden below, to work on."""
@@ -359,13 +359,21 @@ class MicroscopeWidget(DockedWidget):
             self.take.allow_use(True)
         self._viewer.reset_view()
         self._clear_focus()
-        self._so_far = None
+        self._scanning = None
         self.scan.verdict.setText(_scan_told(taken, refocused=self.scan.refocus_box.isChecked()))
 
     def _on_scan_cancelled(self) -> None:
         """Keep what was taken."""
-        if self._so_far is not None and not self._closing:
-            self._on_scanned(self._so_far.cancelled())
+        so_far = self._scanning.so_far if self._scanning is not None else None
+        if so_far is not None and not self._closing:
+            self._on_scanned(so_far.cancelled())
+
+    def _on_scan_failed(self, problem: str) -> None:
+        """Say why, and keep what was taken."""
+        so_far = self._scanning.so_far if self._scanning is not None else None
+        self.scan.verdict.setText(problem)
+        if so_far is not None:
+            self._on_scanned(so_far.failed(problem.rstrip(".")))
 
     def _on_score(self) -> None:
         from napari_focusstack.widgets import commands

@@ -16,7 +16,7 @@ from napari_focusstack.widgets.microscope_form import Wanted
 
 if TYPE_CHECKING:
     from napari_focusstack.microscope.rig import Rig
-    from napari_focusstack.microscope.scan import Scan
+    from napari_focusstack.microscope.scan import Scan, SoFar
 
 T = TypeVar("T")
 LIVE_PAUSE_S = 0.05
@@ -142,7 +142,13 @@ class Taking:
 
 
 class Scanning:
-    """Makes the job of *Scan*."""
+    """Makes the job of *Scan*.
+
+    Attributes
+    ----------
+    so_far : SoFar or None
+        What it has taken, at once: steps wait for the main thread, and those that wait at *Cancel* never arrive.
+    """
 
     def __init__(
         self,
@@ -152,6 +158,7 @@ class Scanning:
         plan: tuple[float, float] | None,
     ) -> None:
         self.rig, self.grid, self.method, self.plan = rig, grid, method, plan
+        self.so_far: SoFar | None = None
 
     def __call__(self) -> Job[Scan]:
         """Run in the worker's thread."""
@@ -162,7 +169,14 @@ class Scanning:
         grid = grid_plan(self.rig, rows=rows, columns=columns, overlap_percent=overlap)
         plan = None if self.plan is None else z_plan(*self.plan)
         focus = None if self.method is None else self._focus
-        return _placed(self.rig, scan(self.rig, grid, focus=focus, plan=plan))
+        return _placed(self.rig, changed(scan(self.rig, grid, focus=focus, plan=plan), self._noted))
+
+    def _noted(self, step: Progress) -> Progress:
+        from napari_focusstack.microscope.scan import SoFar
+
+        if isinstance(step.partial, SoFar):
+            self.so_far = step.partial
+        return step
 
     def _focus(self) -> Job[Focused]:
         from napari_focusstack.microscope.autofocus import autofocus
