@@ -42,9 +42,9 @@ class MapLegend(QWidget):
         if self.view is None:
             return ()
         if self.view.kind == "class":
-            return ("in focus", "faint: little specimen", "wholly blurred")
+            return ("in focus", "blank: little specimen", "wholly blurred")
         if self.view.kind == "score":
-            return ("0, blurred", "faint: little specimen", "100, clearest")
+            return ("0, blurred", "blank: little specimen", "100, clearest")
         if self.view.kind == "distance":
             return ("too near", "in focus; faint: unsure", "too far")
         low, high = self.view.limits

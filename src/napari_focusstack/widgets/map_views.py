@@ -21,9 +21,9 @@ CLASS_COLOURS = (
 DIVERGING_COLOURS = ("#08519c", "#4292c6", "#9ecae1", "#f7f7f7", "#fdae6b", "#e6711c", "#8c3a04")
 """From below focus (blue) over focus (white) to above (orange)."""
 OPACITIES = ("26", "59", "8c", "bf", "ff")
-"""Opacity of a patch, as hexadecimal: from faint where it guesses, or holds hardly any specimen, to full."""
-FULL_SHARE = 0.3
-"""A patch of which so much is specimen is shown at full opacity."""
+"""Opacity of a patch whose distance is told, as hexadecimal: from faint where it guesses to full."""
+LEAST_SHARE = 0.1
+"""A patch of which less is specimen is not shown: those beside it answer for it."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,13 @@ class MapView:
     Attributes
     ----------
     kind : {"value", "class", "defocus", "score", "distance"}
-        Focus values, focus classes or scores (tens of 100) that are the fainter, the less specimen the patch holds,
-        signed defocus in µm, or distance classes that are the fainter, the less certain.
+        Focus values, focus classes (0 to 9), scores (0 to 100), signed defocus in µm, or codes of distance classes
+        that are the fainter, the less certain (see `_coded`).
     title : str
         What the layer is called, before the name of its stack.
     data : (Z, gy, gx) float32
-        NaN (shown transparent) where there was nothing to judge by.
+        NaN (shown transparent) where there was nothing to judge by, for classes and scores also where a patch holds
+        hardly any specimen.
     limits : (float, float)
         Contrast limits.
     colours : tuple of str
@@ -61,29 +62,30 @@ def view_of(report: FocusReport) -> MapView:
         most = max(most, 1e-3)
         return MapView("defocus", "defocus µm", layers["defocus_um"], (-most, most), DIVERGING_COLOURS)
     if {"class", "certainty"} <= set(layers):
-        data = _coded(layers["class"], _by_specimen(report), shown=layers["certainty"] >= GUESS)
-        return MapView("class", "classes", data, *_in_opacities(CLASS_COLOURS))
+        shown = (layers["certainty"] >= GUESS) & _on_specimen(report)
+        data = np.where(shown, layers["class"], np.nan).astype(np.float32)
+        return MapView("class", "classes", data, (-0.5, len(CLASS_COLOURS) - 0.5), CLASS_COLOURS)
     if "cam" in layers:
         judged = np.ones(report.grid.shape, bool) if report.evidence is None else report.evidence > 0
-        tenths = np.clip(report.maps / 10, 0, 9).astype(np.int32)
-        data = _coded(tenths, _by_specimen(report), shown=judged[None])
-        return MapView("score", "scores", data, *_in_opacities(CLASS_COLOURS[::-1]))
+        data = np.where(judged & _on_specimen(report), report.maps, np.nan).astype(np.float32)
+        return MapView("score", "scores", data, (0.0, 100.0), CLASS_COLOURS[::-1])
     if report.distributions is not None:
         return _distances(report.distributions, layers["certainty"])
     low, high = np.quantile(report.maps, (0.02, 0.995))
     return MapView("value", "focus map", report.maps, (float(low), float(max(high, np.nextafter(low, np.inf)))))
 
 
+def _on_specimen(report: FocusReport) -> NDArray[np.bool_]:
+    """(gy, gx) whether a patch holds specimen enough to be shown; all do where none was found."""
+    share = None if report.specimen is None else report.specimen_weights
+    return np.ones(report.grid.shape, bool) if share is None else share >= LEAST_SHARE
+
+
 def _distances(distributions: NDArray[np.float32], certainty: NDArray[np.float32]) -> MapView:
     """Distance classes with certainty as opacity: a colour for each class and each of `OPACITIES`."""
+    made = tuple(colour + opacity for colour in DIVERGING_COLOURS for opacity in OPACITIES)
     data = _coded(distributions.argmax(axis=-1), certainty, shown=certainty >= EVIDENCE)
-    return MapView("distance", "distances", data, *_in_opacities(DIVERGING_COLOURS))
-
-
-def _by_specimen(report: FocusReport) -> NDArray[np.float32]:
-    """(1, gy, gx) opacity by the share of specimen in a patch; 1 where none was found: all of it is looked at."""
-    share = None if report.specimen is None else report.specimen_weights
-    return (np.ones(report.grid.shape, np.float32) if share is None else share / FULL_SHARE)[None]
+    return MapView("distance", "distances", data, (-0.5, len(made) - 0.5), made)
 
 
 def _coded(classes: NDArray[Any], opacity: NDArray[np.float32], *, shown: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -92,12 +94,6 @@ def _coded(classes: NDArray[Any], opacity: NDArray[np.float32], *, shown: NDArra
     level = np.minimum((opacity * n).astype(np.int32), n - 1)
     coded: NDArray[np.float32] = np.where(shown, classes.astype(np.int32) * n + level, np.nan).astype(np.float32)
     return coded
-
-
-def _in_opacities(colours: tuple[str, ...]) -> tuple[tuple[float, float], tuple[str, ...]]:
-    """Contrast limits and colours of the numbers of `_coded`."""
-    made = tuple(colour + opacity for colour in colours for opacity in OPACITIES)
-    return (-0.5, len(made) - 0.5), made
 
 
 def patch_text(report: FocusReport, z: int, row: int, column: int) -> str:
