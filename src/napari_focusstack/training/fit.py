@@ -118,7 +118,7 @@ class Task:
     rank : callable
         Epoch → number; the weights of the epoch with the lowest are kept.
     about : str
-        What the batches are like; a checkpoint of other ones is refused.
+        What the batches are like, and what the network starts from; a checkpoint of others is refused.
     """
 
     batches: Callable[[int], Iterator[Any]]
@@ -291,7 +291,7 @@ class _Run:
         Raises
         ------
         InputError
-            If it belongs to other settings or another network.
+            If it belongs to other settings, another start or another network.
         """
         if not path.exists():
             return
@@ -304,7 +304,7 @@ class _Run:
         names = {k: v.shape for k, v in content["network"].items()}
         if not same or names != {k: v.shape for k, v in self.network.state_dict().items()}:
             raise InputError(
-                f"'{path}' belongs to another training (other settings or another network): "
+                f"'{path}' belongs to another training (other settings, another start or another network): "
                 "give another folder, or delete it."
             )
         self.network.load_state_dict(content["network"])

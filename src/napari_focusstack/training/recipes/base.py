@@ -69,7 +69,7 @@ class Recipe:
     arguments : mapping
         What else `build` is told, by name; goes into the card.
     before : Recipe or None
-        A stage before, whose weights this one starts from (on the same data's images, in a folder of its own).
+        A stage before, whose weights this one starts from (on the same images, in a folder of its own).
     rank : callable
         Epoch → number; the weights of the epoch with the lowest are kept.
     keep : callable
@@ -104,31 +104,32 @@ class Recipe:
 def varied(recipe: Recipe, changes: Mapping[str, str]) -> Recipe:
     """Return the recipe with other data: settings by name, as they are typed (numbers, words, JSON lists).
 
-    A first stage that learns from the same data learns from the new ones, too; one with data of its own keeps them.
+    The stages before it learn from data changed alike, as far as theirs have such settings.
 
     Raises
     ------
     InputError
         If the recipe's data have no such setting, or it can't be that.
     """
-    if not changes:
-        return recipe
-    settings = recipe.data.settings
-    known = type(settings).model_fields
+    known = type(recipe.data.settings).model_fields
     for name in changes:
         if name not in known:
             raise InputError(f"The data of '{recipe.name}' have no setting '{name}': choose from {', '.join(known)}.")
+    return _varied(recipe, changes) if changes else recipe
+
+
+def _varied(recipe: Recipe, changes: Mapping[str, str]) -> Recipe:
+    """The recipe and the stages before it, each with the changes that its data's settings know."""
+    settings = recipe.data.settings
+    known = {k: _typed(v) for k, v in changes.items() if k in type(settings).model_fields}
     try:
-        new = type(settings).model_validate(settings.model_dump() | {k: _typed(v) for k, v in changes.items()})
+        new = type(settings).model_validate(settings.model_dump() | known)
     except ValidationError as error:
         wrong = error.errors()[0]
         name = str(wrong["loc"][0])
         raise InputError(f"'{name}' can't be {changes[name]}: {wrong['msg'][:1].lower()}{wrong['msg'][1:]}.") from error
-    data = replace(recipe.data, settings=new)  # type: ignore[type-var]
-    first = recipe.before
-    if first is not None and first.data == recipe.data:
-        first = replace(first, data=data)
-    return replace(recipe, data=data, before=first)
+    before = None if recipe.before is None else _varied(recipe.before, changes)
+    return replace(recipe, data=replace(recipe.data, settings=new), before=before)  # type: ignore[type-var]
 
 
 def _typed(text: str) -> object:
@@ -207,8 +208,9 @@ def train(
     imagenet : Path, optional
         torchvision's file of VGG16's weights, to start GMANet's backbone from.
     model : str, optional
-        Name or folder of a network of this architecture to go on from, at its width and half the learning rate; a
-        recipe's first stage is left out.
+        Name or folder of a network of this architecture to go on from, at its width and half the recipe's learning rate
+        (one that `settings` give is taken as it is); the stages before a recipe are left out. What a recipe trains but
+        does not keep, such as a critic, begins anew.
 
     Raises
     ------
@@ -220,7 +222,7 @@ def train(
     earlier: dict[str, Any] = {}
     if model is not None:
         start, width, earlier = _learned(model, recipe, width)
-        settings = settings.model_copy(update={"learning_rate": LEARNED_RATE * settings.learning_rate})
+        settings = _slower(settings, recipe)
     width = recipe.width if width is None else width
     sharp = yield from relay(library.load(images, sources=sources, limit=limit), done=0, total=20)
     if len(sharp) < 2:
@@ -231,12 +233,14 @@ def train(
     for i, stage in enumerate(stages):
         torch.manual_seed(settings.seed)
         network = stage.build(width=width, **stage.arguments)
-        if start:
+        if model is not None:
+            recipe.keep(network).load_state_dict(start)
+        elif start:
             network.load_state_dict(start)
         elif imagenet is not None:
             _fill(network, imagenet)
         how = stage.fit.model_copy(update=changed)
-        task = _task(stage, training, validation, batch=how.batch)
+        task = _task(stage, training, validation, batch=how.batch, start=earlier["sha256"] if model is not None else "")
         where = folder if stage is recipe else folder / stage.name
         part = [20 + 980 * k // len(stages) for k in (i, i + 1)]
         fitted = yield from relay(fit(network, task, how, folder=where, device=device), done=part[0], total=part[1])
@@ -251,6 +255,14 @@ def train(
         decision = recipe.decide(network, [next(stream) for _ in range(DECISION_STEPS * settings.valid_steps)], device)
     yield Progress(1000, 1000, "trained")
     return Trained(recipe.keep(network.to("cpu")), fitted, Counter(image.source for image in sharp), told, decision)
+
+
+def _slower(settings: FitSettings, recipe: Recipe) -> FitSettings:
+    """The settings for a network that has learned: `LEARNED_RATE` of the recipe's rate, or another that was given."""
+    usual = recipe.fit.learning_rate
+    if "learning_rate" in settings.model_fields_set and settings.learning_rate != usual:
+        return settings
+    return settings.model_copy(update={"learning_rate": LEARNED_RATE * usual})
 
 
 def _stages(recipe: Recipe) -> list[Recipe]:
@@ -284,12 +296,14 @@ def _course(fitted: Fitted) -> dict[str, Any]:
 
 
 def _task(
-    recipe: Recipe, training: Sequence[library.Sharp], validation: Sequence[library.Sharp], *, batch: int
+    recipe: Recipe, training: Sequence[library.Sharp], validation: Sequence[library.Sharp], *, batch: int, start: str
 ) -> Task:
+    """The recipe's task; `start` is the checksum of the weights that it begins with, nothing where they are chance."""
+
     def batches(of: Sequence[library.Sharp]) -> Callable[[int], Iterator[Any]]:
         return lambda seed: recipe.data.batches(of, batch=batch, seed=seed)
 
-    about = recipe.data.settings.model_dump_json()
+    about = recipe.data.settings.model_dump_json() + (f" from {start}" if start else "")
     return Task(batches(training), batches(validation), recipe.loss, recipe.metrics, recipe.rank, about)
 
 
@@ -307,15 +321,24 @@ def _learned(
             f"'{recipe.architecture}': go on from a model of that, or from none."
         )
     state, its_width = network.state_dict(), card.arguments.get("width", width)
-    fresh = recipe.build(width=recipe.width if its_width is None else its_width, **recipe.arguments).state_dict()
-    fits = {k: v.shape for k, v in state.items()} == {k: v.shape for k, v in fresh.items()}
-    if not fits or width not in (None, its_width):
+    if width not in (None, its_width):
         raise InputError(
-            f"The model '{card.name}' ({', '.join(f'{k} {v}' for k, v in card.arguments.items())}) is not built as "
-            f"'{recipe.name}' asks: leave the width out, or train without a model to go on from."
+            f"The model '{card.name}' has the width {its_width}, but {width} was given: leave the width out, or train "
+            "without a model to go on from."
+        )
+    fresh = recipe.keep(recipe.build(width=recipe.width if its_width is None else its_width, **recipe.arguments))
+    if {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in fresh.state_dict().items()}:
+        own = {k: v for k, v in card.arguments.items() if k != "width"}
+        raise InputError(
+            f"The model '{card.name}' is built with {_listed(own)}, but '{recipe.name}' needs "
+            f"{_listed(recipe.arguments)}: go on from a model that is built so, or from none."
         )
     told = {"model": card.name, "sha256": card.sha256, "training_data": dict(card.training_data)}
     return state, its_width, told | dict(card.training)
+
+
+def _listed(arguments: Mapping[str, Any]) -> str:
+    return ", ".join(f"{k} {v}" for k, v in arguments.items()) or "no arguments but its width"
 
 
 def _fill(network: nn.Module, imagenet: Path) -> None:
