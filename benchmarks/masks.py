@@ -52,6 +52,8 @@ TEXTURE = 0.03
 """Local standard deviation over 9 px, of full scale, from which on there is something to judge by."""
 FUZZY_DOF = 1.5
 ORGANOIDS = ("organoid_A01", "organoid_A02")
+SHOWN, PART = (0, 5, 6), (slice(20, 265), slice(211, 516))
+"""Slices in pictures, and the part of them (rows, columns, at half size) that is also written by itself."""
 FIGURES = ("accuracy", "balanced", "IoU", "empty let in", "dirt let in")
 
 
@@ -265,16 +267,17 @@ def real(data: Path, methods: list[str]) -> None:
 
 
 def pictures(data: Path, methods: list[str], folder: Path) -> None:
-    """Masks over slices of real organoids, a row for each method."""
+    """Masks over slices of real organoids, a row for each method: whole fields and a part of them."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in ORGANOIDS:
         stack = read_stack(data / "stacks" / f"{name}.ome.tif")
         rows = []
         for method in methods:
             masks = drain(focus_masks(stack, MASKS[method], device="cpu")).mask()
-            tiles = [overlay(stack.plane(z), masks[z]) for z in (0, 2, 4, 5, 6, 8)]
-            rows.append(np.hstack(tiles))
-        cv2.imwrite(str(folder / f"{name}.png"), np.vstack(rows))
+            rows.append([overlay(stack.plane(z), masks[z]) for z in SHOWN])
+        parts = [[tile[PART] for tile in row] for row in rows]
+        for file, tiles in ((f"{name}.png", rows), (f"{name}_part.png", parts)):
+            cv2.imwrite(str(folder / file), np.vstack([np.hstack(row) for row in tiles]))
 
 
 def overlay(plane: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from napari_focusstack.core.masks import MASKS, SliceMask, focus_masks
 from napari_focusstack.core.masks.base import FocusMasks
 from napari_focusstack.core.masks.learned import SegmenterMask, crispness
 from napari_focusstack.core.progress import Progress, drain
-from napari_focusstack.core.stack import from_array
+from napari_focusstack.core.stack import Stack, from_array
 from napari_focusstack.io.masks import write_masks_job
 from napari_focusstack.io.samples import sample_stack
 from napari_focusstack.networks.msegnet import msegnet
@@ -313,7 +313,7 @@ def test_a_plane_by_itself_tells_a_blur_that_the_network_does_not_see(model, blu
     assert mask[:, 88:].mean() < 0.1
 
 
-def test_crispness_falls_as_blur_grows_whatever_the_contrast():
+def test_crispness_of_a_specimen_falls_as_blur_grows_at_any_contrast():
     falling = [float(np.median(crispness(cv2.GaussianBlur(grain(), (0, 0), s), 0.1))) for s in (0.5, 1.0, 2.0, 3.0)]
     assert falling == sorted(falling, reverse=True)
     assert falling[2] < 0.5 * falling[0]
@@ -321,15 +321,46 @@ def test_crispness_falls_as_blur_grows_whatever_the_contrast():
     np.testing.assert_allclose(faint, crispness(grain(), 0.1), rtol=0.02)
 
 
-def test_borders_are_tight_and_hollows_are_filled(model):
+def through_focus(light: np.ndarray) -> Stack:
+    """Two slices of it, the second sharp."""
+    return from_array(np.stack([photographed(cv2.GaussianBlur(light, (0, 0), 6)), photographed(light)]), axes="ZYX")
+
+
+def test_borders_are_tight_and_the_insides_of_objects_are_filled(model):
     y, x = np.mgrid[:160, :160] - 80.0
     distance = np.hypot(y, x)
     light = np.where((distance < 40) & (distance > 14), grain(), np.where(distance < 40, 60.0, 140.0))
-    far = cv2.GaussianBlur(light, (0, 0), 6)
-    stack = from_array(np.stack([photographed(far), photographed(light)]), axes="ZYX")
-    mask = masked(stack, Unsure(model.card, model.folder)).mask()[1]
+    mask = masked(through_focus(light), Unsure(model.card, model.folder)).mask()[1]
     assert mask[distance < 38].mean() > 0.97
+    assert mask[(distance > 45) & (distance < 46.5)].mean() < 0.2
     assert mask[distance > 49].mean() < 0.01
+
+
+@pytest.mark.parametrize("lift", [-40, 0, 40])
+def test_empty_gaps_of_a_mesh_are_not_filled(model, lift):
+    y, x = np.mgrid[:320, :320] + 20
+    band = (y % 80 < 30) | (x % 80 < 30)
+    light = np.where(band, np.tile(grain(), (2, 2)) + lift, 110.0)
+    mask = masked(through_focus(light), Unsure(model.card, model.folder)).mask()[1]
+    within = cv2.erode((~band).astype(np.uint8), np.ones((21, 21), np.uint8), borderValue=0) > 0
+    assert mask[band].mean() > 0.9
+    assert not mask[within].any()
+
+
+def test_stacks_without_detail_have_nothing_in_focus(model):
+    noise = np.random.default_rng(0).poisson(100, (5, 48, 48)).astype(np.uint8)
+    for stack in (noise, np.full((5, 63, 63), 7, np.uint8)):
+        assert not masked(from_array(stack, axes="ZYX"), Unsure(model.card, model.folder)).mask().any()
+
+
+def test_half_of_the_highest_energy_counts_where_the_network_is_unsure(model):
+    """Contrasts of ¾ and ½ in the second slice: of the highest energy, 0.56 and ¼."""
+    light = grain()
+    weaker = 100 + (light - 100) * np.where(np.arange(160) < 80, 0.75, 0.5)
+    mask = masked(from_array(np.stack([light, weaker]), axes="ZYX"), Unsure(model.card, model.folder)).mask()
+    assert mask[0].mean() > 0.9
+    assert mask[1][:, :70].mean() > 0.9
+    assert mask[1][:, 90:].mean() < 0.1
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_focusstack.core.filters import Plane32, noise_sigma, to_grey
 from napari_focusstack.core.learned.base import InstalledModel, large_enough, sampling_of
@@ -34,8 +35,11 @@ without what is noise of them, at most `CRISPEST`. A blur of 2 px takes R to two
 PLAIN = 10.0
 """In both, they are multiplied by the square of the *evidence* ``E / (E + PLAIN · N)``, N what noise alone gives."""
 HOLLOW_PX, TIGHTENED_PX = 4000, 2
-"""In a stack, places without evidence that evidence surrounds, of up to so many pixels, are taken to have it: specimens
-are dark or smooth inside. Then it is taken back by so much on all sides, for windows reach beyond what is in them."""
+"""In a stack, hollows of the evidence of up to so many pixels are taken to have it where they are the inside of an
+object, see `_hollows`. Then it is taken back by so much on all sides, for windows reach beyond what is in them."""
+RIM_PX, APART, FURTHER = 8, 5.0, 1.2
+"""A hollow's rim is the evidence so near to it. It differs from the ground by more than so many spreads of that, and
+the hollow by so many times as much as its rim."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,9 @@ class SegmenterMask(InstalledModel):
     def parameters(self) -> Mapping[str, Any]:
         """Which weights, and the constants."""
         told = {"odds": ODDS, "share": SHARE, "crisp": CRISP, "crispest": CRISPEST, "plain": PLAIN}
-        return {**super().parameters, **told, "hollow_px": HOLLOW_PX, "tightened_px": TIGHTENED_PX}
+        told |= {"hollow_px": HOLLOW_PX, "tightened_px": TIGHTENED_PX, "rim_px": RIM_PX}
+        told |= {"apart": APART, "further": FURTHER}
+        return {**super().parameters, **told}
 
     def network(self, device: str) -> Any:
         """The network, ready for inference; loaded once."""
@@ -92,7 +98,7 @@ class SegmenterMask(InstalledModel):
             energy = local_energy(grey)
             evidence = energy / (energy + np.float32(PLAIN * noise))
             if n > 1:
-                odds = ODDS * np.square(_filled(evidence) * energy / highest / SHARE)
+                odds = ODDS * np.square(_filled(evidence, grey, noise) * energy / highest / SHARE)
             else:
                 odds = crispness(grey, noise) / CRISP * np.square(evidence)
             yield Progress(z + 1, n, f"slice {z + 1} of {n}", SliceMask(z, likelier(p, odds)))
@@ -115,15 +121,52 @@ def crispness(grey: Plane32, noise: float) -> Plane32:
     return crisp
 
 
-def _filled(evidence: Plane32) -> Plane32:
+def _filled(evidence: Plane32, grey: Plane32, noise: float) -> Plane32:
     """Evidence without hollows, and tightened."""
-    without = (evidence < 0.5).astype(np.uint8)
-    _, places, found, _ = cv2.connectedComponentsWithStats(without, connectivity=4)
-    hollow = found[:, cv2.CC_STAT_AREA] <= HOLLOW_PX
-    hollow[0] = False
     side = 2 * TIGHTENED_PX + 1
-    filled: Plane32 = cv2.erode(np.where(hollow[places], np.float32(1), evidence), np.ones((side, side), np.uint8))
+    whole = np.where(_hollows(evidence < 0.5, grey, noise), np.float32(1), evidence)
+    filled: Plane32 = cv2.erode(whole, np.ones((side, side), np.uint8))
     return filled
+
+
+def _hollows(without: NDArray[np.bool_], grey: Plane32, noise: float) -> NDArray[np.bool_]:
+    """Insides of objects: enclosed places without evidence that differ from the ground, more than their rim does.
+
+    The ground is what has no evidence and touches the plane's border, and the largest such place. So gaps of a mesh,
+    which look like the ground, are none.
+
+    Parameters
+    ----------
+    without : (Y, X) bool
+        Where there is no evidence.
+    grey : (Y, X) float32
+    noise : float
+        `noise_energy`.
+    """
+    n, places, found, _ = cv2.connectedComponentsWithStats(without.astype(np.uint8), connectivity=4)
+    size = found[:, cv2.CC_STAT_AREA]
+    ground = np.zeros(n, bool)
+    for border in (places[0], places[-1], places[:, 0], places[:, -1]):
+        ground[border] = True
+    ground[1 + np.argmax(size[1:]) if n > 1 else 0] = True
+    ground[0] = False
+    hollow = ~ground & (size <= HOLLOW_PX)
+    hollow[0] = False
+    if not hollow.any():
+        return np.zeros_like(without)
+    levels = grey[ground[places]]
+    level = np.median(levels)
+    spread = max(1.4826 * float(np.median(np.abs(levels - level))), (noise / LOG_GAIN) ** 0.5)
+    reach = np.ones((2 * RIM_PX + 1,) * 2, np.uint8)
+    rims = np.where(without, 0, cv2.dilate(places.astype(np.float32), reach).astype(np.int32))
+    inside, rim = (_means(grey, of, n) - level for of in (places, rims))
+    hollow &= (np.abs(rim) > APART * spread) & (inside * rim > FURTHER * rim * rim)
+    return np.asarray(hollow[places])
+
+
+def _means(grey: Plane32, places: NDArray[np.int32], n: int) -> NDArray[np.float64]:
+    """Mean grey level of each of the `n` labels."""
+    return np.bincount(places.ravel(), grey.ravel(), n) / np.maximum(np.bincount(places.ravel(), minlength=n), 1)
 
 
 def likelier(p: Plane32, odds: Plane32 | float) -> Plane32:
