@@ -97,6 +97,12 @@ def test_a_width_that_differs_is_told_with_both(sharp, starts, tmp_path):
         go_on(tmp_path, sharp, model="one", width=0.5)
 
 
+def test_a_network_starts_from_one_of_two(sharp, tmp_path):
+    job = train(RECIPES["gmanet"], sharp, folder=tmp_path / "run", model="gmanet", imagenet=tmp_path / "vgg16_bn.pth")
+    with pytest.raises(InputError, match="a network starts from one, leave the other out"):
+        drain(job)
+
+
 @pytest.mark.parametrize(
     ("settings", "rate"),
     [

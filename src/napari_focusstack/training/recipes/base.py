@@ -215,12 +215,16 @@ def train(
     Raises
     ------
     InputError
-        If there are fewer than two images, or the file of weights or the model does not fit the network.
+        If there are fewer than two images, if the file of weights or the model does not fit the network, or if both
+        are given.
     """
     settings, device = settings or recipe.fit, device or torch.device("cpu")
     start: Mapping[str, Tensor] = {}
     earlier: dict[str, Any] = {}
     if model is not None:
+        if imagenet is not None:
+            given = "Weights of ImageNet and a model to go on from were given"
+            raise InputError(f"{given}: a network starts from one, leave the other out.")
         start, width, earlier = _learned(model, recipe, width)
         settings = _slower(settings, recipe)
     width = recipe.width if width is None else width
