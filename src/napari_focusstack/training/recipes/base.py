@@ -253,12 +253,19 @@ def train(
             before = {"before": earlier} if earlier else {}
             earlier = {"recipe": stage.name, "fit": how.model_dump(), **_course(fitted), **before}
     told = _told(recipe, settings, width=width, device=device) | ({"before": earlier} if earlier else {})
-    decision: Mapping[str, float] = {}
-    if recipe.decide is not None:
-        stream = task.valid_batches(settings.seed + 2_000_003)
-        decision = recipe.decide(network, [next(stream) for _ in range(DECISION_STEPS * settings.valid_steps)], device)
+    decision = _rule(recipe, network, task, settings, device)
     yield Progress(1000, 1000, "trained")
     return Trained(recipe.keep(network.to("cpu")), fitted, Counter(image.source for image in sharp), told, decision)
+
+
+def _rule(
+    recipe: Recipe, network: nn.Module, task: Task, settings: FitSettings, device: torch.device
+) -> Mapping[str, float]:
+    """What the recipe's `decide` finds on validation batches; nothing where it has none."""
+    if recipe.decide is None:
+        return {}
+    stream = task.valid_batches(settings.seed + 2_000_003)
+    return recipe.decide(network, [next(stream) for _ in range(DECISION_STEPS * settings.valid_steps)], device)
 
 
 def _slower(settings: FitSettings, recipe: Recipe) -> FitSettings:
