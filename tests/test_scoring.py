@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -14,6 +15,7 @@ from napari_focusstack.core.scorers import SCORERS, PlaneContext, Scorer
 from napari_focusstack.core.scoring import SliceScored, curve, reweight, score_series
 from napari_focusstack.core.stack import Optics, Stack, from_array
 from napari_focusstack.io.read import read_stack
+from napari_focusstack.io.samples import sample_stack
 from scoring_scenes import (
     CENTRES,
     SHAPE,
@@ -92,6 +94,45 @@ def test_where_nothing_is_in_focus_it_says_so(planes: np.ndarray) -> None:
     assert decision.best is None
     assert decision.confidence == 0
     assert "No slice is in focus" in decision.reason
+
+
+def organoids(*slices: int) -> np.ndarray:
+    return np.stack([sample_stack("organoids").plane(z) for z in slices])
+
+
+def test_two_slices_that_are_sharp_in_different_places_are_both_told() -> None:
+    (sharp,) = organoids(4)
+    blurred = cv2.GaussianBlur(sharp, (0, 0), 3)
+    left = np.arange(sharp.shape[1]) < sharp.shape[1] // 2
+    both = np.stack([np.where(left, sharp, blurred), np.where(left, blurred, sharp)])
+    decision = score(both).decision
+    assert decision.best in (0, 1)
+    assert "Different places are sharpest on different slices (slice 0 on " in decision.reason
+    assert decision.confidence <= 0.5
+
+
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_few_slices_that_are_alike_are_not_called_out_of_focus(n: int) -> None:
+    random = np.random.default_rng(0)
+    alike = organoids(*[4] * n) + random.normal(0, 2, (n, *organoids(4).shape[1:]))
+    for planes in (alike.astype(np.float32), organoids(*[4] * n)):
+        decision = score(planes).decision
+        assert decision.best is None
+        assert f"The {n} slices score alike" in decision.reason
+
+
+@pytest.mark.parametrize("scorer", ["tenengrad", "mmdf"])
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_few_slices_of_noise_are_told_to_be_empty(n: int, scorer: str) -> None:
+    planes = np.random.default_rng(n).poisson(100, (n, 384, 384)).astype(np.uint8)
+    decision = score(planes, scorer=scorer).decision
+    assert decision.best is None
+    assert "No slice is in focus" in decision.reason
+
+
+def test_the_two_views_of_the_midgut_are_both_in_focus(shared_data: Path) -> None:
+    decision = drain(score_series(read_stack(shared_data / "stacks" / "midgut"), scorer="mmdf")).decision
+    assert "Different places are sharpest on different slices" in decision.reason
 
 
 def test_a_small_sharp_object_wins_over_a_bright_blurred_one() -> None:

@@ -389,7 +389,7 @@ def _write_table(path: Path, rows: Iterable[Row]) -> None:
 def _line(row: Row, state: str) -> str:
     if state == "failed":
         return f"{row['file']}: {row['error']}"
-    best = "no slice in focus" if row["best_slice"] is None else f"best slice {row['best_slice']}"
+    best = "no best slice" if row["best_slice"] is None else f"best slice {row['best_slice']}"
     height = "" if row["peak_um"] is None else f" at {number(row['peak_um'], ' µm')}"
     before = " (finished before)" if state == "skipped" else ""
     return f"{row['file']}: {best}{height}, {row['fused_file']}{before}"

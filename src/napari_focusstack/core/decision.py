@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import find_peaks
 
+from napari_focusstack.core.few_slices import Places, places
 from napari_focusstack.core.report import Decision, Map
 
 Curve = NDArray[np.float64]
@@ -51,11 +52,15 @@ class Evidence:
         How much each patch counts in the curve.
     views : (Z, vy, vx) or None
         Slices in small.
+    anything : bool or None
+        Whether there is anything to judge by: a specimen that stands out, or nothing that the scorer finds on any
+        slice; None where neither is known.
     """
 
     maps: Map
     weights: Map
     views: NDArray[np.float16] | None = None
+    anything: bool | None = None
 
 
 def decide(values: Curve, *, heights_um: Curve | None = None, evidence: Evidence | None = None) -> Decision:
@@ -78,15 +83,15 @@ def decide(values: Curve, *, heights_um: Curve | None = None, evidence: Evidence
     n = len(values)
     if n == 1:
         return Decision(None, None, None, 0.0, None, (), "One plane alone has no curve: there is nothing to compare.")
+    told = places(evidence.maps, evidence.weights) if evidence is not None and n < FEW_SLICES else None
     height = float(np.ptp(values))
-    if height <= 1e-9 * float(np.abs(values).max()):
-        return Decision(None, None, None, 0.0, None, (), "No slice is in focus: all slices score the same.")
     scatter = _scatter(values, evidence)
     best = int(values.argmax())
-    stands_out = float(values[best] - np.quantile(values, 0.25))
-    if stands_out < _noise_maximum(n) * scatter:
-        reason = "No slice is in focus: the curve rises no further than its own noise does."
-        return Decision(None, None, None, 0.0, None, (), reason)
+    same = height <= 1e-9 * float(np.abs(values).max())
+    rises = not same and float(values[best] - np.quantile(values, 0.25)) >= _noise_maximum(n) * scatter
+    blank = told is not None and evidence is not None and evidence.anything is False
+    if blank or (not rises and (told is None or not told.shares)):
+        return Decision(None, None, None, 0.0, None, (), _nothing(n, same, evidence, told))
     peaks = _peaks(values, max(FAINT_PEAK * height, 4 * scatter))
     inverted = unlike = False
     if len(peaks) == 2 and evidence is not None:
@@ -107,7 +112,9 @@ def decide(values: Curve, *, heights_um: Curve | None = None, evidence: Evidence
     good = _good(signed, best, scatter)
     reason = _reason(best, n, peaks, inverted, turn, confidence)
     elsewhere = None if inverted or turn is not None or evidence is None else _elsewhere(evidence, good)
-    if elsewhere is not None:
+    if told is not None and told.shares and (not rises or 1 - told.shares[best] >= MENTIONED):
+        reason = _different_places(told.shares, best)
+    elif elsewhere is not None:
         reason += f" {elsewhere[0]:.0%} of what counts is sharpest elsewhere, most of that on slice {elsewhere[1]}."
     return Decision(
         best=best,
@@ -310,6 +317,24 @@ def _elsewhere(evidence: Evidence, good: tuple[int, int]) -> tuple[float, int] |
     share[max(0, good[0] - 1) : good[1] + 2] = 0
     off = float(share.sum() / total) if total > 0 else 0.0
     return (off, int(share.argmax())) if off >= MENTIONED else None
+
+
+def _nothing(n: int, same: bool, evidence: Evidence | None, told: Places | None) -> str:
+    """Why there is no best slice."""
+    if told is None or evidence is None:
+        flat = "all slices score the same" if same else "the curve rises no further than its own noise does"
+        return f"No slice is in focus: {flat}."
+    if evidence.anything is False or (evidence.anything is None and told.empty):
+        return f"No slice is in focus: nothing stands out of the noise on any of the {n}."
+    return f"The {n} slices score alike: so few can't tell whether all of them are in focus, or none is."
+
+
+def _different_places(shares: tuple[float, ...], best: int) -> str:
+    """Tell which slice is the sharpest on how much."""
+    each = ", ".join(f"slice {z} on {share:.0%}" for z, share in enumerate(shares))
+    return (
+        f"Different places are sharpest on different slices ({each} of what counts); slice {best} is so on the whole."
+    )
 
 
 def _reason(best: int, n: int, peaks: tuple[int, ...], inverted: bool, turn: int | None, confidence: float) -> str:

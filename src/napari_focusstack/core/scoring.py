@@ -196,22 +196,24 @@ def reweight(report: FocusReport, *, region: NDArray[np.bool_] | None = None, sp
     InputError
         If the region has another shape than the slices, or holds none of their pixels.
     """
+    anything: bool | None = None
     if region is not None:
         region = check_region(region, report.plane_shape)
         weights = region_weights(region, report.grid)
     elif specimen and report.specimen_weights is not None:
-        weights = report.specimen_weights
+        weights, anything = report.specimen_weights, True
     else:
         weights = np.ones(report.grid.shape, np.float32)
-    if report.evidence is not None and (weights * report.evidence).any():
-        weights = weights * report.evidence
+    if report.evidence is not None:
+        judged = weights * report.evidence
+        weights, anything = (judged, anything) if judged.any() else (weights, False)
     maps = report.maps if report.curve_maps is None else report.curve_maps
     even = bool((weights == weights.flat[0]).all())
     if even and report.plane_values is not None:
         values = report.plane_values
     else:
         values = np.average(maps.reshape(len(maps), -1), axis=1, weights=weights.ravel()).astype(np.float64)
-    evidence = Evidence(maps, weights, report.views)
+    evidence = Evidence(maps, weights, report.views, anything)
     decision = decide(values, heights_um=report.heights_um, evidence=evidence)
     extras = {**report.notes, **slice_extras(report.maps, report.layers, weights)}
     extras |= beyond_learned(extras, report.heights_um)
