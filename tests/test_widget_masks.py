@@ -126,6 +126,74 @@ def test_why_it_failed_stays_in_the_panel(viewer, widget, qtbot, notes):
     assert "console" in widget.problem.text()
 
 
+def test_masking_again_renews_the_layers_of_before(viewer, widget, qtbot):
+    (layer,) = open_in(viewer, named(scene()))
+    run(widget, qtbot)
+    widget.probability_box.setChecked(True)
+    labels, probability = widget.result.labels, widget.result.probability
+    before = int(labels.data.sum())
+    layer.data = np.ascontiguousarray(layer.data[::-1])
+    widget.slider.setValue(0.9)
+    run(widget, qtbot)
+    assert len(viewer.layers) == 3
+    assert viewer.layers["in focus A01 (energy)"] is labels
+    assert 0 < int(labels.data.sum()) < before
+    assert np.array_equal(labels.data, widget.result.masks.mask(0.9))
+    assert labels.metadata[METADATA]["parameters"]["threshold"] == 0.9
+    assert np.array_equal(probability.data, widget.result.masks.probability())
+    assert widget.probability_box.isChecked()
+
+
+def test_each_method_has_its_layer_and_finds_it_again(viewer, widget, qtbot):
+    open_in(viewer, named(scene()))
+    run(widget, qtbot)
+    first = widget.result.labels
+    widget.method_box.setCurrentIndex(widget.method_box.findData("msegnet"))
+    run(widget, qtbot)
+    assert len(viewer.layers) == 3
+    widget.method_box.setCurrentIndex(widget.method_box.findData("energy"))
+    run(widget, qtbot)
+    assert len(viewer.layers) == 3
+    assert widget.result.labels is first
+
+
+@pytest.mark.parametrize("by_hand", ["painted", "data"])
+def test_masking_again_leaves_what_was_changed_by_hand(viewer, widget, qtbot, by_hand):
+    open_in(viewer, named(scene()))
+    run(widget, qtbot)
+    changed = viewer.layers[-1]
+    if by_hand == "painted":
+        changed.paint((0, 10, 60), 1)
+    else:
+        changed.data = 1 - changed.data
+    kept = changed.data.copy()
+    run(widget, qtbot)
+    run(widget, qtbot)
+    assert np.array_equal(changed.data, kept)
+    assert len(viewer.layers) == 3
+    assert np.array_equal(viewer.layers[-1].data, widget.result.masks.mask())
+
+
+def test_after_a_failure_nothing_of_an_earlier_run_is_told_or_exported(viewer, widget, qtbot, notes):
+    (layer,) = open_in(viewer, named(scene(dtype="float32")))
+    run(widget, qtbot)
+    labels, good = widget.result.labels, layer.data
+    bad = good.copy()
+    bad[2, 3, 4] = np.nan
+    layer.data = bad
+    run(widget, qtbot)
+    assert "NaN" in widget.problem.text()
+    assert widget.plot.view.values is None
+    assert widget.said.text() == ""
+    assert not widget.export_button.isEnabled()
+    assert not widget.areas_button.isEnabled()
+    assert labels in viewer.layers
+    layer.data = good
+    run(widget, qtbot)
+    assert widget.export_button.isEnabled()
+    assert len(viewer.layers) == 2
+
+
 def test_the_probability_comes_and_goes_as_a_layer(viewer, widget, qtbot):
     open_in(viewer, named(scene()))
     run(widget, qtbot)

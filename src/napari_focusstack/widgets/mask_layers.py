@@ -14,6 +14,7 @@ from napari_focusstack.core.progress import Job
 from napari_focusstack.core.stack import Stack
 from napari_focusstack.widgets.fading import fading
 from napari_focusstack.widgets.layers import Frame, Placed, place
+from napari_focusstack.widgets.renewal import renewed
 
 COLOUR = "#009e73"
 """Of what is in focus (Okabe and Ito 2008)."""
@@ -52,6 +53,11 @@ class MaskJob:
         return focus_masks(self.source.stack, self.method)
 
 
+def key_of(source: MaskSource, masks: FocusMasks) -> tuple[Any, ...]:
+    """What tells one result from another: the layer, time and position that were masked, and the method."""
+    return (source.frame.layer_id, *sorted(source.at.items()), masks.method)
+
+
 class MaskResult:
     """Masks in the viewer. The labels follow `threshold` at once, as long as nobody has painted on them.
 
@@ -81,11 +87,25 @@ class MaskResult:
         self.labels = self.viewer.add_labels(
             placed.data,
             **placed.kwargs,
-            name=f"in focus {self.source.frame.name} ({self.masks.method})",
+            name=self._name("in focus"),
             opacity=OPACITY,
             colormap=colours,
         )
         self.labels.events.paint.connect(self._on_paint)
+
+    def renew(self, source: MaskSource, masks: FocusMasks, threshold: float) -> None:
+        """Take a newer result of the same key into the layers; labels that somebody changed stay beside new ones."""
+        flat = None if self.labels is None else self._flat(self.labels.data)
+        changed = self.painted or flat is None or not np.array_equal(flat, self.masks.mask(self.threshold))
+        self.source, self.masks, self.threshold = source, masks, threshold
+        if changed or not renewed(self.labels, self._placed(masks.mask(threshold)), self._name("in focus")):
+            self.release()
+            self._add_labels()
+        if self.probability is not None:
+            placed = self._placed(masks.probability())
+            if not renewed(self.probability, placed, self._name("probability")):
+                self.show_probability(False)
+                self.show_probability(True)
 
     def set_threshold(self, threshold: float) -> None:
         """Let the labels follow; where they were painted on, that layer stays as it is and another one follows."""
@@ -105,7 +125,7 @@ class MaskResult:
             self.probability = self.viewer.add_image(
                 placed.data,
                 **placed.kwargs,
-                name=f"probability {self.source.frame.name} ({self.masks.method})",
+                name=self._name("probability"),
                 colormap=fading("viridis", name="probability"),
                 contrast_limits=(0, 1),
                 blending="translucent",
@@ -134,6 +154,9 @@ class MaskResult:
 
     def _on_paint(self, event: Any = None) -> None:
         self.painted = True
+
+    def _name(self, what: str) -> str:
+        return f"{what} {self.source.frame.name} ({self.masks.method})"
 
     def _flat(self, data: Any) -> Any:
         return data.reshape(self.masks.levels.shape)

@@ -38,7 +38,7 @@ from napari_focusstack.widgets.fuse_channels import joined_stack
 from napari_focusstack.widgets.job import JobBar, JobRunner
 from napari_focusstack.widgets.layer_combo import LayerCombo
 from napari_focusstack.widgets.layers import METADATA, frame_of, identity, show, shown_at
-from napari_focusstack.widgets.mask_layers import MaskJob, MaskResult, MaskSource
+from napari_focusstack.widgets.mask_layers import MaskJob, MaskResult, MaskSource, key_of
 from napari_focusstack.widgets.method_combo import MethodCombo
 from napari_focusstack.widgets.note_label import NoteLabel, ProblemLabel, caution_text
 from napari_focusstack.widgets.pick_flow import ask_table
@@ -58,6 +58,7 @@ class MasksWidget(DockedWidget):
         super().__init__(parent)
         self._viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self.result: MaskResult | None = None
+        self._known: dict[tuple[Any, ...], MaskResult] = {}
         self._source: MaskSource | None = None
         self._shares: Any = None
         self.layer_box = LayerCombo("The stack to mask")
@@ -142,8 +143,8 @@ class MasksWidget(DockedWidget):
         """Stop, and let go of the viewer: the dock is closed. The layers stay."""
         self.bar.runner.cancel()
         self.exporter.cancel()
-        if self.result is not None:
-            self.result.release()
+        for result in self._known.values():
+            result.release()
         for event, answer in self._viewer_events():
             event.disconnect(answer)
 
@@ -200,16 +201,24 @@ class MasksWidget(DockedWidget):
             self._draw()
 
     def _on_masked(self, masks: FocusMasks) -> None:
-        assert self._source is not None
-        if self.result is not None:
-            self.result.release()
-        self.result = MaskResult(self._viewer, self._source, masks, self.slider.value())
+        source, threshold = self._source, self.slider.value()
+        assert source is not None
+        key = key_of(source, masks)
+        if key in self._known:
+            self.result = self._known[key]
+            self.result.renew(source, masks, threshold)
+        else:
+            self.result = self._known[key] = MaskResult(self._viewer, source, masks, threshold)
         self.results.setEnabled(True)
-        self.probability_box.setChecked(False)
+        self.probability_box.setChecked(self.result.probability is not None)
         self._tell()
 
     def _on_failed(self, sentence: str) -> None:
+        """Show nothing of an earlier run: it would pass for what this one found. Its layers stay."""
         self.problem.say(sentence)
+        self.result = None
+        self.results.setEnabled(False)
+        self.probability_box.setChecked(False)
         self._tell()
 
     def _on_cancelled(self) -> None:
@@ -228,10 +237,11 @@ class MasksWidget(DockedWidget):
             self.result.show_probability(shown)
 
     def _on_removed(self, event: Any) -> None:
-        if self.result is None:
-            return
-        self.result.forget(event.value)
-        if self.result.probability is None and self.probability_box.isChecked():
+        for key, result in list(self._known.items()):
+            result.forget(event.value)
+            if result is not self.result and result.labels is None and result.probability is None:
+                del self._known[key]
+        if self.result is not None and self.result.probability is None and self.probability_box.isChecked():
             self.probability_box.setChecked(False)
 
     def _tell(self) -> None:

@@ -16,6 +16,7 @@ from napari_focusstack.widgets.fading import fading
 from napari_focusstack.widgets.focus_state import Scored, Target
 from napari_focusstack.widgets.layers import Frame, Placed, identity, place
 from napari_focusstack.widgets.map_views import MapView, patch_text
+from napari_focusstack.widgets.renewal import renewed
 
 OUTLINE_COLOURS = Colormap([[0.9, 0.62, 0.0, 0.0], [0.9, 0.62, 0.0, 1.0]], name="outline")
 MAP_OPACITY = 0.45
@@ -119,7 +120,7 @@ class Overlays(QObject):
         name = f"{view.title} {frame.name} ({report.scorer})"
         axes = "".join(a.upper() for a in placed.kwargs["axis_labels"])
         old = self.map
-        if old is not None and old.kind == view.kind and _update(old, placed, name):
+        if old is not None and old.kind == view.kind and renewed(old, placed, name):
             old.report, old.axes = report, axes
             old.contrast_limits_range = old.contrast_limits = view.limits
         else:
@@ -160,7 +161,7 @@ class Overlays(QObject):
         placed = _at(target, frame, data, letters, grid, {"role": "specimen"})
         name = f"outline {frame.name}"
         old = self.outline
-        if old is None or not _update(old, placed, name):
+        if old is None or not renewed(old, placed, name):
             self.hide_outline()
             # An image: napari takes four times as long to add its first labels layer.
             self.outline = Image(
@@ -190,7 +191,7 @@ class Overlays(QObject):
         placed = _at(target, frame, data, letters, report.grid, {"role": "attention", "scorer": report.scorer})
         name = f"attention {frame.name} ({report.scorer})"
         old = self.attention
-        if old is None or not _update(old, placed, name):
+        if old is None or not renewed(old, placed, name):
             self.hide_attention()
             self.attention = Image(
                 placed.data,
@@ -266,22 +267,6 @@ def _colours(view: MapView, old: FocusMap | None) -> Any:
     if view.colours:
         return Colormap(view.colours, name=view.kind)
     return old.colormap if old is not None and old.kind == view.kind else "viridis"
-
-
-def _update(layer: Any, placed: Placed, name: str) -> bool:
-    """Put another result into a layer; False where it needs a new one."""
-    kwargs = placed.kwargs
-    if layer.axis_labels != kwargs["axis_labels"] or "affine" in kwargs or not _is_plain(layer):
-        return False
-    layer.data = placed.data
-    layer.name = name
-    layer.scale, layer.translate, layer.units = kwargs["scale"], kwargs["translate"], kwargs["units"]
-    layer.metadata = kwargs["metadata"]
-    return True
-
-
-def _is_plain(layer: Any) -> bool:
-    return bool(np.array_equal(layer.affine.affine_matrix, np.eye(layer.ndim + 1)))
 
 
 def _at(target: Target, frame: Frame, data: NDArray[Any], axes: str, grid: Grid, provenance: dict[str, Any]) -> Placed:
