@@ -286,6 +286,13 @@ def test_uneven_heights_are_given_as_a_list_or_a_file(
     assert depth.max() <= 5
 
 
+def test_a_long_list_of_heights_is_no_file_name(run_json: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    uneven(tmp_path / "a.tif")
+    heights = [z + 1 / 3 for z in range(4)]
+    given = ", ".join(f"{z:.80f}" for z in heights)
+    assert run_json("info", tmp_path / "a.tif", "--z-positions", given)["z_positions_um"] == pytest.approx(heights)
+
+
 def test_info_of_one_channel_and_time(run_json: Callable[..., dict[str, Any]], channels: Path) -> None:
     found = run_json("info", channels, "--channel", "GFP", "--time", 1)
     assert (found["axes"], found["channel_names"], found["times"]) == ("ZYX", ["GFP"], 1)

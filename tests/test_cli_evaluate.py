@@ -109,6 +109,7 @@ def test_a_table_of_picks_can_be_given(folder, tmp_path, capsys):
         ("stack,lo,best,hi\na,3,2,4\n", "not within"),
         ("name,best\na,2\n", "no table of labels"),
         ("stack,best\na,2\na,3\n", "twice"),
+        ("best,stack\n2\n", "names no stack"),
     ],
 )
 def test_labels_that_do_not_fit_are_told_in_one_line(folder, tmp_path, capsys, text, told):

@@ -48,6 +48,18 @@ def test_simulate_writes_its_truth(image, tmp_path, capsys):
     assert set(np.unique(tifffile.imread(paths["in_focus"]))) <= {0, 1}
 
 
+@pytest.mark.parametrize("out", ["stack.tif", "truth/depth.ome.tif"])
+def test_simulate_looks_for_all_its_files_before_it_writes_any(image, tmp_path, capsys, out):
+    truth = tmp_path / "truth"
+    truth.mkdir()
+    if "depth" not in out:
+        (truth / "depth.ome.tif").touch()
+    before = sorted(tmp_path.rglob("*"))
+    assert _run(["simulate", str(image), "-o", str(tmp_path / out), "--slices", "3", "--truth", str(truth)]) == 2
+    assert "depth.ome.tif" in (error := capsys.readouterr().err) or "same name" in error
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -133,6 +133,19 @@ def test_a_scan_writes_its_fields_and_their_mosaic(run, tmp_path):
     assert read_stack(told["mosaic"]).plane_shape[1] > 900
 
 
+@pytest.mark.parametrize(
+    ("there", "mosaic", "says"),
+    [("scan_p1.ome.tif", "mosaic.tif", "exists already"), ("other.tif", "scan_p0.ome.tif", "same name")],
+)
+def test_files_that_a_scan_could_not_write_are_told_before_it(run, tmp_path, monkeypatch, there, mosaic, says):
+    monkeypatch.setattr(demo, "connect_demo", lambda *_, **__: pytest.fail("connected"))
+    (tmp_path / there).touch()
+    where = ["-o", tmp_path / "scan.ome.tif", "--mosaic", tmp_path / mosaic]
+    code, out, err = run("scan", "--demo", "--no-refocus", "--rows", 1, "--columns", 2, *where)
+    assert (code, out) == (2, "")
+    assert says in err
+
+
 def test_a_scan_that_loses_a_field_writes_the_others_and_says_so(run, tmp_path, monkeypatch):
     count, snap = iter(range(99)), Rig.snap
 

@@ -180,6 +180,7 @@ def test_masks_of_colour_images_are_written(tmp_path, planes):
         (["--method", "enrgy"], "did you mean energy"),
         (["--threshold", "7"], "less than or equal to 1"),
         (["-o", "masks.png"], "TIFF"),
+        (["--areas", "m.tif"], "same name"),
     ],
 )
 def test_bad_input_is_told_in_a_line(tmp_path, capsys, monkeypatch, arguments, said):

@@ -296,10 +296,7 @@ def _worded(value: Any) -> str:
 
 def _check(outputs: list[Path], stack: Stack, *, overwrite: bool) -> None:
     """Make sure that all outputs can be written, before anything is computed."""
-    from napari_focusstack.io.atomic import check_target
+    from napari_focusstack.io.atomic import check_targets
     from napari_focusstack.io.provenance import source_files
 
-    if len({path.absolute() for path in outputs}) < len(outputs):
-        raise InputError("Two outputs have the same name: give each a name of its own.")
-    for path in outputs:
-        check_target(path, overwrite=overwrite, sources=source_files(stack))
+    check_targets(outputs, overwrite=overwrite, sources=source_files(stack))

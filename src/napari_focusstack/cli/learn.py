@@ -47,7 +47,7 @@ def simulate(
     """Turn a sharp image into a through-focus stack, by the physics of a microscope; its truth is known."""
     from pydantic import ValidationError
 
-    from napari_focusstack.io.atomic import check_target
+    from napari_focusstack.io.atomic import check_targets
     from napari_focusstack.io.write import check_tiff_name, write_stack
 
     try:
@@ -55,12 +55,14 @@ def simulate(
     except ValidationError as error:
         wrong = error.errors()[0]
         raise InputError(f"--{str(wrong['loc'][0]).replace('_', '-')} {wrong['input']}: {wrong['msg']}.") from error
-    check_target(check_tiff_name(output), overwrite=overwrite, sources=(image,))
+    outputs = [check_tiff_name(output)]
     if truth is not None:
         try:
             truth.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"The folder '{truth}' can't be made ({error.strerror}): choose another.") from error
+        outputs += [_truth_file(truth, name) for name in TRUTH]
+    check_targets(outputs, overwrite=overwrite, sources=(image,))
     plane = _plane(image)
 
     from napari_focusstack.training.simulate import simulation
@@ -98,6 +100,10 @@ def _assigned(given: Sequence[str]) -> dict[str, str]:
     return dict(text.split("=", 1) for text in given)
 
 
+def _truth_file(folder: Path, name: str) -> Path:
+    return folder / f"{name}.ome.tif"
+
+
 def _write_truth(folder: Path, made: Any, *, overwrite: bool) -> dict[str, Path]:
     """Write what is known of a simulated stack, each as TIFF."""
     import dataclasses
@@ -121,7 +127,7 @@ def _write_truth(folder: Path, made: Any, *, overwrite: bool) -> dict[str, Path]
             data = np.round(np.clip(data, 0, 1) * 255).astype(np.uint8)
         z_um = made.stack.z_um if "Z" in axes else None
         part = dataclasses.replace(made.stack, data=data, axes=axes, z_um=z_um, name=name, metadata={})
-        written[name] = write_stack(folder / f"{name}.ome.tif", part, overwrite=overwrite)
+        written[name] = write_stack(_truth_file(folder, name), part, overwrite=overwrite)
     return written
 
 

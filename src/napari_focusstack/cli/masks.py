@@ -39,7 +39,7 @@ def mask(
 ) -> None:
     """Mark the pixels of each slice that are in focus: a TIFF of the stack's size, 255 in focus, 0 elsewhere."""
     from napari_focusstack.core.masks import MASKS, default_mask, focus_masks
-    from napari_focusstack.io.atomic import check_target
+    from napari_focusstack.io.atomic import check_targets
     from napari_focusstack.io.masks import MaskPart, areas_table, mask_provenance, write_masks_job
     from napari_focusstack.io.provenance import source_files
     from napari_focusstack.io.write import check_tiff_name, write_text
@@ -51,8 +51,8 @@ def mask(
     paths: dict[MaskPart, Path] = {"masks": check_tiff_name(output)}
     if probability is not None:
         paths["probability"] = check_tiff_name(probability)
-    for path in [*paths.values(), *([] if areas is None else [areas])]:
-        check_target(path, overwrite=overwrite, sources=source_files(series))
+    outputs = [*paths.values(), *([] if areas is None else [areas])]
+    check_targets(outputs, overwrite=overwrite, sources=source_files(series))
     found = run(focus_masks(series, engine, device=device.value), verbose=verbose)
     more = chosen.more | ({} if channel is None else {"Channel": channel})
     said = mask_provenance(found, series, threshold=threshold, more=more)
@@ -68,7 +68,7 @@ def mask(
         return
     for z, share in enumerate(shares):
         print(f"{z:4d}  {share:6.1%} in focus")
-    for path in [*paths.values(), *([] if areas is None else [areas])]:
+    for path in outputs:
         print(f"wrote {path}")
     print_caution(found.caution)
 

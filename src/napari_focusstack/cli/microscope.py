@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -95,7 +96,7 @@ def autofocus(
 ) -> None:
     """Bring a microscope into focus. The stage stays within its limits, and goes back if focus is not found."""
     chosen = _method(method, measure)
-    _check_target(stack, overwrite=overwrite)
+    _check_targets([] if stack is None else [stack], specimen, overwrite=overwrite)
     from napari_focusstack.core.stack import Optics
     from napari_focusstack.microscope.acquire import go_to
 
@@ -167,9 +168,12 @@ def scan(
     Ctrl-C stops the stages where they are, and writes the fields that were taken.
     """
     chosen = _method(method, measure)
-    for path in (output, mosaic):
-        _check_target(path, overwrite=overwrite)
     from napari_focusstack.core.stack import Optics
+    from napari_focusstack.io.write import position_paths
+
+    # The names that the files get: to find them taken after the scan would be too late.
+    outputs = [*position_paths(output, rows * columns), *([] if mosaic is None else [mosaic])]
+    _check_targets(outputs, specimen, overwrite=overwrite)
     from napari_focusstack.microscope.acquire import go_to
     from napari_focusstack.microscope.scan import grid_plan
     from napari_focusstack.microscope.scan import scan as scan_job
@@ -231,12 +235,12 @@ def _scanned(job: Job[Scan], *, verbose: bool) -> tuple[Scan, bool]:
         return kept[0].cancelled(), True
 
 
-def _check_target(path: Path | None, *, overwrite: bool) -> None:
-    from napari_focusstack.io.atomic import check_target
+def _check_targets(paths: Sequence[Path], specimen: Path | None, *, overwrite: bool) -> None:
+    from napari_focusstack.io.atomic import check_targets
     from napari_focusstack.io.write import check_tiff_name
 
-    if path is not None:
-        check_target(check_tiff_name(path), overwrite=overwrite)
+    sources = [] if specimen is None else [specimen]
+    check_targets([check_tiff_name(path) for path in paths], overwrite=overwrite, sources=sources)
 
 
 def _method(name: str, measure: str | None) -> FocusMethod:

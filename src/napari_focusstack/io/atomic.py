@@ -49,6 +49,21 @@ def check_target(path: Path, *, overwrite: bool = False, sources: Iterable[Path]
         raise _refusal(path, error) from error
 
 
+def check_targets(paths: Sequence[Path], *, overwrite: bool = False, sources: Iterable[Path] = ()) -> None:
+    """`check_target` of several files that are written together.
+
+    Raises
+    ------
+    InputError
+        As `check_target`, and where two paths are the same.
+    """
+    sources = tuple(sources)
+    if len({path.absolute() for path in paths}) < len(paths):
+        raise InputError("Two outputs have the same name: give each a name of its own.")
+    for path in paths:
+        check_target(path, overwrite=overwrite, sources=sources)
+
+
 @contextmanager
 def replacing(path: Path, *, overwrite: bool = False, sources: Iterable[Path] = ()) -> Iterator[Path]:
     """A file to write, beside `path`; it becomes `path` at the end, or vanishes where anything goes wrong.
@@ -71,13 +86,9 @@ def replacing_all(
     Raises
     ------
     InputError
-        As `check_target`, where two paths are the same, and where the disk is full or refuses.
+        As `check_targets`, and where the disk is full or refuses.
     """
-    sources = tuple(sources)
-    if len({path.absolute() for path in paths}) < len(paths):
-        raise InputError("Two outputs have the same name: give each a name of its own.")
-    for path in paths:
-        check_target(path, overwrite=overwrite, sources=sources)
+    check_targets(paths, overwrite=overwrite, sources=sources)
     parts = [_beside(path) for path in paths]
     try:
         yield parts

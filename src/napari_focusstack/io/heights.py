@@ -80,7 +80,7 @@ def read_heights(given: str, *, n: int) -> tuple[float, ...]:
         If there are not `n` finite numbers, or it is not clear which column is meant.
     """
     path = Path(given)
-    if not path.is_file():
+    if not _is_file(path):
         if path.suffix and any(letter.isalpha() for letter in path.suffix):
             raise InputError(f"'{given}' does not exist: give a file with the height of each slice, or the numbers.")
         return parse_heights(given, n=n)
@@ -93,6 +93,13 @@ def read_heights(given: str, *, n: int) -> tuple[float, ...]:
     if len(meant) > 1:
         raise InputError(f"'{path.name}' has {len(meant)} columns of {n} numbers ({', '.join(meant)}): leave one.")
     return columns[meant[0]]
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # the heights of a hundred slices are longer than any file's name
+        return False
 
 
 def _number(text: str) -> float | None:

@@ -51,7 +51,7 @@ def read_labels(path: Path) -> dict[Place, Truth]:
             place, truth = _row(row)
         except ValueError as error:
             raise InputError(
-                f"Line {line} of '{path.name}' can't be used ({error}): give whole slice numbers."
+                f"Line {line} of '{path.name}' can't be used ({error}): give a stack and whole slice numbers."
             ) from None
         if place in found:
             raise InputError(f"'{path.name}' holds '{place.stack}' twice: leave one row for each stack.")
@@ -65,5 +65,7 @@ def _row(row: Mapping[str, str]) -> tuple[Place, Truth]:
     if not 0 <= low <= best <= high:
         raise ValueError(f"slice {best} is not within {low} to {high}")
     given = [float(v) for v in re.split(r"[;\s]+", row.get("scores") or "") if v]
+    if not row["stack"]:
+        raise ValueError("it names no stack")
     place = Place(row["stack"], int(row.get("position") or 0), int(row.get("time") or 0))
     return place, Truth(best, (low, high), tuple(given) or None)
