@@ -21,6 +21,7 @@ from napari_focusstack.core.masks.base import FocusMasks
 from napari_focusstack.core.masks.learned import SegmenterMask, crispness
 from napari_focusstack.core.progress import Progress, drain
 from napari_focusstack.core.stack import Stack, from_array
+from napari_focusstack.io.map_layers import name_beside
 from napari_focusstack.io.masks import write_masks_job
 from napari_focusstack.io.samples import sample_stack
 from napari_focusstack.networks.msegnet import msegnet
@@ -372,6 +373,4 @@ def test_half_of_the_highest_energy_counts_where_the_network_is_unsure(model):
     ],
 )
 def test_the_probability_lies_beside_the_masks(name, expected):
-    from napari_focusstack.widgets.masks import beside
-
-    assert beside(Path(name), "probability").name == expected
+    assert name_beside(Path(name), "probability") == expected

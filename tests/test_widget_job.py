@@ -61,7 +61,7 @@ def runner(qapp: QApplication) -> JobRunner:
 
 
 def until_idle(qtbot: Any, runner: JobRunner) -> None:
-    qtbot.waitUntil(lambda: not runner.busy, timeout=5000)
+    qtbot.waitUntil(lambda: not runner.busy, timeout=20_000)
 
 
 def test_every_step_with_a_partial_result_arrives_and_then_the_result(qtbot: Any, runner: JobRunner) -> None:

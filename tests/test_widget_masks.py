@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 import tifffile
-from qtpy.QtWidgets import QFileDialog
+from qtpy.QtWidgets import QFileDialog, QMessageBox
 
 from fuse_scenes import SLICES, channels_of_two, click, named, open_in, scene
 from napari_focusstack.core.masks import MASKS
@@ -248,13 +248,32 @@ def test_cancel_answers_at_once_and_adds_nothing(viewer, widget, qtbot, monkeypa
     assert len(viewer.layers) == 1
 
 
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_file_whose_name_was_completed_is_replaced_where_that_is_agreed_to(
+    viewer, widget, qtbot, tmp_path, monkeypatch, replace
+):
+    open_in(viewer, named(scene()))
+    run(widget, qtbot)
+    path = tmp_path / "masks.ome.tif"
+    path.touch()
+    answer = QMessageBox.StandardButton.Yes if replace else QMessageBox.StandardButton.No
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *args, **kwargs: (str(tmp_path / "masks"), ""))
+    monkeypatch.setattr(QMessageBox, "question", lambda *args, **kwargs: answer)
+    click(qtbot, widget.export_button)
+    qtbot.waitUntil(lambda: not widget.exporter.busy, timeout=10_000)
+    assert bool(path.stat().st_size) == replace
+
+
 def test_masks_as_painted_and_areas_are_written_with_the_scale(viewer, widget, qtbot, tmp_path, monkeypatch):
     open_in(viewer, named(scene()))
     run(widget, qtbot)
     labels = viewer.layers[-1]
     labels.paint((0, 10, 60), 1)
     path, table = tmp_path / "masks.ome.tif", tmp_path / "areas.csv"
-    answers = iter([str(path), str(table)])
+    # The dialogs have asked whether to replace them; Qt need not spell a path as Python does.
+    for old in (path, table):
+        old.touch()
+    answers = iter([f"{tmp_path}//{path.name}", f"{tmp_path}//{table.name}"])
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *args, **kwargs: (next(answers), ""))
     click(qtbot, widget.export_button)
     qtbot.waitUntil(lambda: not widget.exporter.busy, timeout=10_000)

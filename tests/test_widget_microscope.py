@@ -176,16 +176,26 @@ def test_a_field_that_is_lost_is_named_and_the_others_are_there(connected, viewe
 
 
 @pytest.mark.parametrize("leave", [False, True], ids=["cancel", "disconnect"])
-def test_a_scan_that_is_cancelled_keeps_the_fields_that_it_took(connected, viewer, qtbot, leave):
+def test_a_scan_that_is_cancelled_keeps_the_fields_that_it_took(connected, viewer, qtbot, monkeypatch, leave):
     connected.scan.refocus_box.setChecked(False)
     connected.scan.rows.setValue(1)
     connected.scan.columns.setValue(8)
     bar, done = connected.scan.bar, []
+    left, snap = threading.Event(), connected.rig.snap
+
+    def third_waits():
+        so_far = connected._scanning.so_far if connected._scanning is not None else None
+        if so_far is not None and len(so_far.cancelled().numbers) == 2:
+            left.wait(20)
+        return snap()
+
+    monkeypatch.setattr(connected.rig, "snap", third_waits)
 
     def stop_after_two(step):
         done.append(step.done)
         if step.done == 2 and bar.runner.busy:
             (connected.disconnect_button if leave else bar.cancel_button).click()
+            left.set()
 
     bar.runner.stepped.connect(stop_after_two)
     run(bar, qtbot)

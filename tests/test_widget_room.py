@@ -70,11 +70,11 @@ def test_the_tab_key_goes_from_top_to_bottom_and_everything_says_what_it_is_for(
     ]
     heights = [x.mapTo(widget, x.rect().center()).y() for x in stops]
     assert all(b > a - 12 for a, b in pairwise(heights)), stops
-    assert not [x for x in stops if isinstance(x, QScrollArea | QGraphicsView)]
+    assert not [x for x in stops if isinstance(x, (QScrollArea, QGraphicsView))]
     fields = (QAbstractButton, QComboBox, QAbstractSpinBox)
-    assert not [x for x in widget.findChildren(fields) if x.isVisible() and not x.toolTip()]
+    assert not [x for kind in fields for x in widget.findChildren(kind) if x.isVisible() and not x.toolTip()]
 
 
 def _inner(x):
     """Whether it is a part of a field that is a stop itself, or hands the keyboard to a part."""
-    return x.focusProxy() is not None or isinstance(x.parentWidget(), QComboBox | QAbstractSpinBox)
+    return x.focusProxy() is not None or isinstance(x.parentWidget(), (QComboBox, QAbstractSpinBox))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,6 +28,7 @@ from superqt import QLabeledDoubleSlider
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.masks import MASKS, THRESHOLD, FocusMasks, default_mask
 from napari_focusstack.core.progress import Progress
+from napari_focusstack.io.map_layers import name_beside
 from napari_focusstack.io.masks import MaskPart, areas_table, write_masks_job
 from napari_focusstack.io.write import write_text
 from napari_focusstack.widgets.curve import CurvePlot, CurveView
@@ -307,8 +307,10 @@ class MasksWidget(DockedWidget):
         path = Path(chosen if chosen.lower().endswith((".tif", ".tiff")) else f"{chosen}.ome.tif")
         paths: dict[MaskPart, str | Path] = {"masks": path}
         if self.probability_box.isChecked():
-            paths["probability"] = beside(path, "probability")
-        if "probability" in paths and not self._may_write(Path(paths["probability"])):
+            paths["probability"] = path.with_name(name_beside(path, "probability"))
+        # The dialog has asked whether to replace the file of the name that was chosen there, and only of that.
+        unasked = [Path(p) for p in paths.values() if Path(p) != Path(chosen)]
+        if not all(map(self._may_write, unasked)):
             return
         job = partial(
             write_masks_job,
@@ -317,7 +319,7 @@ class MasksWidget(DockedWidget):
             stack,
             threshold=self.result.threshold,
             edited=self.result.edited(),
-            overwrite=str(path) == chosen,  # the dialog has asked
+            overwrite=True,
         )
         self.exporter.start(job)
 
@@ -347,12 +349,6 @@ class MasksWidget(DockedWidget):
             show_warning(str(error))
         else:
             show_info(f"Wrote {table.path.name}")
-
-
-def beside(path: Path, word: str) -> Path:
-    """A file's name with a word before its ending: ``A01_masks.ome.tif`` → ``A01_masks_probability.ome.tif``."""
-    stem, ending = re.fullmatch(r"(.*?)((?:\.ome)?\.[^.]+)", path.name).groups()  # type: ignore[union-attr]
-    return path.with_name(f"{stem}_{word}{ending}")
 
 
 def _source(layer: Any, dims: Any) -> MaskSource:

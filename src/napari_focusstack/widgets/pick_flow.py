@@ -188,7 +188,7 @@ def ask_table(parent: QWidget, title: str, proposed: str) -> Table | None:
     if not path.suffix:
         path = path.with_suffix(".csv")
     # The dialog has asked whether to replace the file of the name that was chosen there, and only of that.
-    return Table(path, overwrite=str(path) == chosen)
+    return Table(path, overwrite=path == Path(chosen))
 
 
 def _weakly(method: Callable[[], None]) -> Callable[..., None]:
