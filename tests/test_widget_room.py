@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QGraphicsView, QScrollArea
 
+from napari_focusstack.widgets.curve import CurveView
 from napari_focusstack.widgets.layers import stack_of
 from napari_focusstack.widgets.open_layer import set_calibration
 from napari_focusstack.widgets.open_values import Calibration
@@ -36,6 +37,40 @@ def test_the_picks_are_above_the_fold_beside_another_dock(viewer, qtbot):
     assert not focus.form.verticalScrollBar().isVisible()
     button = focus.form.picks.save_button
     assert focus.form.viewport().rect().contains(button.mapTo(focus.form.viewport(), button.rect().bottomRight()))
+
+
+@pytest.mark.parametrize("scorer", ["gmanet", "hhnet", "mmdf", "ldsenet"])
+def test_no_scorer_widens_the_dock(viewer, qtbot, scorer):
+    _, focus = viewer.window.add_plugin_dock_widget(PLUGIN, "Focus")
+    qtbot.wait(100)
+    width = focus.width()
+    focus.form.scorer_box.choose(scorer)
+    if scorer == "ldsenet":
+        assert focus.optics.isVisible()
+        for field, value in ((focus.optics.na, 0.75), (focus.optics.wavelength_nm, 520), (focus.optics.pixel_um, 0.5)):
+            field.setValue(value)
+        qtbot.wait(100)
+        assert focus.width() < width + 10
+        focus.optics.button.click()
+    focus.form.map_box.setChecked(True)
+    focus.form.job_bar.run_button.click()
+    qtbot.waitUntil(lambda: focus.scored is not None, timeout=20_000)
+    qtbot.wait(200)
+    assert focus.form.attention_box.isVisible() == (scorer == "gmanet")
+    assert focus.form.legend.isVisible()
+    assert focus.width() < width + 10
+
+
+def test_the_name_of_the_values_fits_beside_a_low_curve(viewer, qtbot):
+    _, focus = viewer.window.add_plugin_dock_widget(PLUGIN, "Focus")
+    plot = focus.form.plot
+    for height, text in ((300, "GMANet (score, 100 is clearest)"), (200, "score, 100 is clearest"), (300, "GMANet")):
+        plot.setFixedHeight(height)
+        plot.set_view(CurveView(3, np.arange(3.0), "GMANet (score, 100 is clearest)"))
+        qtbot.wait(50)
+        shown = plot.axis_label
+        assert shown.startswith(text)
+        assert plot.fontMetrics().horizontalAdvance(shown) < height
 
 
 def test_the_method_note_fits_with_and_without_the_hint_above(viewer, qtbot):

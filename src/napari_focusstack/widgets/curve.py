@@ -21,6 +21,8 @@ SHOWN = "#cc79a7"
 GOOD = "#e69f0038"
 LABELS = 5
 """So many heights fit above the curve."""
+ROUND_CURVE_PX = 50
+"""Of the height is taken by the axes above and below."""
 MINOR_TICKS = 40
 """Stacks of more slices have no tick for each."""
 EARLIER = ("#009e73", "#d55e00", "#0072b2")
@@ -230,9 +232,27 @@ class CurvePlot(pg.GraphicsView):
         else:
             self._heights.show()
             self._heights.setLabel("z (µm)")
-        self._left.setLabel(view.label)
+        self._fit_label()
         scored = view.values is not None and bool(np.isfinite(view.values).any())
         self._left.setStyle(showValues=scored)
+
+    @property
+    def axis_label(self) -> str:
+        """What stands beside the curve: the view's label; of ``"name (units)"`` the units alone where room is short."""
+        label = self._view.label
+        room = self.viewport().height() - ROUND_CURVE_PX
+        short = label[label.find("(") + 1 : -1] if label.endswith(")") else label
+        return label if self.fontMetrics().horizontalAdvance(label) <= room else short
+
+    def _fit_label(self) -> None:
+        if self.axis_label != self._left.labelText:
+            self._left.setLabel(self.axis_label)
+
+    def resizeEvent(self, event: Any) -> None:  # noqa: N802 (Qt's name)
+        """Another height may have room for another label."""
+        super().resizeEvent(event)
+        if hasattr(self, "_left"):  # pyqtgraph resizes while it is made
+            self._fit_label()
 
     def _fit(self, view: CurveView, scored: NDArray[np.intp]) -> tuple[float, float]:
         """Set the ranges; returns the curve's own."""

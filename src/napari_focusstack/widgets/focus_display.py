@@ -17,9 +17,6 @@ from napari_focusstack.widgets.layers import frame_of
 from napari_focusstack.widgets.overlays import Overlays
 from napari_focusstack.widgets.score_flow import ScoreFlow
 
-LABEL_LENGTH = 34
-"""Characters that fit beside the curve."""
-
 
 class FocusDisplay(QObject):
     """Draws on the form and over the image; decides nothing.
@@ -123,7 +120,5 @@ class FocusDisplay(QObject):
 
 
 def _axis_label(scorer: str) -> str:
-    """Title and units of a scorer; the units alone where both are longer than the curve is high."""
-    chosen = SCORERS[scorer]
-    both = f"{chosen.title} ({chosen.units})"
-    return both if len(both) <= LABEL_LENGTH else chosen.units
+    """Title and units of a scorer."""
+    return f"{SCORERS[scorer].title} ({SCORERS[scorer].units})"

@@ -74,8 +74,8 @@ class FocusForm(QScrollArea):
         self.map_box.setToolTip(
             "Show how sharp each patch of each slice is; the status bar tells the value under the mouse"
         )
-        self.attention_box = QCheckBox("Attention")
-        self.attention_box.setToolTip("Show where the network's score of each slice comes from (Grad-CAM++)")
+        self.attention_box = QCheckBox("Attention: where the score comes from")
+        self.attention_box.setToolTip("Show which places of each slice the network's score comes from (Grad-CAM++)")
         self.attention_box.hide()
         self.legend = MapLegend()
         self.save_scores_button = QPushButton("Save scores…")
@@ -130,11 +130,12 @@ class FocusForm(QScrollArea):
         shows.addWidget(QLabel("Show"))
         shows.addWidget(self.outline_box)
         shows.addWidget(self.map_box)
-        shows.addWidget(self.attention_box)
         shows.addStretch(1)
         shows.addWidget(self.save_scores_button)
         column.addLayout(shows)
         column.addWidget(self.legend)
+        # A row of its own: it comes and goes with the scorer, and the dock would become wider.
+        column.addWidget(self.attention_box)
         tabs = QTabWidget()
         tabs.addTab(self.picks, "Picks")
         tabs.addTab(self.extract, "Extract")

@@ -64,7 +64,7 @@ class OpticsForm(QWidget):
         light = "Wavelength of the light that makes the image"
         self.wavelength_nm = _field(light, " nm", decimals=0, most=2000, step=10)
         self.pixel_um = _field("Size of a pixel in the specimen", " µm", decimals=4, most=1000, step=0.01)
-        self.rings = QComboBox()
+        self.rings = QComboBox(self)
         self.rings.addItems([text for text, _ in SIDES])
         self.rings.setToolTip(
             "On which side of focus points show rings: gives a single image its sign.\n"
@@ -74,7 +74,7 @@ class OpticsForm(QWidget):
         self.button.setToolTip("Remember this for the layer")
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
-        grid.addWidget(self.label, 0, 0, 1, 5)
+        grid.addWidget(self.label, 0, 0, 1, 4)
         for column, (text, box) in enumerate(
             (("NA", self.na), ("Wavelength", self.wavelength_nm), ("Pixel", self.pixel_um))
         ):
@@ -82,12 +82,13 @@ class OpticsForm(QWidget):
             grid.addWidget(box, 2, column)
             grid.setColumnStretch(column, 1)
             box.valueChanged.connect(self._on_value)
-        rings = QLabel("Rings")
-        grid.addWidget(rings, 1, 3)
-        grid.addWidget(self.rings, 2, 3)
-        for widget in () if sided else (rings, self.rings):
-            widget.hide()
-        grid.addWidget(self.button, 2, 4)
+        if sided:  # in a row of their own: beside the others they would widen the dock
+            grid.addWidget(QLabel("Rings"), 3, 0)
+            grid.addWidget(self.rings, 3, 1)
+            grid.addWidget(self.button, 3, 2)
+        else:
+            self.rings.hide()
+            grid.addWidget(self.button, 2, 3)
         self.button.clicked.connect(self._on_set)
         self.hide()
 
