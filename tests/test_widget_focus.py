@@ -10,6 +10,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QPainter, QPixmap
 
 from focus_bench import BEST, CALIBRATED, Bench, slow, stack
+from napari_focusstack.core.scorers import SCORERS
 from napari_focusstack.widgets.curve import CurvePlot, CurveView
 from napari_focusstack.widgets.layers import shown_at
 
@@ -74,6 +75,28 @@ def test_curves_of_other_scorers_stay_for_comparison(bench: Bench) -> None:
     focus.form.scorer_box.choose("tenengrad")
     assert list(focus.form.plot.view.earlier) == ["Variance of Laplacian"]
     assert focus.form.plot.view.best == BEST
+
+
+def test_the_map_of_a_measure_has_a_legend_in_its_units_and_colours(bench: Bench) -> None:
+    bench.viewer.add_image(stack(), name="A01", **CALIBRATED)
+    form = bench.open().form
+    bench.score("tenengrad")
+    assert form.legend.isHidden()
+    form.map_box.click()
+    layer = bench.focus.overlays.map
+    low, high = layer.contrast_limits
+    assert form.legend.texts() == (f"{low:.3g} blurred or plain", SCORERS["tenengrad"].units, f"{high:.3g} sharp")
+    form.legend.resize(330, form.legend.sizeHint().height())
+    for colormap in ("viridis", "magma"):
+        layer.colormap = colormap
+        image = form.legend.grab().toImage()
+        for x, at in ((1, 0.0), (image.width() - 2, 1.0)):
+            wanted = 255 * layer.colormap.map([at])[0][:3]
+            assert np.abs(np.array(image.pixelColor(x, 5).getRgb()[:3]) - wanted).max() < 12
+    layer.contrast_limits = (1, 2)
+    assert form.legend.texts()[::2] == ("1 blurred or plain", "2 sharp")
+    form.map_box.click()
+    assert form.legend.isHidden()
 
 
 def test_no_legend_lies_over_the_curves(bench: Bench, qtbot: Any) -> None:

@@ -38,6 +38,7 @@ class FocusDisplay(QObject):
     ) -> None:
         super().__init__(parent)
         self._form, self._scoring, self._overlays, self._desk = form, scoring, overlays, desk
+        overlays.recoloured.connect(self._show_legend)
 
     def _draw(
         self,
@@ -107,16 +108,22 @@ class FocusDisplay(QObject):
         else:
             self._overlays.hide_outline()
         mapped = form.map_box.isChecked() and scored.whole
-        form.legend.show_view(scored.view if mapped else None)
         if mapped:
             self._overlays.show_map(scored, frame, target)
         else:
             self._overlays.hide_map()
+        self._show_legend()
         form.attention_box.setVisible("cam" in scored.report.layers)
         if form.attention_box.isChecked() and scored.whole:
             self._overlays.show_attention(scored, frame, target)
         else:
             self._overlays.hide_attention()
+
+    def _show_legend(self) -> None:
+        """Explain the colours of the map that is shown, as it is coloured now."""
+        scored = self._desk.scored
+        mapped = scored is not None and self._overlays.map is not None
+        self._form.legend.show_view(self._overlays.coloured(scored.view) if mapped and scored is not None else None)
 
 
 def _axis_label(scorer: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 from qtpy.QtCore import QEvent, QRectF, QSize, Qt
@@ -19,10 +20,12 @@ from napari_focusstack.widgets.map_views import (
 )
 
 BAR_PX = 12
+GAP_PX = 6
+PLAIN = ". The colours and their limits are those of the layer: change them as you like."
 
 
 class MapLegend(QWidget):
-    """Fields for classes of focus or of distance, or for scores, or a bar in µm; hidden for plain focus values."""
+    """Fields for classes of focus or of distance, or for scores, or a bar in µm or in the units of a measure."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -31,9 +34,11 @@ class MapLegend(QWidget):
         self.hide()
 
     def show_view(self, view: MapView | None) -> None:
-        """Explain the colours of `view`; hide for None and for maps whose colours the user chooses."""
+        """Explain the colours of `view`; hide for None and for a view that has none."""
         self.view = view if view is not None and view.colours else None
         self.setVisible(self.view is not None)
+        plain = self.view is not None and self.view.kind == "value"
+        self.setToolTip("<p>" + escape(", ".join(self.texts())) + PLAIN + "</p>" if plain else "")
         self.setAccessibleDescription("; ".join(self.texts()))
         self.update()
 
@@ -48,6 +53,8 @@ class MapLegend(QWidget):
         if self.view.kind == "distance":
             return ("too near", "in focus; faint: unsure", "too far")
         low, high = self.view.limits
+        if self.view.kind == "value":
+            return (f"{low:.3g} blurred or plain", self.view.units, f"{high:.3g} sharp")
         return (f"{signed_um(low)} below", "in focus", f"{signed_um(high)} above")
 
     def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
@@ -103,7 +110,11 @@ class MapLegend(QWidget):
             painter.fillRect(QRectF(0, 0, width, BAR_PX), ramp)
         painter.setPen(self.palette().windowText().color())
         below = QRectF(0, BAR_PX + 2, width, self.height() - BAR_PX - 2)
-        sides = (Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignHCenter, Qt.AlignmentFlag.AlignRight)
-        for text, side in zip(self.texts(), sides, strict=True):
-            painter.drawText(below, int(side | Qt.AlignmentFlag.AlignTop), text)
+        first, middle, last = self.texts()
+        left, right = (self.fontMetrics().horizontalAdvance(text) + GAP_PX for text in (first, last))
+        between = below.adjusted(left, 0, -right, 0)
+        middle = self.fontMetrics().elidedText(middle, Qt.TextElideMode.ElideRight, max(0, int(between.width())))
+        painter.drawText(below, int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop), first)
+        painter.drawText(between, int(Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop), middle)
+        painter.drawText(below, int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignTop), last)
         painter.end()

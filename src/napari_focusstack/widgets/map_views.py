@@ -44,6 +44,8 @@ class MapView:
         Contrast limits.
     colours : tuple of str
         Of the colormap, as hexadecimal; empty for the user's own choice.
+    units : str
+        Of plain focus values.
     """
 
     kind: Kind
@@ -51,6 +53,7 @@ class MapView:
     data: NDArray[np.float32]
     limits: tuple[float, float]
     colours: tuple[str, ...] = ()
+    units: str = ""
 
 
 def view_of(report: FocusReport) -> MapView:
@@ -72,7 +75,8 @@ def view_of(report: FocusReport) -> MapView:
     if report.distributions is not None:
         return _distances(report.distributions, layers["certainty"])
     low, high = np.quantile(report.maps, (0.02, 0.995))
-    return MapView("value", "focus map", report.maps, (float(low), float(max(high, np.nextafter(low, np.inf)))))
+    limits = float(low), float(max(high, np.nextafter(low, np.inf)))
+    return MapView("value", "focus map", report.maps, limits, units=report.units)
 
 
 def _on_specimen(report: FocusReport) -> NDArray[np.bool_]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from napari.layers import Image
 from napari.utils.colormaps import Colormap
 from numpy.typing import NDArray
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_focusstack.core.report import FocusReport, Grid
 from napari_focusstack.widgets.fading import fading
@@ -21,6 +22,8 @@ from napari_focusstack.widgets.renewal import renewed
 OUTLINE_COLOURS = Colormap([[0.9, 0.62, 0.0, 0.0], [0.9, 0.62, 0.0, 1.0]], name="outline")
 MAP_OPACITY = 0.45
 ATTENTION_OPACITY = 0.7
+COLOUR_STEPS = 17
+"""Colours of a colormap that a legend is drawn with."""
 
 REMOVAL_MS = 60
 """Pause between removing two layers, and between showing a hidden layer and removing it. napari 0.9 crashes in OpenGL
@@ -73,7 +76,14 @@ class Overlays(QObject):
     ----------
     viewer : napari viewer or ViewerModel
         Where they are shown.
+
+    Signals
+    -------
+    recoloured()
+        The user gave the map other colours or limits.
     """
+
+    recoloured = Signal()
 
     def __init__(self, viewer: Any, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -138,11 +148,25 @@ class Overlays(QObject):
                 interpolation2d="nearest",
                 **placed.kwargs,
             )
+            self.map.events.colormap.connect(self._on_recoloured)
+            self.map.events.contrast_limits.connect(self._on_recoloured)
             # The outline stays on top: a map would hide it.
             layers = self._viewer.layers
             self._insert(self.map, layers.index(self.outline) if self.outline in layers else len(layers))
             self._select_again(target)
         self._map_shown = shown
+
+    def coloured(self, view: MapView) -> MapView:
+        """A view with the colours that its map has: of plain values, these and their limits are the user's."""
+        if self.map is None or view.colours:
+            return view
+        steps = self.map.colormap.map(np.linspace(0, 1, COLOUR_STEPS))
+        colours = tuple("#{:02x}{:02x}{:02x}".format(*np.rint(255 * step[:3]).astype(int)) for step in steps)
+        low, high = self.map.contrast_limits
+        return dataclasses.replace(view, colours=colours, limits=(float(low), float(high)))
+
+    def _on_recoloured(self, _event: Any = None) -> None:
+        self.recoloured.emit()
 
     def show_outline(self, scored: Scored, frame: Frame, target: Target) -> None:
         """Show where the specimen was found; nothing where none was."""
