@@ -212,6 +212,22 @@ def test_every_digit_of_the_optics_can_be_read(bench: Bench) -> None:
     assert form.na.text() == "0.75"
 
 
+def test_what_is_known_of_the_optics_is_not_rounded_to_the_fields(bench: Bench) -> None:
+    optics = Optics(na=0.75, wavelength_um=0.52468)
+    calibrated = {**CALIBRATED, "scale": (1.0, 0.10833, 0.10835)}
+    layer = bench.viewer.add_image(stack(), name="A01", metadata={METADATA: {"optics": optics}}, **calibrated)
+    focus = bench.open()
+    focus.form.scorer_box.choose("ldsenet")
+    focus.optics.na.setValue(0.8)
+    focus.optics.button.click()
+    known = stack_of(layer)
+    assert (known.optics.na, known.optics.wavelength_um) == (0.8, 0.52468)
+    assert (known.y_um, known.x_um) == pytest.approx((0.10833, 0.10835), abs=1e-9)
+    focus.optics.pixel_um.setValue(0.2)
+    focus.optics.button.click()
+    assert (stack_of(layer).y_um, stack_of(layer).x_um) == pytest.approx((0.2, 0.2))
+
+
 def test_impossible_optics_are_not_taken(bench: Bench) -> None:
     bench.viewer.add_image(stack(), name="A01", **CALIBRATED)
     focus = bench.open()

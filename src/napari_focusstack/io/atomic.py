@@ -40,7 +40,8 @@ def check_target(path: Path, *, overwrite: bool = False, sources: Iterable[Path]
         if any(source.exists() and path.samefile(source) for source in sources):
             raise InputError(f"'{path}' is the source itself: give another name for the result.")
         if not overwrite:
-            raise InputError(f"'{path}' exists already: give another name, or {_ALLOW}.")
+            there = f"'{path}' exists already: give another name"
+            raise InputError(f"{there}, or {_ALLOW}.", in_napari=f"{there}.")
     probe = _beside(path)
     try:
         probe.touch(exist_ok=False)

@@ -34,7 +34,7 @@ def set_calibration() -> Any:
     try:
         dialog = CalibrationDialog(viewer, layer, _main_window(viewer))
     except InputError as error:
-        show_warning(str(error))
+        show_warning(error.in_napari)
         return None
     dialog.open()
     return dialog

@@ -76,7 +76,7 @@ class ExtractFlow(QObject):
             stack.require_slices("extract some")
             z = self._centre(wanted.centre)
         except InputError as error:
-            show_warning(str(error))
+            show_warning(error.in_napari)
             return
         where = self._desk.where()
         time, position = where.get("T", 0), where.get("P", 0)

@@ -112,12 +112,7 @@ class FuseWidget(DockedWidget):
         if chosen not in layers:
             stacks = [layer for layer in layers if _n_slices(layer) > 1]
             chosen = selected_source(self._viewer, stacks) or next(reversed(stacks), next(reversed(layers), None))
-        self.layer_box.blockSignals(True)
-        self.layer_box.clear()
-        for layer in layers:
-            self.layer_box.addItem(layer.name, layer)
-        self.layer_box.setCurrentIndex(layers.index(chosen) if chosen in layers else -1)
-        self.layer_box.blockSignals(False)
+        self.layer_box.offer(layers, chosen)
         self.results.forget_deleted()
         self._on_layer()
 
@@ -128,9 +123,7 @@ class FuseWidget(DockedWidget):
 
     def choose_layer(self, layer: Any) -> None:
         """Choose a layer, where it is one that can be fused."""
-        index = next((i for i in range(self.layer_box.count()) if self.layer_box.itemData(i) is layer), -1)
-        if index >= 0:
-            self.layer_box.setCurrentIndex(index)
+        self.layer_box.choose(layer)
 
     def _on_active(self, event: Any = None) -> None:
         self.results.refresh()
@@ -163,7 +156,7 @@ class FuseWidget(DockedWidget):
                 stack.require_slices("fuse it")
                 problem = ""
             except InputError as error:
-                problem = str(error)
+                problem = error.in_napari
         channels = [] if layer is None else channel_layers(layer, self._viewer.layers)
         self.form.fill(stack, channels=tuple(channel_name(c) for c in channels) if len(channels) > 1 else ())
         self.hint.show_for(layer, stack)

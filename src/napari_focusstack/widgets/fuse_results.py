@@ -232,7 +232,7 @@ class ResultPanel(QWidget):
             # The dialog has asked whether to overwrite.
             write_text(target, recipe(made.result), overwrite=True)
         except InputError as error:
-            show_warning(str(error))
+            show_warning(error.in_napari)
         else:
             show_info(f"Wrote {target.name} in {target.parent}")
 

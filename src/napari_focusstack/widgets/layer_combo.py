@@ -37,6 +37,12 @@ class LayerCombo(QComboBox):
         self.setCurrentIndex(next((i for i, layer in enumerate(layers) if layer is chosen), -1))
         self.blockSignals(False)
 
+    def choose(self, layer: Any) -> None:
+        """Choose a layer, where it is offered."""
+        index = next((i for i in range(self.count()) if self.itemData(i) is layer), -1)
+        if index >= 0:
+            self.setCurrentIndex(index)
+
     def shown_text(self) -> str:
         """The current name as far as it fits."""
         option = QStyleOptionComboBox()

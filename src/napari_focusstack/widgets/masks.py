@@ -157,9 +157,7 @@ class MasksWidget(DockedWidget):
 
     def choose_layer(self, layer: Any) -> None:
         """Choose a layer, where it is one that can be masked."""
-        index = next((i for i in range(self.layer_box.count()) if self.layer_box.itemData(i) is layer), -1)
-        if index >= 0:
-            self.layer_box.setCurrentIndex(index)
+        self.layer_box.choose(layer)
 
     def reset_choices(self, event: Any = None) -> None:
         """Follow the viewer's list of layers; napari calls this when it changes."""
@@ -346,7 +344,7 @@ class MasksWidget(DockedWidget):
         try:
             write_text(table.path, text, overwrite=table.overwrite)
         except InputError as error:
-            show_warning(str(error))
+            show_warning(error.in_napari)
         else:
             show_info(f"Wrote {table.path.name}")
 

@@ -150,7 +150,7 @@ class MicroscopeWidget(DockedWidget):
         try:
             self.take.step_um.setValue(rig.info.depth_of_field_um / 2)
         except InputError as error:
-            show_warning(str(error))
+            show_warning(error.in_napari)
         self._show_connected()
         self.focus.live_box.setChecked(True)
 

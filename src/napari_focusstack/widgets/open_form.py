@@ -273,8 +273,8 @@ class StackForm(QWidget):
         try:
             columns = csv_columns(Path(path), n=self._length(self._axes(), "Z"))
         except InputError as error:
-            self.csv_button.setToolTip(str(error))
-            self.summary.setText(str(error))
+            self.csv_button.setToolTip(error.in_napari)
+            self.summary.setText(error.in_napari)
             return
         name = self._choose_column(list(columns))
         if name is not None:

@@ -65,7 +65,7 @@ class CalibrationDialog(QDialog):
             self.form.calibrated()
             problem = ""
         except InputError as error:
-            problem = str(error)
+            problem = error.in_napari
         self.message.setText(problem)
         self.message.setVisible(bool(problem))
         self.ok_button.setEnabled(not problem)

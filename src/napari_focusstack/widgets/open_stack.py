@@ -184,7 +184,7 @@ class OpenStackDialog(QDialog):
         try:
             self.form.calibrated()
         except InputError as error:
-            return str(error)
+            return error.in_napari
         return ""
 
     def _say(self, sentence: str) -> None:

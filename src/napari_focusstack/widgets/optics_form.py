@@ -121,15 +121,18 @@ class OpticsForm(QWidget):
         old = self._stack.optics if self._stack is not None else Optics()
         return dataclasses.replace(
             old,
-            na=self.na.value() or None,
-            wavelength_um=self.wavelength_nm.value() / 1000 or None,
+            na=_value(self.na, old.na),
+            wavelength_um=_value(self.wavelength_nm, old.wavelength_um, per_um=1000),
             rings=SIDES[self.rings.currentIndex()][1],
         )
 
-    def _on_value(self, _value: Any = None) -> None:
+    def _pixel_um(self) -> float | None:
+        return _value(self.pixel_um, self._stack.x_um if self._stack is not None else None)
+
+    def _on_value(self, _changed: Any = None) -> None:
         """Only what a microscope can be is taken."""
         try:
-            calibration_of(self._optics(), self.pixel_um.value() or None)
+            calibration_of(self._optics(), self._pixel_um())
             problem = ""
         except InputError as error:
             problem = error.in_napari
@@ -141,11 +144,18 @@ class OpticsForm(QWidget):
         if stack is None or layer not in self._viewer.layers:
             return
         layer.metadata[METADATA] = {**layer.metadata.get(METADATA, {}), "optics": self._optics()}
-        pixel_um = self.pixel_um.value()
-        if stack.x_um is None or abs(pixel_um - stack.x_um) > 1e-5:
+        pixel_um = self._pixel_um()
+        if pixel_um != stack.x_um:
             named = dataclasses.replace(Calibration.of(stack), y_um=pixel_um, x_um=pixel_um)
             set_calibration(self._viewer, layer, stack, named)
         self.given.emit()
+
+
+def _value(box: QDoubleSpinBox, known: float | None, *, per_um: float = 1.0) -> float | None:
+    """What a field says; what is known is kept to its last digit where the field shows it, if with fewer digits."""
+    if known is not None and abs(box.value() - per_um * known) <= 0.5001 * 10.0 ** -box.decimals():
+        return known
+    return box.value() / per_um or None
 
 
 def _field(tooltip: str, unit: str, *, decimals: int, most: float, step: float) -> QDoubleSpinBox:

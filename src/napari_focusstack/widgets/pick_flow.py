@@ -125,7 +125,7 @@ class PickFlow(QObject):
         try:
             write_text(chosen.path, self._panel.picks.to_csv(), overwrite=chosen.overwrite)
         except InputError as error:
-            show_warning(str(error))
+            show_warning(error.in_napari)
         else:
             show_info(f"Saved {chosen.path}.")
 

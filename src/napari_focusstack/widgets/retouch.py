@@ -132,7 +132,7 @@ class Retoucher(QObject):
     made : Made
         The result and its layers.
     series : Stack
-        The slices, from `SeriesJob`.
+        The slices, from `SliceJob`.
 
     Signals
     -------
