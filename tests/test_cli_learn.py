@@ -138,6 +138,25 @@ def test_train_refuses_a_name_before_it_trains(tmp_path, capsys):
     assert "small letters" in capsys.readouterr().err
 
 
+def test_an_output_that_is_a_file_is_told_before_the_images_are_read(image, tmp_path, capsys):
+    file = tmp_path / "run"
+    file.touch()
+    assert _run(["train", "mmdf", "--images", str(tmp_path), "-o", str(file), "--tiny"]) == 2
+    assert "can't be made" in (error := capsys.readouterr().err)
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("content", [b"no weights", b""])
+def test_a_file_that_is_not_vgg19_is_told_in_a_sentence(tmp_path, monkeypatch, content):
+    from napari_focusstack.core.errors import InputError
+    from napari_focusstack.training.perceptual import VGG19_VARIABLE, perceptual_features
+
+    (tmp_path / "vgg19.pth").write_bytes(content)
+    monkeypatch.setenv(VGG19_VARIABLE, str(tmp_path / "vgg19.pth"))
+    with pytest.raises(InputError, match="does not hold VGG19's weights"):
+        perceptual_features()
+
+
 def test_train_asks_for_images(capsys):
     assert _run(["train", "mmdf"]) == 2
     assert "--images" in capsys.readouterr().err
@@ -226,6 +245,7 @@ def test_a_training_on_other_data_says_so_in_its_card_and_resumes_no_other(tmp_p
         ("blurr=mixed", "no setting 'blurr': choose from patch_px"),
         ("blur=none", "'blur' can't be none: input should be"),
         ("still=2", "'still' can't be 2: input should be less"),
+        ("patch_px=50", "multiple of 16"),
     ],
 )
 def test_other_data_that_make_no_sense_are_told_in_one_line(tmp_path, capsys, setting, message):

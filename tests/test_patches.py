@@ -53,6 +53,18 @@ def test_a_folder_without_images_is_refused(tmp_path):
         drain(library.load(tmp_path))
 
 
+def test_a_stack_is_no_sharp_image_and_alpha_no_light(tmp_path):
+    grey = cells(0)
+    iio.imwrite(tmp_path / "alpha.png", np.dstack([grey, np.full_like(grey, 255)]))
+    iio.imwrite(tmp_path / "plain.png", grey)
+    (tmp_path / "._plain.png").write_bytes(b"what macOS leaves")
+    alpha, plain = drain(library.load(tmp_path))
+    assert np.array_equal(alpha.levels[0], plain.levels[0])
+    iio.imwrite(tmp_path / "stack.tif", np.stack([grey] * 7))
+    with pytest.raises(InputError, match=r"'stack.tif' .*\(7, "):
+        drain(library.load(tmp_path))
+
+
 def test_an_unknown_source_is_named(sharp_folder):
     with pytest.raises(InputError, match="no source 'three'"):
         drain(library.load(sharp_folder, sources=["three"]))

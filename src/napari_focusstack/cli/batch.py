@@ -117,6 +117,7 @@ def batch(
 ) -> None:
     """Score and fuse many stacks; finished ones are passed over, so that a stopped batch can be gone on with."""
     from napari_focusstack.core.settings import ScoreSettings, settings_from
+    from napari_focusstack.io.atomic import make_folder
 
     scoring = {"patch_px": patch, "specimen": not whole_field, "device": device.value} | (
         {} if scorer is None else {"scorer": scorer}
@@ -136,10 +137,7 @@ def batch(
     )
     _check_names(plan)
     names = output_names(find_stacks(patterns, output))
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"The folder '{output}' can't be made ({error.strerror}): choose another.") from error
+    make_folder(output)
     _work(names, plan, as_json=as_json)
 
 
@@ -359,7 +357,10 @@ def _read_table(path: Path) -> dict[str, Row]:
         raise InputError(f"'{path}' can't be read ({error}): choose another folder.") from error
     if any(set(row) != set(COLUMNS) for row in rows):
         raise InputError(f"'{path}' is not a table that a batch wrote: choose another folder.")
-    return {row["fused_file"]: {key: _value(key, text) for key, text in row.items()} for row in rows}
+    try:
+        return {row["fused_file"]: {key: _value(key, text) for key, text in row.items()} for row in rows}
+    except ValueError as error:
+        raise InputError(f"'{path}' was changed since a batch wrote it ({error}): choose another folder.") from error
 
 
 def _value(column: str, text: str) -> Any:

@@ -236,14 +236,12 @@ def demo(
     """Do the main job on a bundled real stack: score it, map its focus, fuse it."""
     from napari_focusstack.core.pipeline import fuse_job, score_job
     from napari_focusstack.core.settings import FuseSettings, ScoreSettings
+    from napari_focusstack.io.atomic import make_folder
     from napari_focusstack.io.samples import sample_stack
     from napari_focusstack.io.write import CONTENT, Part, write_fused_job, write_map, write_scores_csv
 
     stack = sample_stack("organoids")
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"The folder '{output}' can't be made ({error.strerror}): choose another.") from error
+    make_folder(output)
     report = run(score_job(stack, ScoreSettings(device=device.value)), verbose=verbose)
     fused = run(fuse_job(stack, FuseSettings(device=device.value)), verbose=verbose)
     parts: dict[Part, Path] = {part: output / f"{'fused' if part == 'image' else part}.ome.tif" for part in CONTENT}

@@ -47,7 +47,7 @@ def simulate(
     """Turn a sharp image into a through-focus stack, by the physics of a microscope; its truth is known."""
     from pydantic import ValidationError
 
-    from napari_focusstack.io.atomic import check_targets
+    from napari_focusstack.io.atomic import check_targets, make_folder
     from napari_focusstack.io.write import check_tiff_name, write_stack
 
     try:
@@ -57,10 +57,7 @@ def simulate(
         raise InputError(f"--{str(wrong['loc'][0]).replace('_', '-')} {wrong['input']}: {wrong['msg']}.") from error
     outputs = [check_tiff_name(output)]
     if truth is not None:
-        try:
-            truth.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"The folder '{truth}' can't be made ({error.strerror}): choose another.") from error
+        make_folder(truth)
         outputs += [_truth_file(truth, name) for name in TRUTH]
     check_targets(outputs, overwrite=overwrite, sources=(image,))
     plane = _plane(image)

@@ -14,6 +14,20 @@ from napari_focusstack.core.errors import InputError
 _ALLOW = "allow overwriting it (--overwrite; in Python overwrite=True)"
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder to write to, if it is not there.
+
+    Raises
+    ------
+    InputError
+        If it can't be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"The folder '{path}' can't be made ({error.strerror}): choose another.") from error
+
+
 def check_target(path: Path, *, overwrite: bool = False, sources: Iterable[Path] = ()) -> None:
     """Make sure that `path` may be written, before anything is computed.
 

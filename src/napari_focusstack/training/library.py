@@ -55,7 +55,8 @@ def image_files(folder: Path) -> dict[str, list[Path]]:
     """
     found: dict[str, list[Path]] = {}
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in SUFFIXES and path.is_file():
+        # macOS leaves "._name.tif" files that promise an image and hold none.
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file():
             inside = path.relative_to(folder).parts
             found.setdefault(inside[0] if len(inside) > 1 else folder.name, []).append(path)
     if not found:
@@ -67,10 +68,16 @@ def image_files(folder: Path) -> dict[str, list[Path]]:
 
 
 def to_grey(image: NDArray[np.generic]) -> Image:
-    """(Y, X) float32 of an image that may have colour samples (their mean; a fourth, alpha, is dropped)."""
+    """(Y, X) float32 of an image that may have colour samples (their mean; alpha, a second or fourth, is dropped).
+
+    Raises
+    ------
+    InputError
+        If it is none: a stack of several planes, say.
+    """
     a = np.asarray(image, np.float32)
-    if a.ndim == 3:
-        a = a[..., : min(3, a.shape[-1])].mean(axis=-1)
+    if a.ndim == 3 and a.shape[-1] <= 4:
+        a = a[..., : {2: 1, 4: 3}.get(a.shape[-1])].mean(axis=-1)
     if a.ndim != 2:
         raise InputError(f"An image of shape {image.shape} was given: give (Y, X) or (Y, X, 3).")
     return np.ascontiguousarray(a)

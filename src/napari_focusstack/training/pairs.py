@@ -28,7 +28,7 @@ class PairSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    patch_px: int = Field(default=96, ge=32, description="Side of a pair, a multiple of 16.")
+    patch_px: int = Field(default=96, ge=32, multiple_of=16, description="Side of a pair, a multiple of 16.")
     margin_px: int = Field(default=32, ge=8, description="Cut off all around after blurring.")
     blur: Literal["recorded", "synthetic", "mixed"] = Field(
         default="mixed",

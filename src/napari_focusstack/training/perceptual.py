@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from torch import Tensor, nn
@@ -85,7 +86,7 @@ def _vgg19(path: Path) -> Vgg19Features:
         content = torch.load(path, map_location="cpu", weights_only=True)
         wanted = {k: content[k] for k in network.state_dict() if k.startswith("features.")}
         network.load_state_dict(wanted, strict=False)
-    except (OSError, KeyError, RuntimeError, ValueError, EOFError) as error:
+    except (OSError, KeyError, TypeError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
         raise InputError(
             f"'{path}' ({VGG19_VARIABLE}) does not hold VGG19's weights ({error}): give torchvision's vgg19 file."
         ) from None

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.progress import Job, Progress, relay
+from napari_focusstack.io.atomic import make_folder
 from napari_focusstack.networks.gmanet import GMANet
 from napari_focusstack.networks.imagenet import load_imagenet
 from napari_focusstack.networks.zoo import ModelError, load_model, save_model, user_folder
@@ -215,8 +216,8 @@ def train(
     Raises
     ------
     InputError
-        If there are fewer than two images, if the file of weights or the model does not fit the network, or if both
-        are given.
+        If the folder can't be made, if there are fewer than two images, if the file of weights or the model does not
+        fit the network, or if both are given.
     """
     settings, device = settings or recipe.fit, device or torch.device("cpu")
     start: Mapping[str, Tensor] = {}
@@ -228,6 +229,7 @@ def train(
         start, width, earlier = _learned(model, recipe, width)
         settings = _slower(settings, recipe)
     width = recipe.width if width is None else width
+    make_folder(folder)
     sharp = yield from relay(library.load(images, sources=sources, limit=limit), done=0, total=20)
     if len(sharp) < 2:
         raise InputError(f"'{images}' holds one image: give two at least, one of them to validate with.")
