@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -118,6 +120,44 @@ def test_what_was_taken_is_kept_though_the_stage_does_not_come_back(rig, monkeyp
     assert taken.lost == ()
     assert "did not go back" in taken.ended
     assert "port closed" in taken.ended
+
+
+@pytest.mark.parametrize("error", [OSError("port closed"), ValueError("port closed"), RuntimeError("port closed")])
+def test_whatever_a_driver_raises_on_the_way_back_what_was_taken_is_kept(rig, monkeypatch, error):
+    told = rig.core.setXYPosition
+    monkeypatch.setattr(rig.core, "setXYPosition", failing(told, {2}, error))
+    stopped = []
+
+    def stop(stage):
+        stopped.append(stage)
+        raise error
+
+    monkeypatch.setattr(rig.core, "stop", stop)
+    taken = drain(scan(rig, grid_plan(rig, rows=1, columns=2)))
+    assert taken.numbers == (0, 1)
+    assert "did not go back" in taken.ended
+    assert "port closed" in taken.ended
+    assert stopped == [rig.core.getFocusDevice(), rig.core.getXYStageDevice()]
+
+
+def test_whatever_a_stage_raises_between_two_fields_ends_it_and_nothing_moves(rig, monkeypatch, moves):
+    told = rig.core.setXYPosition
+    monkeypatch.setattr(rig.core, "setXYPosition", failing(told, {1}, OSError("port closed")))
+    taken = drain(scan(rig, grid_plan(rig, rows=1, columns=4)))
+    assert taken.numbers == (0,)
+    assert "port closed" in taken.ended
+    assert len([move for move in moves if len(move) == 2 and not isinstance(move[0], str)]) == 1
+
+
+def test_fields_that_were_not_taken_are_summed_up_by_reason(rig, monkeypatch):
+    monkeypatch.setattr(rig.core, "snap", failing(rig.core.snap, {1, 3}, RuntimeError("no image")))
+    taken = broken_off(scan(rig, grid_plan(rig, rows=4, columns=10)), fields=5)
+    assert taken.missed(first=1) == [
+        "2 of 40 fields were not taken (2, 4): no image",
+        "35 of 40 fields were not taken (6 to 40): the scan was cancelled before",
+    ]
+    one = dataclasses.replace(taken, lost=taken.lost[:1])
+    assert one.missed(first=0) == ["Field 1 was not taken: no image"]
 
 
 def broken_off(job, fields):

@@ -43,8 +43,8 @@ def tell_scan(taken: Scan, written: list[Path], mosaic: Path | None, *, method: 
             print(f"field {one['field']}: {where} {told}".rstrip())
         for path in written:
             print(f"wrote {path}")
-    for missed in taken.lost:
-        print(f"field {missed.field} was not taken: {missed.reason}", file=sys.stderr)
+    for missed in taken.missed(first=0):
+        print(missed[0].lower() + missed[1:], file=sys.stderr)
     if taken.ended:
         print(f"the scan did not run to its end: {taken.ended}", file=sys.stderr)
 

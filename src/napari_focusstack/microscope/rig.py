@@ -222,7 +222,7 @@ class Rig:
         """Stop the stages at once; a stage that can't be stopped is left to arrive, within the limits."""
         for stage in (self.core.getFocusDevice(), self.core.getXYStageDevice()):
             if stage:
-                with contextlib.suppress(RuntimeError):  # many drivers have no stop
+                with contextlib.suppress(Exception):  # many drivers have no stop, and the other stage has to stop too
                     self.core.stop(stage)
 
     @property
@@ -296,10 +296,10 @@ def _unload(core: Any) -> None:
 
 @contextlib.contextmanager
 def _stage_fails() -> Iterator[None]:
-    """What Micro-Manager raises of a stage is a `StageError`: cameras raise the same."""
+    """What is raised of a stage is a `StageError`, whatever its driver raises: cameras raise the same."""
     try:
         yield
-    except RuntimeError as error:
+    except Exception as error:
         raise StageError(f"The stage does not answer: {error}") from error
 
 

@@ -31,8 +31,8 @@ from napari_focusstack.microscope.rig import Place, Rig
 
 XY_TIMEOUT_S = 30.0
 POLL_S = 0.005
-CANCELLED = "the scan was cancelled before it was taken"
-ENDED = "the scan ended before it"
+CANCELLED = "the scan was cancelled before"
+ENDED = "the scan ended before"
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,18 @@ class Scan:
     numbers: tuple[int, ...]
     lost: tuple[Lost, ...] = ()
     ended: str = ""
+
+    def missed(self, *, first: int) -> list[str]:
+        """What was not taken, a sentence without its full stop for each reason; `first` is the first field's number."""
+        total, reasons = len(self.numbers) + len(self.lost), dict.fromkeys(one.reason for one in self.lost)
+        told = []
+        for reason in reasons:
+            fields = [one.field + first for one in self.lost if one.reason == reason]
+            if len(fields) == 1:
+                told.append(f"Field {fields[0]} was not taken: {reason}")
+            else:
+                told.append(f"{len(fields)} of {total} fields were not taken ({_runs(fields)}): {reason}")
+        return told
 
     def mosaic(self) -> Stack:
         """The fields side by side, where the stage saw them.
@@ -167,7 +179,7 @@ def scan(
         if visit.safe:
             try:
                 yield from visit.go(len(places), begin, start)
-            except StageError as error:
+            except Exception as error:  # whatever a driver raises: the images are there
                 rig.stop()
                 visit.ended = visit.ended or f"the stages did not go back to where they stood: {_reason(error)}"
     return _joined(rig, plan, visit.fields, visit.lost, visit.ended)
@@ -328,6 +340,17 @@ class _Visit:
 def _left(places: list[Place], begin: int, reason: str) -> list[Lost]:
     """Fields that are not visited any more, from one on."""
     return [Lost(k, *place, reason) for k, place in enumerate(places) if k >= begin]
+
+
+def _runs(numbers: Sequence[int]) -> str:
+    """Rising numbers in short: ``"3, 7, 17 to 39"``."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs)
 
 
 def _reason(error: Exception) -> str:

@@ -416,7 +416,7 @@ def _scan_told(taken: Scan, *, refocused: bool) -> str:
     unfocused = taken.found.count(False) if refocused else 0
     verdict += f"; focus not found in {unfocused} of them." if unfocused else "."
     said = [f"Field {k + 1}: {note}." for k, note in zip(taken.numbers, taken.notes, strict=True) if note]
-    said += [f"Field {one.field + 1} was not taken: {one.reason}." for one in taken.lost]
+    said += [f"{missed}." for missed in taken.missed(first=1)]
     if taken.ended:
         verdict += f" The scan did not run to its end: {taken.ended}."
     return " ".join([verdict, *said[:NOTES], *(["…"] if len(said) > NOTES else [])])
