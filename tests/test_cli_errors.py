@@ -151,11 +151,20 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str], monkeypatch: py
     assert (end.value.code, capsys.readouterr().out) == (0, f"focusstack {__version__}\n")
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ZeroDivisionError("oops"), "ZeroDivisionError: oops"),
+        (RuntimeError("Out of memory.\n  Tried 3 GB."), "RuntimeError: Out of memory. Tried 3 GB"),
+        (MemoryError(), "MemoryError"),
+        (OSError(5, "Input/output error", "a.tif"), "OSError: [Errno 5] Input/output error: 'a.tif'"),
+    ],
+)
 def test_a_failure_of_ours_is_one_line_and_exit_code_1(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, told: str
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
-        raise ZeroDivisionError("oops")
+        raise error
 
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     monkeypatch.setattr("napari_focusstack.io.read.read_stacks", fail)
@@ -164,9 +173,27 @@ def test_a_failure_of_ours_is_one_line_and_exit_code_1(
             main(["info", BEADS, *verbose])
         _, err = capsys.readouterr()
         assert end.value.code == 1
-        assert "ZeroDivisionError: oops" in err
+        more = "" if verbose else "; with -v it says where"
+        assert err.splitlines()[-1] == f"focusstack: failed: {told}{more}"
         assert ("Traceback" in err) == bool(verbose)
         assert verbose or err.count("\n") == 1
+
+
+def test_a_batch_says_once_how_to_learn_more_of_a_failure_of_ours(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr("napari_focusstack.io.read.read_stacks", fail)
+    for verbose in ([], ["-v"]):
+        with pytest.raises(SystemExit):
+            main(["batch", BEADS, "-o", str(tmp_path), *verbose])
+        out, err = capsys.readouterr()
+        assert "failed: ZeroDivisionError: oops" in out
+        assert ("Traceback" in err) == bool(verbose)
+        assert err.splitlines()[-1].endswith("says why" if verbose else "says why; with -v it says where")
 
 
 def process(*arguments: object, **options: Any) -> subprocess.Popen[str]:

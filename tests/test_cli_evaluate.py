@@ -105,7 +105,14 @@ def test_a_table_of_picks_can_be_given(folder, tmp_path, capsys):
     [
         ("stack,best\nc,2\n", "holds no stack 'c'"),
         ("stack,best\na,9\n", "does not fit its 7 slices"),
-        ("stack,best\na,two\n", "Line 2"),
+        ("stack,best\na,two\n", "Line 2 of 'labels.csv': the column 'best' holds 'two': give the number of a slice"),
+        ("stack,best\n\na,\n", "Line 3 of 'labels.csv': the column 'best' is empty"),
+        ("stack,best\na\n", "Line 2 of 'labels.csv': the column 'best' is empty"),
+        ("stack,slice\na,2.5\n", "the column 'slice' holds '2.5': give the number of a slice, a whole one from 0 on"),
+        ("stack,best,lo\na,2,-1\n", "the column 'lo' holds '-1'"),
+        ("stack,best,hi\na,2,nan\n", "the column 'hi' holds 'nan'"),
+        ("stack,best,time\na,2,noon\n", "the column 'time' holds 'noon': give the number of a time, a whole one"),
+        ("stack,best,scores\na,2,1 2 x 4\n", "the column 'scores' holds 'x': give a number for each slice"),
         ("stack,lo,best,hi\na,3,2,4\n", "not within"),
         ("name,best\na,2\n", "no table of labels"),
         ("stack,best\na,2\na,3\n", "twice"),
@@ -117,4 +124,6 @@ def test_labels_that_do_not_fit_are_told_in_one_line(folder, tmp_path, capsys, t
     code, _, error = run(capsys, "evaluate", folder, "--labels", known, "--scorer", "tenengrad")
     assert code == 2
     assert told in error
+    assert error.count("\n") == 1
+    assert "int()" not in error
     assert error.count("\n") == 1

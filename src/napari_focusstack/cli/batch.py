@@ -18,7 +18,7 @@ import typer
 
 from napari_focusstack.cli import options as opt
 from napari_focusstack.cli.commands import Patch, Scorer, Whole, app
-from napari_focusstack.cli.show import number, print_json, run
+from napari_focusstack.cli.show import FAILURE, MORE, failure, number, print_json, run
 from napari_focusstack.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -160,7 +160,9 @@ def _work(names: dict[Path, str], plan: Plan, *, as_json: bool) -> None:
     else:
         print(f"{told}; wrote {table}")
     if counts["failed"]:
-        print(f"focusstack: {counts['failed']} failed: the column 'error' of {table} says why", file=sys.stderr)
+        ours = any((row["error"] or "").startswith(FAILURE) for row in rows)
+        more = MORE if ours and not plan.verbose else ""
+        print(f"focusstack: {counts['failed']} failed: the column 'error' of {table} says why{more}", file=sys.stderr)
         raise typer.Exit(1)
 
 
@@ -344,7 +346,7 @@ def _told(error: Exception, plan: Plan) -> str:
         return str(error)
     if plan.verbose:
         traceback.print_exception(error)
-    return f"failed: {type(error).__name__}: {error}"
+    return failure(error)
 
 
 def _read_table(path: Path) -> dict[str, Row]:

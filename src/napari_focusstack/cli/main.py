@@ -27,6 +27,7 @@ from napari_focusstack.cli import (  # noqa: F401  (add their commands)
     rings,
 )
 from napari_focusstack.cli.commands import app
+from napari_focusstack.cli.show import MORE, failure
 from napari_focusstack.core.errors import InputError
 
 OK, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 130
@@ -74,9 +75,10 @@ def _run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except Exception as error:
-        if {"-v", "--verbose"} & set(arguments):
+        verbose = bool({"-v", "--verbose"} & set(arguments))
+        if verbose:
             traceback.print_exc()
-        return _complain(f"failed: {type(error).__name__}: {error} (-v tells more)", FAILED)
+        return _complain(failure(error) + ("" if verbose else MORE), FAILED)
     return code if isinstance(code, int) else OK
 
 

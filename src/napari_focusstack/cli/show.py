@@ -11,6 +11,9 @@ from typing import Any, TypeVar
 from napari_focusstack.core.progress import Job, Progress, drain
 
 T = TypeVar("T")
+FAILURE = "failed: "
+MORE = "; with -v it says where"
+"""How a line on a failure of ours begins, and how the last one ends, where -v was not given."""
 _BAR = 30
 
 
@@ -54,6 +57,11 @@ def _plain(value: Any) -> Any:
 def number(value: float | None, unit: str = "") -> str:
     """A number for people; "?" where it is not known."""
     return "?" if value is None else f"{value:.5g}{unit}"
+
+
+def failure(error: Exception) -> str:
+    """A failure of ours in words, without a full stop."""
+    return FAILURE + ": ".join(filter(None, (type(error).__name__, " ".join(str(error).split()).rstrip("."))))
 
 
 def print_note(note: str) -> None:
