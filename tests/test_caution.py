@@ -98,6 +98,17 @@ def test_masks_of_the_classifier_are_as_cautious_as_its_scores():
     assert COARSE in mask_provenance(masks, small_beads())["Caution"]
 
 
+def test_masks_of_the_classifier_go_by_the_objective_as_its_scores_do():
+    stack = small_beads()
+    unknown = dataclasses.replace(stack, optics=Optics())
+    known, without = (drain(focus_masks(s, MASKS["classifier"])).probability() for s in (stack, unknown))
+    context = PlaneContext(pixel_um=stack.x_um, optics=stack.optics, patch_px=12)
+    score = SCORERS["mmdf"].score_plane(stack.plane(1), context=context)
+    told = np.where(score.layers["certainty"] > 0, score.layers["in_focus"], 0)
+    assert known[1].max() == pytest.approx(told.max(), abs=0.01)
+    assert without[1].max() != pytest.approx(told.max(), abs=0.01)
+
+
 @pytest.mark.parametrize("method", ["energy", "harris"])
 def test_energy_masks_say_that_a_single_plane_has_nothing_to_compare_with(method: str):
     stack = small_beads()

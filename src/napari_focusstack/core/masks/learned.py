@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -226,7 +226,7 @@ class ClassifierMask:
         n = stack.n_slices
         yield Progress(0, n, "loading the network")
         noise = min(noise_sigma(stack.plane(z)) for z in {0, n // 2, n - 1})
-        context = PlaneContext(patch_px=self.step_px, noise=noise, device=device)
+        context = replace(_context(stack), patch_px=self.step_px, noise=noise, device=device)
         h, w = stack.plane_shape
         for z in range(n):
             score = self.scorer.score_plane(stack.plane(z), context=context)
