@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.pipeline import fuse, score
-from napari_focusstack.core.stack import Stack, as_stack, from_array
+from napari_focusstack.core.stack import Optics, Stack, as_stack, from_array
+from napari_focusstack.io.read import read_stack
+from napari_focusstack.io.samples import SAMPLES
 
 
 def test_planes_are_read_by_position_time_channel_and_slice() -> None:
@@ -71,12 +75,6 @@ def test_uneven_heights_are_kept_and_must_fit() -> None:
         from_array(np.zeros((3, 8, 8), np.uint8), z_positions_um=(0, 1))
 
 
-@pytest.mark.parametrize("height", [float("nan"), float("inf")])
-def test_heights_that_are_no_numbers_are_refused(height: float) -> None:
-    with pytest.raises(InputError, match="NaN or infinity"):
-        from_array(np.zeros((3, 8, 8), np.uint8), z_positions_um=(0, height, 4))
-
-
 def test_a_channel_is_found_by_name_or_index_and_an_unknown_one_lists_the_known() -> None:
     stack = from_array(np.zeros((2, 3, 8, 8), np.uint8), channels=("DAPI", "GFP"))
     assert stack.find_channel("GFP") == stack.find_channel(1) == stack.find_channel("1") == 1
@@ -112,3 +110,46 @@ def test_an_array_that_may_be_something_else_is_refused_with_the_way_to_name_its
 def test_a_file_name_in_the_place_of_a_stack_is_refused_with_the_way_to_read_it() -> None:
     with pytest.raises(InputError, match=r"read_stack\('A01.tif'\)"):
         fuse("A01.tif")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", ["x", "1.5", math.nan, math.inf, -1.0, 0, True, (1, 2), b"1"])
+@pytest.mark.parametrize("name", ["z_um", "y_um", "x_um"])
+def test_a_calibration_that_is_no_length_is_refused_in_a_sentence(name: str, value: object) -> None:
+    with pytest.raises(
+        InputError, match=r"^The (z step|pixel height|pixel width) of 'array' is .*: give a length above"
+    ):
+        from_array(np.zeros((3, 8, 8)), **{name: value})
+
+
+@pytest.mark.parametrize("value", ["x", math.nan, -0.5, 0, [0.75]])
+@pytest.mark.parametrize("name", ["na", "wavelength_um", "immersion_index", "magnification"])
+def test_optics_that_are_no_numbers_above_0_are_refused_in_a_sentence(name: str, value: object) -> None:
+    with pytest.raises(InputError, match=r"^The .* is .*: give a number above 0, .*, or None\.$"):
+        Optics(**{name: value})
+
+
+def test_the_side_of_the_rings_is_one_of_two() -> None:
+    with pytest.raises(InputError, match="side of the rings is 'left'"):
+        Optics(rings="left")
+
+
+@pytest.mark.parametrize("value", ["abc", "x", 2.0, ["a", 1, 2], [0, 1, math.nan], [0, math.inf, 4], [0, 1, None]])
+def test_heights_that_are_no_numbers_are_refused_in_a_sentence(value: object) -> None:
+    with pytest.raises(InputError, match=r"^The z positions.* the height of each slice in µm"):
+        from_array(np.zeros((3, 8, 8)), z_positions_um=value)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    stack = from_array(
+        np.zeros((3, 8, 8)), z_um=np.float32(2), x_um=np.int64(1), optics=Optics(na=np.float64(0.5), magnification=20)
+    )
+    assert stack.heights_um is not None
+    assert stack.heights_um.tolist() == [0, 2, 4]
+    heights = from_array(np.zeros((3, 8, 8)), z_positions_um=np.array([0.0, 1.0, 3.0])).z_positions_um
+    assert heights == (0, 1, 3)
+
+
+@pytest.mark.parametrize("given", [{"pixel_um": "x"}, {"pixel_um": (1, 2, 3)}, {"z_positions_um": "ab"}, {"z_um": "2"}])
+def test_a_reader_s_calibration_is_refused_alike(given: dict[str, object]) -> None:
+    with pytest.raises(InputError, match="in µm"):
+        read_stack(SAMPLES["beads"].path, **given)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +52,32 @@ class Optics:
     magnification: float | None = None
     instrument: str | None = None
     rings: Literal["below", "above"] | None = None
+
+    def __post_init__(self) -> None:
+        for label, value, example in (
+            ("numerical aperture", self.na, "like 0.75"),
+            ("wavelength", self.wavelength_um, "of µm, like 0.52"),
+            ("refractive index", self.immersion_index, "like 1.33"),
+            ("magnification", self.magnification, "like 20"),
+        ):
+            if value is not None and not _is_positive(value):
+                raise InputError(f"The {label} is {_shown(value)}: give a number above 0, {example}, or None.")
+        if self.rings not in (None, "below", "above"):
+            raise InputError(f"The side of the rings is {_shown(self.rings)}: give 'below', 'above' or None.")
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a finite number."""
+    return value is not True and isinstance(value, numbers.Real) and bool(np.isfinite(float(value)))
+
+
+def _is_positive(value: Any) -> bool:
+    return _is_number(value) and value > 0
+
+
+def _shown(value: Any) -> str:
+    """What was given, for a message: a text in quotes."""
+    return f"'{value}'" if isinstance(value, str) else str(value)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,9 +150,11 @@ class Stack:
                 f"{len(self.z_positions_um)} z positions were given for the {self.n_slices} slices of '{self.name}': "
                 "give one for each slice."
             )
-        if self.z_positions_um is not None and not np.isfinite(self.z_positions_um).all():
+        wrong = [z for z in self.z_positions_um or () if not _is_number(z)]
+        if wrong:
             raise InputError(
-                f"The z positions of '{self.name}' hold NaN or infinity: give the height of each slice in µm, or none."
+                f"The z positions of '{self.name}' hold {_shown(wrong[0])}, which is no finite number: "
+                "give the height of each slice in µm, or none."
             )
         if self.channels and len(self.channels) != self.size("C"):
             raise InputError(
@@ -133,8 +162,8 @@ class Stack:
                 "give one for each channel."
             )
         for label, value in (("pixel height", self.y_um), ("pixel width", self.x_um), ("z step", self.z_um)):
-            if value is not None and not (np.isfinite(value) and value > 0):
-                raise InputError(f"The {label} of '{self.name}' is {value} µm: give a length above 0.")
+            if value is not None and not _is_positive(value):
+                raise InputError(f"The {label} of '{self.name}' is {_shown(value)}: give a length above 0 in µm.")
 
     def size(self, axis: str) -> int:
         """Length of `axis`; 1 where the stack does not have it."""
@@ -325,11 +354,20 @@ def from_array(
         z_um=z_um,
         y_um=y_um,
         x_um=x_um,
-        z_positions_um=None if z_positions_um is None else tuple(z_positions_um),
+        z_positions_um=heights_given(z_positions_um),
         channels=tuple(channels),
         axes_note=note,
         optics=optics,
     )
+
+
+def heights_given(z_positions_um: Any) -> tuple[float, ...] | None:
+    """What a caller gave for the heights of the slices, as a `Stack` takes it."""
+    if z_positions_um is None:
+        return None
+    if isinstance(z_positions_um, str) or not hasattr(z_positions_um, "__iter__"):
+        raise InputError(f"The z positions are {_shown(z_positions_um)}: give a list, the height of each slice in µm.")
+    return tuple(z_positions_um)
 
 
 def as_stack(data: Any) -> Stack:

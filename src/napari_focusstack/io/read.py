@@ -12,7 +12,7 @@ import numpy as np
 
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.lazy import PlaneArray, join_planes
-from napari_focusstack.core.stack import Stack
+from napari_focusstack.core.stack import Stack, heights_given
 from napari_focusstack.io.axes import name_axes
 from napari_focusstack.io.files import listed, resolve
 from napari_focusstack.io.found import Found
@@ -224,9 +224,10 @@ def _calibrated(
     """The stack with the user's calibration in the place of the file's."""
     changes: dict[str, Any] = {}
     if pixel_um is not None:
-        changes["y_um"], changes["x_um"] = (pixel_um, pixel_um) if isinstance(pixel_um, (int, float)) else pixel_um
+        two = isinstance(pixel_um, (tuple, list)) and len(pixel_um) == 2
+        changes |= zip(("y_um", "x_um"), pixel_um if two else (pixel_um, pixel_um), strict=True)  # type: ignore[arg-type]
     if z_um is not None:
         changes["z_um"], changes["z_positions_um"] = z_um, None
     if z_positions_um is not None:
-        changes["z_positions_um"] = tuple(float(z) for z in z_positions_um)
+        changes["z_positions_um"] = heights_given(z_positions_um)
     return dataclasses.replace(stack, **changes)
