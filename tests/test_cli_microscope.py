@@ -227,6 +227,8 @@ def test_a_scan_beyond_its_limits_in_x_and_y_is_refused(run, tmp_path):
         (["--demo", "--pixel-size", "0.5"], "--pixel-size 0.5 was given"),
         (["--config", "x.cfg", "--limits", "-5", "5", "--specimen", "y.png"], "that is for --demo"),
         (["--config", "x.cfg", "--limits", "-5", "5", "--toward", "left"], "up or down"),
+        (["--demo", "--range", "9"], "without --stack"),
+        (["--demo", "--step", "1"], "without --stack"),
     ],
 )
 def test_what_can_t_be_done_is_said_in_a_line(run, arguments, says):

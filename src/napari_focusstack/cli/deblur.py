@@ -82,6 +82,7 @@ def deblur(
     begin = clock.perf_counter()
     if motion_angle is not None and motion is None:
         raise InputError("--motion-angle was given without --motion: give how many pixels the specimen moved, too.")
+    opt.check_used({"--na": na, "--wavelength": wavelength}, by="--defocus", there=defocus is not None)
     settings = DeblurSettings(
         blur_px=blur, defocus_um=defocus, motion_px=motion, motion_degrees=motion_angle or 0.0, device=device.value
     )

@@ -63,7 +63,11 @@ Specimen = Annotated[
 ]
 Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds after which autofocus gives up.")]
 MostImages = Annotated[int, typer.Option(min=2, help="Images after which autofocus gives up.")]
-RangeUm = Annotated[float, typer.Option("--range", help="Range of the z-stack around focus in µm.")]
+RANGE_UM = 20.0
+RangeUm = Annotated[
+    float | None,
+    typer.Option("--range", help="Range of the z-stack around focus in µm.", show_default=f"{RANGE_UM:g}"),
+]
 StepUm = Annotated[
     float | None, typer.Option("--step", help="Step of the z-stack in µm.", show_default="half the depth of field")
 ]
@@ -81,7 +85,7 @@ def autofocus(
     stack: Annotated[
         Path | None, typer.Option(help="Take a z-stack around focus, and write it here (TIFF).", show_default=False)
     ] = None,
-    range_um: RangeUm = 20.0,
+    range_um: RangeUm = None,
     step_um: StepUm = None,
     timeout: Timeout = 60.0,
     max_images: MostImages = 60,
@@ -100,6 +104,7 @@ def autofocus(
     from napari_focusstack.core.stack import Optics
     from napari_focusstack.microscope.acquire import go_to
 
+    opt.check_used({"--range": range_um, "--step": step_um}, by="--stack", there=stack is not None)
     if stack is not None:
         _check_plan(range_um, step_um)
 
@@ -150,7 +155,7 @@ def scan(
     y_limits: YLimits = None,
     start: Start = None,
     toward: Toward = None,
-    range_um: RangeUm = 20.0,
+    range_um: RangeUm = None,
     step_um: StepUm = None,
     timeout: Timeout = 60.0,
     max_images: MostImages = 60,
@@ -178,6 +183,7 @@ def scan(
     from napari_focusstack.microscope.scan import grid_plan
     from napari_focusstack.microscope.scan import scan as scan_job
 
+    opt.check_used({"--range": range_um, "--step": step_um}, by="--z-stacks", there=z_stacks)
     if z_stacks:
         _check_plan(range_um, step_um)
 
@@ -340,18 +346,20 @@ def _focus(rig: Rig, method: FocusMethod, timeout: float, max_images: int, *, ve
     return run(job(rig, method, settings=settings), verbose=verbose)
 
 
-def _check_plan(range_um: float, step_um: float | None) -> None:
+def _check_plan(range_um: float | None, step_um: float | None) -> None:
     """Refuse what is no z-stack on any microscope, before one is connected."""
     from napari_focusstack.microscope.acquire import z_plan
 
-    z_plan(range_um, range_um if step_um is None else step_um)
+    most = RANGE_UM if range_um is None else range_um
+    z_plan(most, most if step_um is None else step_um)
 
 
-def _plan(rig: Rig, range_um: float, step_um: float | None) -> ZRangeAround:
+def _plan(rig: Rig, range_um: float | None, step_um: float | None) -> ZRangeAround:
     """The z-stack that the options name; refused where it can't fit between the limits."""
     from napari_focusstack.microscope.acquire import check_length, z_plan
 
-    plan = z_plan(range_um, rig.info.depth_of_field_um / 2 if step_um is None else step_um)
+    step_um = rig.info.depth_of_field_um / 2 if step_um is None else step_um
+    plan = z_plan(RANGE_UM if range_um is None else range_um, step_um)
     check_length(rig, plan)
     return plan
 

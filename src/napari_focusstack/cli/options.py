@@ -226,6 +226,28 @@ def choose(
     return chosen
 
 
+def check_used(given: Mapping[str, object], *, by: str, there: bool) -> None:
+    """Refuse options that do nothing without another one.
+
+    Parameters
+    ----------
+    given : mapping of str to object
+        Options with their values; None where not given.
+    by : str
+        The option that makes use of them.
+    there : bool
+        Whether it was given.
+
+    Raises
+    ------
+    InputError
+        If one was given and it was not.
+    """
+    for option, value in given.items():
+        if value is not None and not there:
+            raise InputError(f"{option} {value} was given without {by}, which alone uses it: give both or none.")
+
+
 def slice_range(text: str | None) -> tuple[int | None, int | None]:
     """First and last slice of a range like ``3-12``, 0-based, both included.
 

@@ -34,6 +34,7 @@ def quality(
     """Rate a fused image: by itself, against the slices it was fused from, against a sharp reference."""
     from napari_focusstack.core.quality import assess
 
+    opt.check_used({"--position": position or None, "--z-axis": z_axis}, by="--sources", there=bool(sources))
     paths = [fused] if reference is None else [fused, reference]
     image, truth, *_ = [*_planes_of(paths, channel=channel, time=time, alone=not sources), None]
     series = None
