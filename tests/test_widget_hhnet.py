@@ -97,3 +97,20 @@ def test_another_scorers_curve_has_no_zero(bench: Bench) -> None:
     assert focus is not None
     assert not focus.form.plot.view.signed
     assert focus.form.plot.view.crossing is None
+
+
+def test_where_there_is_nothing_to_judge_by_no_slice_is_proposed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers that are hardly more than even still make a curve with a maximum."""
+
+    def unsure(_network: Any, plane: Any, _features: Any) -> np.ndarray:
+        p = np.full((3, 3, 7), 1 / 7, np.float32)
+        p[..., 3] += 0.001 * (200 - float(np.mean(plane)))
+        return p / p.sum(axis=-1, keepdims=True)
+
+    monkeypatch.setattr(hhnet, "classify_plane", unsure)
+    bench.score("hhnet")
+    focus = bench.focus
+    assert focus is not None
+    assert focus.scored.report.decision.best is None
+    assert "nothing to judge by on any slice" in bench.verdict
+    assert "certain" not in bench.verdict

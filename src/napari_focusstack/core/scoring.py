@@ -219,6 +219,9 @@ def reweight(report: FocusReport, *, region: NDArray[np.bool_] | None = None, sp
     extras |= beyond_learned(extras, report.heights_um)
     if report.distributions is not None:
         extras |= distance_extras(report.distributions, weights, heights_um=report.heights_um)
+        if len(values) > 1 and all(found is None for found in extras["classes"]):
+            # The curve of such answers is a guess, however well the patches agree in it.
+            decision = Decision(None, None, None, 0.0, None, (), "The network has nothing to judge by on any slice.")
     return dataclasses.replace(report, values=values, weights=weights, region=region, decision=decision, extras=extras)
 
 

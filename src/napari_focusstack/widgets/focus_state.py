@@ -253,7 +253,9 @@ def verdict(scored: Scored) -> tuple[str, str]:
     if len(report.values) == 1 and slice_text(report, 0):
         return slice_text(report, 0).replace("Slice 0", "This image"), ""
     if decision.best is None or decision.good is None:
-        return decision.reason, slice_text(report, int(report.values.argmax()))
+        index = distance_index(report)
+        judged = index is None or bool(np.isfinite(index).any())
+        return decision.reason, slice_text(report, int(report.values.argmax())) if judged else ""
     height = height_text(report, decision.best)
     first, last = decision.good
     beside = f"; {first}–{last} about as good" if last > first else ""
