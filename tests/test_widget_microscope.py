@@ -251,6 +251,7 @@ def test_the_next_scan_does_not_show_what_a_cancelled_one_took(connected, viewer
     connected.scan.bar.cancel_button.click()  # before its first field
     qtbot.wait(200)
     assert len(viewer.layers) == before
+    assert connected.scan.verdict.text().startswith("Stopped before a field was taken")
 
 
 def test_a_scan_of_z_stacks_can_be_scored_and_fused(connected, viewer, qtbot):

@@ -365,7 +365,11 @@ class MicroscopeWidget(DockedWidget):
     def _on_scan_cancelled(self) -> None:
         """Keep what was taken."""
         so_far = self._scanning.so_far if self._scanning is not None else None
-        if so_far is not None and not self._closing:
+        if self._closing:
+            return
+        if so_far is None:
+            self.scan.verdict.setText("Stopped before a field was taken; the stages stay where they are.")
+        else:
             self._on_scanned(so_far.cancelled())
 
     def _on_scan_failed(self, problem: str) -> None:
