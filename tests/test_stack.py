@@ -44,7 +44,7 @@ def test_only_the_plane_asked_for_is_read() -> None:
 def test_a_plane_that_is_not_finite_is_refused_in_a_sentence(bad: float) -> None:
     data = np.zeros((3, 8, 8), np.float32)
     data[1, 2, 3] = bad
-    with pytest.raises(InputError, match=r"Slice 1 of 'array' holds 1 pixels that are NaN or infinite"):
+    with pytest.raises(InputError, match=r"Slice 1 of 'array' holds a pixel that is NaN or infinite: replace it by"):
         from_array(data).plane(1)
 
 

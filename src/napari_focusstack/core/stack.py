@@ -234,9 +234,8 @@ class Stack:
             others = (("time point", "T"), ("channel", "C"), ("position", "P"))
             told = ", ".join(f"{word} {where[a]}" for word, a in others if self.size(a) > 1)
             which = f"Slice {z} ({told})" if told else f"Slice {z}"
-            found = (
-                f"{which} of '{self.name}' holds {bad} pixels that are NaN or infinite: replace them by numbers first"
-            )
+            pixels, them = ("a pixel that is", "it") if bad == 1 else (f"{bad} pixels that are", "them")
+            found = f"{which} of '{self.name}' holds {pixels} NaN or infinite: replace {them} by numbers first"
             raise InputError(
                 f"{found} (numpy.nan_to_num, or crop the border).",
                 in_napari=f"{found}. In napari's console (the button >_ at the lower left): import numpy; "
