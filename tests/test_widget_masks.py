@@ -200,6 +200,8 @@ def test_the_probability_comes_and_goes_as_a_layer(viewer, widget, qtbot):
     widget.probability_box.setChecked(True)
     layer = viewer.layers[-1]
     assert layer.blending == "translucent"
+    assert layer.colorbar.visible
+    assert layer.name_overlay.visible
     assert layer.colormap.map([0.0, 1.0])[:, 3].tolist() == [0, 1]
     assert layer.data.shape == (SLICES, 64, 96)
     assert 0 <= layer.data.min() < layer.data.max() <= 1

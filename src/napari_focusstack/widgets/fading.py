@@ -1,6 +1,8 @@
-"""Colormaps for what lies over an image: transparent where there is nothing to show, whether that is dark or bright."""
+"""Colours of layers: transparent where there is nothing to show, and a bar that tells what they mean."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from napari.utils.colormaps import Colormap, ensure_colormap
@@ -20,3 +22,12 @@ def fading(colormap: str, *, name: str) -> Colormap:
     colours = ensure_colormap(colormap).map(p)
     colours[:, 3] = np.minimum(2 * p, 1)
     return Colormap(colours, name=name)
+
+
+def show_colours(layer: Any) -> None:
+    """Show a layer's colour bar, with the layer's name (and unit) beside it: the bar tells neither."""
+    layer.colorbar.visible = True
+    overlay = getattr(layer, "name_overlay", None)
+    if overlay is not None:  # older versions have none
+        overlay.position = layer.colorbar.position
+        overlay.visible = True

@@ -15,6 +15,7 @@ from napari_focusstack.core.stack import Stack
 from napari_focusstack.io.provenance import NOT_FOR_QUANTIFICATION
 from napari_focusstack.io.write import write_text
 from napari_focusstack.widgets.export import ExportDialog, propose_path
+from napari_focusstack.widgets.fading import show_colours
 from napari_focusstack.widgets.fuse_busy import BusyLine
 from napari_focusstack.widgets.fuse_quality import QualityPanel
 from napari_focusstack.widgets.fuse_run import (
@@ -317,8 +318,7 @@ class ResultPanel(QWidget):
         if not getattr(layer, "rgb", False):
             layer.metadata[METADATA]["limits"] = tuple(layer.contrast_limits)
         if old is None and new.role in ("index", "depth", "confidence"):
-            layer.colorbar.visible = True
-            _name_colours(layer)
+            show_colours(layer)
         return layer
 
 
@@ -330,14 +330,6 @@ def recipe(result: FuseResult) -> str:
     if result.source.alone:
         settings = settings.model_copy(update={"drive": None, "channel": keys[0]})
     return str(settings.model_dump_json(indent=2)) + "\n"
-
-
-def _name_colours(layer: Any) -> None:
-    """Have the layer's name, with its unit, stand at its colour bar, which tells neither; older versions can't."""
-    overlay = getattr(layer, "name_overlay", None)
-    if overlay is not None:
-        overlay.position = layer.colorbar.position
-        overlay.visible = True
 
 
 def _shows(layer: Any, new: NewLayer) -> bool:

@@ -12,7 +12,7 @@ from napari.utils.colormaps import DirectLabelColormap
 from napari_focusstack.core.masks import FocusMasks, MaskMethod, focus_masks
 from napari_focusstack.core.progress import Job
 from napari_focusstack.core.stack import Stack
-from napari_focusstack.widgets.fading import fading
+from napari_focusstack.widgets.fading import fading, show_colours
 from napari_focusstack.widgets.layers import Frame, Placed, place
 from napari_focusstack.widgets.renewal import renewed
 
@@ -131,6 +131,7 @@ class MaskResult:
                 blending="translucent",
                 opacity=0.6,
             )
+            show_colours(self.probability)
         elif not shown and self.probability is not None:
             layer, self.probability = self.probability, None
             self.viewer.layers.remove(layer)
