@@ -55,11 +55,9 @@ def models(
 
 def _export(name: str, onnx: Path | None, bioimageio: Path | None, *, overwrite: bool) -> dict[str, Path]:
     """Write a model for other programs; the files by their kind."""
-    from napari_focusstack.io.atomic import check_target
+    from napari_focusstack.io.atomic import check_targets
 
-    for path in (onnx, bioimageio):
-        if path is not None:
-            check_target(path, overwrite=overwrite)
+    check_targets([path for path in (onnx, bioimageio) if path is not None], overwrite=overwrite)
     written = {}
     if onnx is not None:
         from napari_focusstack.io.bioimage import export_onnx
