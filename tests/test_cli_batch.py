@@ -208,3 +208,23 @@ def test_a_batch_is_scored_by_a_network_where_it_is_told_to(
     code, said, _ = run("in/*.tif", "-o", "out", "--scorer", "mmdf", "--device", "cpu")
     assert (code, said["done"], asked) == (0, 1, ["cpu"])
     assert said["stacks"][0]["best_slice"] in range(10)
+
+
+def test_the_result_of_another_stack_is_not_taken_for_its_own(tmp_path: Path, run: Run) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (2, 3, 32, 32)).astype(np.uint8)
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    write_stack(tmp_path / "one" / "a_t0.ome.tif", from_array(pixels[0], axes="ZYX"))
+    write_stack(tmp_path / "two" / "a.ome.tif", from_array(pixels, axes="TZYX"))
+    code, told, _ = run("one", "two", "-o", "out")
+    assert code == 1
+    assert [bool(row["error"]) for row in told["stacks"]] == [False, True, False]
+    assert "'a_t0_fused.ome.tif' is the result of 'one/a_t0.ome.tif'" in told["stacks"][1]["error"]
+    # Nor does a later batch, of a stack that has the name of one that was done.
+    before = (tmp_path / "out" / "a_t1_fused.ome.tif").read_bytes()
+    write_stack(tmp_path / "a_t1.ome.tif", from_array(pixels[0], axes="ZYX"))
+    code, told, _ = run("a_t1.ome.tif", "-o", "out")
+    assert (code, told["failed"]) == (1, 1)
+    assert (tmp_path / "out" / "a_t1_fused.ome.tif").read_bytes() == before
+    code, told, _ = run("a_t1.ome.tif", "-o", "out", "--overwrite")
+    assert (code, told["done"]) == (0, 1)

@@ -146,9 +146,10 @@ def _work(names: dict[Path, str], plan: Plan, *, as_json: bool) -> None:
     table = plan.folder / TABLE
     earlier = _read_table(table)
     rows: list[Row] = []
+    made: dict[Path, Path] = {}
     counts = {"done": 0, "skipped": 0, "failed": 0}
     for path, name in names.items():
-        for row, state in _rows_of(path, name, plan, earlier):
+        for row, state in _rows_of(path, name, plan, earlier, made):
             rows.append(row)
             counts[state] += 1
             _write_table(table, [*rows, *_left(earlier, rows)])
@@ -261,8 +262,13 @@ def _check_names(plan: Plan) -> None:
     _ = SCORERS[plan.scoring.scorer], METHODS[plan.fusing.method]
 
 
-def _rows_of(path: Path, name: str, plan: Plan, earlier: dict[str, Row]) -> Iterator[tuple[Row, str]]:
-    """A row for each series of a file, and whether it was ``"done"``, ``"skipped"`` or ``"failed"``."""
+def _rows_of(
+    path: Path, name: str, plan: Plan, earlier: dict[str, Row], made: dict[Path, Path]
+) -> Iterator[tuple[Row, str]]:
+    """A row for each series of a file, and whether it was ``"done"``, ``"skipped"`` or ``"failed"``.
+
+    `made` notes which stack each result is of: names may come out alike.
+    """
     try:
         series = list(_series(path, name, plan))
     except Exception as error:
@@ -271,6 +277,13 @@ def _rows_of(path: Path, name: str, plan: Plan, earlier: dict[str, Row]) -> Iter
     for target, one, t, p in series:
         known = earlier.get(target.name)
         place = {"file": path, "position": p, "time": t}
+        other = made.setdefault(target, path)
+        if other == path and not plan.overwrite and known is not None:
+            other = _made_from(known, path)
+        if other != path:
+            said = f"'{target.name}' is the result of '{other}': rename one of them, or choose another folder."
+            yield dict.fromkeys(COLUMNS) | place | {"error": said}, "failed"
+            continue
         if target.exists() and not plan.overwrite and known is not None and not known["error"]:
             yield known | place, "skipped"
             continue
@@ -282,6 +295,12 @@ def _rows_of(path: Path, name: str, plan: Plan, earlier: dict[str, Row]) -> Iter
             row["error"] = _told(error, plan)
         row["seconds"] = round(clock.perf_counter() - begin, 3)
         yield row, "failed" if row["error"] else "done"
+
+
+def _made_from(row: Row, path: Path) -> Path:
+    """The stack that an earlier row tells of: `path`, unless that is another one which is still there."""
+    file = Path(row["file"] or path)
+    return file if file.exists() and not file.samefile(path) else path
 
 
 def _series(path: Path, name: str, plan: Plan) -> Iterator[tuple[Path, Stack, int, int]]:
