@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -179,7 +180,7 @@ class QualityPanel(QWidget):
                 value = "∞" if math.isinf(quality.value) else f"{quality.value:.4g}"
                 item = QTreeWidgetItem([name, value + unit, COMPARED[quality.against]])
                 item.setTextAlignment(1, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-                item.setData(0, Qt.ItemDataRole.UserRole, quality.metric.hint)
+                item.setData(0, Qt.ItemDataRole.UserRole, f"<b>{escape(name)}.</b> {escape(quality.metric.hint)}")
                 item.setToolTip(0, f"{name}: {quality.metric.hint}")  # the column may cut the name
                 self.table.addTopLevelItem(item)
         shown = bool(rated)
