@@ -64,7 +64,7 @@ def test_the_classical_methods_sharpen_what_a_known_disc_has_blurred(name):
     image = scene()
     blurred = cv2.filter2D(image, -1, disc(4), borderType=cv2.BORDER_REFLECT)
     blurred += np.random.default_rng(0).normal(0, 0.01, blurred.shape).astype(np.float32)
-    restored = drain(deblur_plane(blurred, DEBLURRERS[name], Wish(blur_px=4)))
+    restored = drain(deblur_plane(blurred, DEBLURRERS[name], Wish(kernel=disc(4))))
     assert psnr(restored, image) > psnr(blurred, image) + 0.5
 
 

@@ -56,7 +56,7 @@ def test_few_small_objects_stay_what_they_are(kind, name):
 def test_a_bead_that_is_deconvolved_becomes_brighter_and_narrower(dtype):
     plane, where = spots(3, 1.0, 0, 1, 0.0)
     blurred = typed(20 + 80 * cv2.filter2D(plane, -1, disc(4)) / cv2.filter2D(plane, -1, disc(4)).max(), dtype)
-    made = drain(deblur_plane(blurred, DEBLURRERS["richardson_lucy"], Wish(blur_px=4)))
+    made = drain(deblur_plane(blurred, DEBLURRERS["richardson_lucy"], Wish(kernel=disc(4))))
     assert (made[where] > 20 + 1.5 * (blurred[where].astype(float) - 20)).all()
     assert np.sum(made > 20 + 0.5 * (made.max() - 20.0)) < 0.7 * np.sum(blurred > 60)
 

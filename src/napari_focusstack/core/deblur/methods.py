@@ -36,17 +36,15 @@ class Wish:
 
     Attributes
     ----------
-    blur_px : float or None
-        Radius of the blur disc; estimated from the image where None. Networks see it themselves.
     kernel : (K, K) float32 array or None
-        What blurred the image, odd sides, sum 1, where it is known; goes before `blur_px`.
+        What blurred the image, odd sides, sum 1; where it is not known a disc is estimated from the image. Networks see
+        it themselves.
     device : str
         Where a network computes.
     within : (slice, slice) or None
         The part of the plane that is wanted, along y and x; blur and noise are judged by all of it.
     """
 
-    blur_px: float | None = None
     kernel: Plane32 | None = None
     device: str = "auto"
     within: Box | None = None
@@ -125,10 +123,8 @@ def _with_kernel(restore: Callable[[Plane32, Plane32, _Judged], Any]) -> Callabl
         judged = _judged(plane)
         kernel = wish.kernel
         if kernel is None:
-            radius_px = wish.blur_px
-            if radius_px is None:
-                radius_px = estimate_blur(plane, noise=judged.noise)
-                yield Progress(0, 1, f"a blur of {radius_px:.1f} px", Blur(radius_px))
+            radius_px = estimate_blur(plane, noise=judged.noise)
+            yield Progress(0, 1, f"a blur of {radius_px:.1f} px", Blur(radius_px))
             kernel = disc(radius_px)
         reach = max(kernel.shape)
         margin = max(reach, min(4 * reach, min(plane.shape)))
