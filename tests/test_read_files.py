@@ -242,7 +242,7 @@ def test_nan_and_infinity_are_told_when_read(tmp_path: Path, value: float) -> No
     data[1, 2, 3] = value
     tifffile.imwrite(tmp_path / "a.tif", data, photometric="minisblack", metadata={"axes": "ZYX"})
     stack = read_stack(tmp_path / "a.tif")
-    with pytest.raises(InputError, match="1 pixels that are NaN or infinite"):
+    with pytest.raises(InputError, match="a pixel that is NaN or infinite"):
         stack.plane(1)
 
 
