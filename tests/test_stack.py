@@ -124,7 +124,7 @@ def test_a_calibration_that_is_no_length_is_refused_in_a_sentence(name: str, val
 @pytest.mark.parametrize("value", ["x", math.nan, -0.5, 0, [0.75]])
 @pytest.mark.parametrize("name", ["na", "wavelength_um", "immersion_index", "magnification"])
 def test_optics_that_are_no_numbers_above_0_are_refused_in_a_sentence(name: str, value: object) -> None:
-    with pytest.raises(InputError, match=r"^The .* is .*: give a number above 0, .*, or None\.$"):
+    with pytest.raises(InputError, match=r"^The .* is .*: give a number above 0, .*, or leave it out\.$"):
         Optics(**{name: value})
 
 

@@ -56,14 +56,16 @@ class Optics:
     def __post_init__(self) -> None:
         for label, value, example in (
             ("numerical aperture", self.na, "like 0.75"),
-            ("wavelength", self.wavelength_um, "of µm, like 0.52"),
+            ("wavelength", self.wavelength_um, "in µm, like 0.52"),
             ("refractive index", self.immersion_index, "like 1.33"),
             ("magnification", self.magnification, "like 20"),
         ):
             if value is not None and not _is_positive(value):
-                raise InputError(f"The {label} is {_shown(value)}: give a number above 0, {example}, or None.")
+                raise InputError(f"The {label} is {_shown(value)}: give a number above 0, {example}, or leave it out.")
         if self.rings not in (None, "below", "above"):
-            raise InputError(f"The side of the rings is {_shown(self.rings)}: give 'below', 'above' or None.")
+            raise InputError(
+                f"The side of the rings is {_shown(self.rings)}: give 'below' or 'above', or leave it out."
+            )
 
 
 def _is_number(value: Any) -> bool:
