@@ -208,7 +208,7 @@ def test_the_command_shows_and_exports_the_packages_graph_alone(models, tmp_path
 
 
 OTHERS = {
-    "hhnet": {"width": 0.1},
+    "hhnet": {"width": 0.1, "statistics": True},
     "fusion_cnn": {"width": 0.07},
     "decision_unet": {"width": 0.07},
     "ifcnn": {"width": 0.1},

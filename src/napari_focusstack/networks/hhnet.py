@@ -8,6 +8,8 @@ The last convolution's map enters the 224 nodes by its mean over all places, whi
 and take patches of any size: how blurred a patch is has no place in it. Each convolution has a batch norm. And the
 image enters in grey, normalised locally: neither stain, brightness nor shading is focus.
 
+Beside the paper's features, numbers of each patch that tell defocus whatever the specimen may join (`statistics`).
+
 A class is a band of blur, the radius of the geometrical disc that a point becomes: what the image shows, whatever the
 objective, and for each objective a band of z (`blur_px`). The bands have gaps between them; an image in a gap is taught
 to be divided between its neighbours, so the mean over classes moves steadily with z.
@@ -25,8 +27,11 @@ from torch import Tensor, nn
 
 from napari_focusstack.networks.infer import device_of, grey, in_batches, plane_to_tensor
 from napari_focusstack.networks.layers import LocalNorm, normalise_plane
+from napari_focusstack.networks.statistics import Statistics
 
 PATCH_PX = 300
+STATISTICS_PX = 128
+"""Side of the blocks that a patch's spectrum is the mean of."""
 FEATURES = 18
 DISTANCES = (-3, -2, -1, 0, 1, 2, 3)
 """Distance index of each class: below 0 the objective is too near the specimen, above 0 too far."""
@@ -44,9 +49,13 @@ class HHNet(nn.Module):
         Scales the channels of the convolutions (64 … 512 at 1), down to 8 at least.
     dropout : (float, float)
         Behind the first and the second fully connected layer; the paper's by default.
+    statistics : bool
+        Whether the `Statistics` of each patch join, by 256 nodes of their own; the paper knows nothing of them.
     """
 
-    def __init__(self, *, width: float = 1.0, dropout: tuple[float, float] = (0.7, 0.5)) -> None:
+    def __init__(
+        self, *, width: float = 1.0, dropout: tuple[float, float] = (0.7, 0.5), statistics: bool = False
+    ) -> None:
         super().__init__()
         self.norm = LocalNorm(92, compress=3.0)
         layers: list[nn.Module] = []
@@ -64,8 +73,15 @@ class HHNet(nn.Module):
         self.seen = nn.Linear(channels, 224)
         self.standardise = nn.BatchNorm1d(FEATURES, affine=False)
         self.known = nn.Linear(FEATURES, 32)
+        joined = 256
+        self.statistics: Statistics | None = None
+        if statistics:
+            self.statistics = Statistics(least_px=STATISTICS_PX)
+            self.spread = nn.BatchNorm1d(self.statistics.count, affine=False)
+            self.measured = nn.Linear(self.statistics.count, 256)
+            joined += 256
         self.decide = nn.Sequential(
-            nn.Dropout(dropout[0]), nn.Linear(256, 256), nn.ReLU(), nn.Dropout(dropout[1]), nn.Linear(256, 7)
+            nn.Dropout(dropout[0]), nn.Linear(joined, 256), nn.ReLU(), nn.Dropout(dropout[1]), nn.Linear(256, 7)
         )
 
     def forward(self, patch: Tensor, features: Tensor) -> Tensor:
@@ -83,14 +99,31 @@ class HHNet(nn.Module):
         (N, 7) tensor
             Before softmax, in the order of `DISTANCES`.
         """
-        return self.judge(self.norm(patch), features)
+        return self.judge(self.norm(patch), features, patch)
 
-    def judge(self, normalised: Tensor, features: Tensor) -> Tensor:
-        """The same for patches that `norm` has seen already."""
-        seen = self.seen(self.convolutions(normalised).mean(dim=(2, 3)))
+    def judge(self, normalised: Tensor, features: Tensor, patch: Tensor) -> Tensor:
+        """The same for patches that `norm` has seen already; `patch` is as it was before."""
+        return self.conclude(self.look(normalised, features, patch))
+
+    def look(self, normalised: Tensor, features: Tensor, patch: Tensor) -> Tensor:
+        """All that the fully connected layers rest on: (N, 18 + channels [+ statistics])."""
+        found = [features, self.convolutions(normalised).mean(dim=(2, 3))]
+        if self.statistics is not None:
+            found.append(self.statistics(patch))
+        return torch.cat(found, dim=1)
+
+    def conclude(self, found: Tensor) -> Tensor:
+        """From what `look` found to the classes."""
+        ends = FEATURES, FEATURES + self.seen.in_features
+        features, seen = found[:, : ends[0]], self.seen(found[:, ends[0] : ends[1]])
         # A feature far from all that was learned from must not drown what the patch shows.
         known = self.known(self.standardise(torch.asinh(features)).clamp(-3.0, 3.0))
-        out: Tensor = self.decide(torch.relu(torch.cat([seen, known], dim=1)))
+        joined = [seen, known]
+        if self.statistics is not None:
+            if self.training:  # statistics learn to do without convolutions, which know specimens too well
+                joined[0] = seen * (torch.rand(len(seen), 1, device=seen.device) < 0.5)
+            joined.append(self.measured(self.spread(found[:, ends[1] :]).clamp(-5.0, 5.0)))
+        out: Tensor = self.decide(torch.relu(torch.cat(joined, dim=1)))
         return out
 
 
@@ -172,22 +205,23 @@ def classify_plane(network: HHNet, plane: NDArray[Any], features: NDArray[np.flo
         Distribution of each of `Patches.of(plane.shape[:2])`; all classes alike where all pixels are.
     """
     device = device_of(network)
+    raw = plane_to_tensor(plane, device=device)
     if device.type == "cpu":
         n = network.norm
         image = torch.from_numpy(normalise_plane(grey(plane), window_px=n.window_px, compress=n.compress))[None, None]
     else:
         with torch.inference_mode():
-            image = network.norm(plane_to_tensor(plane, device=device))
+            image = network.norm(raw)
     places = Patches.of((image.shape[-2], image.shape[-1]))
-    patches = torch.cat([image[:, :, ys, xs] for ys, xs in places.slices])
+    patches, seen = (torch.cat([i[:, :, ys, xs] for ys, xs in places.slices]) for i in (image, raw))
     known = torch.from_numpy(features).to(image).expand(len(patches), -1)
     each = 8 * network.widest * patches[0].numel()
-    logits = torch.cat([part.cpu() for part in in_batches(network.judge, patches, known, bytes_each=each)])
+    logits = torch.cat([part.cpu() for part in in_batches(network.judge, patches, known, seen, bytes_each=each)])
     p: NDArray[np.float32] = torch.softmax(logits, dim=1).numpy()
     p[(patches.abs().amax(dim=(1, 2, 3)) < 1e-3).cpu().numpy()] = 1 / len(DISTANCES)
     return p.reshape(len(places.rows), len(places.columns), len(DISTANCES))
 
 
-def hhnet(*, width: float = 1.0, dropout: tuple[float, float] = (0.7, 0.5)) -> HHNet:
+def hhnet(*, width: float = 1.0, dropout: tuple[float, float] = (0.7, 0.5), statistics: bool = False) -> HHNet:
     """HH-Net; 10.1 M weights at width 1, the published size but for its 224 nodes."""
-    return HHNet(width=width, dropout=dropout)
+    return HHNet(width=width, dropout=dropout, statistics=statistics)

@@ -76,7 +76,7 @@ class Statistics(nn.Module):
         h, w = (n // 4 * 4 for n in image.shape[-2:])
         plan = _plan(h, w, self.least_px, self.edges, self.sigmas, image.device)
         few = max(1, CACHED_PX // (h * w))
-        return torch.cat([self._of(_level(part[:, 0, :h, :w], plan), plan) for part in image.split(few)])
+        return torch.cat([self._of(_level(part[:, 0, :h, :w], plan), plan) for part in torch.split(image, few)])
 
     def _of(self, flat: Tensor, plan: _Plan) -> Tensor:
         return torch.cat([self._rings(flat, plan), self._moments(flat, plan)], dim=1)
@@ -186,12 +186,13 @@ def _plan(
 
 def _cycles(h: int, w: int) -> NDArray[np.float64]:
     """Frequencies of a real spectrum in cycles a pixel."""
-    return np.hypot(np.fft.fftfreq(h)[:, None], np.fft.rfftfreq(w)[None, :])
+    cycles: NDArray[np.float64] = np.hypot(np.fft.fftfreq(h)[:, None], np.fft.rfftfreq(w)[None, :])
+    return cycles
 
 
 def _starts(size: int, side: int) -> tuple[int, ...]:
     """First pixels of blocks that overlap by half or so."""
-    return tuple(int(n) for n in np.linspace(0, size - side, round(2 * (size - side) / side) + 1))
+    return tuple(round(n) for n in np.linspace(0, size - side, round(2 * (size - side) / side) + 1))
 
 
 def _level(image: Tensor, plan: _Plan) -> Tensor:
@@ -205,7 +206,8 @@ def _level(image: Tensor, plan: _Plan) -> Tensor:
 
 def _mean(a: Tensor, b: Tensor) -> Tensor:
     """Of a product, for each image."""
-    return torch.linalg.vecdot(a.flatten(1), b.flatten(1)) / a[0].numel()
+    total: Tensor = torch.linalg.vecdot(a.flatten(1), b.flatten(1))
+    return total / a[0].numel()
 
 
 def _shrunk(values: Tensor, like: Tensor) -> Tensor:
@@ -221,4 +223,5 @@ def _part(spectrum: Tensor, passed: Tensor, shrink: int) -> Tensor:
     if shrink > 1:
         part = torch.cat([part[:, : (h + 1) // 2, : w // 2 + 1], part[:, -(h // 2) :, : w // 2 + 1]], dim=1)
     m = TAPER_PX // shrink
-    return torch.fft.irfft2(part, s=(h, w))[:, m:-m, m:-m]
+    image: Tensor = torch.fft.irfft2(part, s=(h, w))
+    return image[:, m:-m, m:-m]

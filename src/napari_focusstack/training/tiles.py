@@ -48,7 +48,7 @@ class TileSettings(BaseModel):
     aperture: tuple[float, float] = Field(
         default=(0.1, 0.9), description="Range of NA over refractive index: how far high apertures bend defocus."
     )
-    symmetric: float = Field(default=0.05, ge=0, le=1, description="Share of crops under optics without aberration.")
+    symmetric: float = Field(default=0.2, ge=0, le=1, description="Share of crops under optics without aberration.")
     brightfield: float = Field(
         default=0.2, ge=0, le=1, description="Share of absorbing specimens on bright light, condenser all but open."
     )

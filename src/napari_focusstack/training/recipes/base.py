@@ -75,6 +75,8 @@ class Recipe:
         Epoch → number; the weights of the epoch with the lowest are kept.
     keep : callable
         Of the trained network the part that is kept; a critic, say, is not.
+    begin : callable
+        (network, weights of the stage before) → the network starts from them; from all of them where not given.
     decide : callable or None
         (trained network, validation batches that no epoch was chosen by, device) → the rule that turns its outputs into
         a yes or no; goes into the card.
@@ -99,6 +101,7 @@ class Recipe:
     before: Recipe | None = None
     rank: Callable[[EpochRecord], float] = by_validation
     keep: Callable[[nn.Module], nn.Module] = lambda network: network
+    begin: Callable[[nn.Module, Mapping[str, Tensor]], object] = nn.Module.load_state_dict
     decide: Callable[[nn.Module, list[Any], torch.device], Mapping[str, float]] | None = None
 
 
@@ -242,7 +245,7 @@ def train(
         if model is not None:
             recipe.keep(network).load_state_dict(start)
         elif start:
-            network.load_state_dict(start)
+            stage.begin(network, start)
         elif imagenet is not None:
             _fill(network, imagenet)
         how = stage.fit.model_copy(update=changed)

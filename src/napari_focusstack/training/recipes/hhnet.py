@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -26,6 +27,8 @@ TRAINED_PX = 80
 """HH-Net is convolutions and a mean, so it learns on smaller patches, a dozen times as many in the same time."""
 WIDER_PX = 96
 """The last stage's: of what is far from focus, 80 px hold little more than one blur disc."""
+POOL, FRESH = 96, 12
+"""Batches that may be shown again; none is before so many were shown, which is all that validates."""
 MARGIN_PX = 16
 """Between a patch and its tile's border."""
 SMOOTHED = 0.9
@@ -40,6 +43,9 @@ class HHSettings(PatchSettings):
     )
     soft_px: float = Field(
         default=0.0, ge=0, description="Most blur (Gaussian's sigma) of the specimen itself, whatever its focus."
+    )
+    replays: int = Field(
+        default=0, ge=0, description="How many earlier batches follow each new one: cheap where little is learned."
     )
 
 
@@ -57,12 +63,15 @@ class HHBatch:
         True distribution; all classes alike where there is nothing to judge by.
     evidence : (K,) bool
         False where there is nothing to judge by.
+    looked : list of tensor
+        What `HHNet.look` makes of it, once it has, where that part of the network does not learn.
     """
 
     image: Tensor
     features: Tensor
     target: Tensor
     evidence: Tensor
+    looked: list[Tensor] = field(default_factory=list)
 
 
 class AugmentedPatches(Patches):
@@ -156,19 +165,40 @@ class HHData:
 
     def batches(self, images: Sequence[Sharp], *, batch: int, seed: int) -> Iterator[HHBatch]:
         """Endless batches of patches of these images."""
-        for drawn in AugmentedPatches(images, self.settings, batch=batch, seed=seed):
+        patches = AugmentedPatches(images, self.settings, batch=batch, seed=seed)
+        replays = self.settings.replays if isinstance(self.settings, HHSettings) else 0
+        earlier: deque[HHBatch] = deque(maxlen=POOL)
+        for drawn in patches:
             target = hhnet.class_targets(drawn.blur_px, above=drawn.waves > 0)
             target[~drawn.evidence] = 1 / len(hhnet.DISTANCES)
             known = np.stack([features(tile) for tile in drawn.image[:, 0].numpy()])
-            yield HHBatch(drawn.image, torch.from_numpy(known), target, drawn.evidence)
+            earlier.append(HHBatch(drawn.image, torch.from_numpy(known), target, drawn.evidence))
+            yield earlier[-1]
+            for _ in range(replays if len(earlier) >= FRESH else 0):
+                yield earlier[int(patches.rng.integers(len(earlier)))]
 
 
 def _judge(network: hhnet.HHNet, batch: HHBatch, device: torch.device) -> Tensor:
-    """Logits of the patches; they are normalised as parts of their tiles, as they are parts of an image later."""
-    normalised = network.norm(batch.image.to(device))
+    """Logits of the patches; they are normalised as parts of their tiles, as they are parts of an image later.
+
+    Where statistics join, the convolutions have learned already: what they see in a batch stays the same.
+    """
+    if network.statistics is None:
+        return network.conclude(_look(network, batch, device)).float()
+    if not batch.looked:
+        network.convolutions.eval()
+        with torch.no_grad():
+            batch.looked.append(_look(network, batch, device))
+    return network.conclude(batch.looked[0]).float()
+
+
+def _look(network: hhnet.HHNet, batch: HHBatch, device: torch.device) -> Tensor:
+    tiles = batch.image.to(device)
     inner = slice(MARGIN_PX, -MARGIN_PX)
-    patches = normalised[..., inner, inner].contiguous(memory_format=torch.channels_last)
-    return network.judge(patches, batch.features.to(device)).float()
+    normalised, patches = network.norm(tiles)[..., inner, inner], tiles[..., inner, inner]
+    return network.look(
+        normalised.contiguous(memory_format=torch.channels_last), batch.features.to(device), patches.contiguous()
+    )
 
 
 def _loss(network: Any, batch: HHBatch, device: torch.device) -> Tensor:
@@ -194,7 +224,7 @@ def _metrics(network: Any, batches: list[HHBatch], device: torch.device) -> Mapp
     }
 
 
-def _build(**given: float) -> nn.Module:
+def _build(**given: Any) -> nn.Module:
     """For a narrow network, less dropout than the paper's: it has no more nodes than it needs."""
     network: nn.Module = hhnet.hhnet(**given, dropout=(0.2, 0.1))
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
@@ -282,4 +312,25 @@ _SECOND = replace(
 )
 """Specimens of every kind, noise, haze and dirt; then objectives of every aperture, on wider patches."""
 
-RECIPES = (replace(_RECIPE, before=_SECOND),)
+_THIRD = replace(_RECIPE, name="hhnet-apertures", before=_SECOND)
+"""Objectives of every aperture and soft specimens, on wider patches."""
+
+
+def _begin(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Convolutions and features as they were; the layers behind them, which statistics join, learn anew."""
+    network.load_state_dict({k: v for k, v in state.items() if not k.startswith("decide.")}, strict=False)
+
+
+_WITH_STATISTICS = replace(
+    _RECIPE,
+    data=HHData(
+        _ANY.model_copy(update={"patch_px": hhnet.PATCH_PX, "tile_px": hhnet.PATCH_PX + 2 * MARGIN_PX, "replays": 7})
+    ),
+    fit=_RECIPE.fit.model_copy(update={"epochs": 36, "patience": 36}),
+    arguments={"statistics": True},
+    before=_THIRD,
+    begin=_begin,
+)
+"""Whole patches, as statistics need them. The convolutions learn no more, so it is cheap to show a batch again."""
+
+RECIPES = (_WITH_STATISTICS, replace(_THIRD, name="hhnet_paper", title="HH-Net without statistics"))

@@ -61,12 +61,14 @@ _LDSE = Recipe(
     normalisation="grey at pixel·NA/λ = 0.75; local mean and deviation over 92 px, asinh; the camera's pixel·NA/λ",
     outputs="asinh(|waves at the pupil's edge| / 0.4); logit of the side of focus without rings",
     input_px=(ldsenet.LEAST_PX, ldsenet.LEAST_PX),
+    arguments={"statistics": True},
 )
 
 RECIPES = (
     _LDSE,
+    replace(_LDSE, name="ldsenet_paper", title="LDSE-NET without statistics", arguments={}),
     *(
-        replace(_LDSE, name=name, title=f"{title} defocus", architecture=name, build=build)
+        replace(_LDSE, name=name, title=f"{title} defocus", architecture=name, build=build, arguments={})
         for name, title, build in (
             ("resnet50", "ResNet50", ldsenet.resnet50),
             ("botnet", "BotNet", ldsenet.botnet),
