@@ -90,6 +90,15 @@ def test_a_tiny_training_becomes_a_model_that_is_listed(tmp_path, capsys, monkey
     assert not mine["bundled"]
     assert mine["training"]["recipe"] == "mmdf"
     assert mine["training_data"] == {"sharp": "3 images; licence not told"}
+    before = (tmp_path / "models/mine/card.json").read_bytes()
+    again = [*arguments, "--epochs", "1", "--name", "mine", "--device", "cpu"]
+    again[again.index(str(tmp_path / "run"))] = str(tmp_path / "again")
+    assert _run(again) == 2
+    assert "holds a model already: give another --name, or --overwrite" in capsys.readouterr().err
+    assert not (tmp_path / "again").exists()
+    assert (tmp_path / "models/mine/card.json").read_bytes() == before
+    assert _run([*again, "--overwrite"]) == 0
+    assert (tmp_path / "models/mine/card.json").read_bytes() != before
 
 
 def test_a_training_goes_on_from_a_model(tmp_path, capsys, monkeypatch):
@@ -234,7 +243,7 @@ def test_a_training_on_other_data_says_so_in_its_card_and_resumes_no_other(tmp_p
     data = next(m for m in told(capsys)["models"] if m["name"] == "paths")["training"]["data"]
     assert data["blur"] == "synthetic"
     assert data["path_px"] == [5, 9]
-    assert _run([*arguments, *named, "--set", "blur=recorded"]) == 2
+    assert _run([*arguments, *named, "--set", "blur=recorded", "--overwrite"]) == 2
     assert "belongs to another training" in capsys.readouterr().err
 
 

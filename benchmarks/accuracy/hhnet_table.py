@@ -60,6 +60,24 @@ def accuracy(fields: list[heldfields.Field], told: list[np.ndarray]) -> Mapping[
     return found
 
 
+def by_lens(fields: list[heldfields.Field], told: list[np.ndarray]) -> list[str]:
+    """A line for each objective: images right by the certainty vote, and of classes ±3 those on the other side."""
+    lines = []
+    for lens in heldfields.LENSES:
+        mine = [
+            (f.distance, DISTANCES[VOTES["certainty"](p).argmax()])
+            for f, p in zip(fields, told, strict=True)
+            if f.lens == lens.name
+        ]
+        truth, found = np.array(mine).T
+        far = np.abs(truth) == 3
+        wrong = int((truth * found < 0)[far].sum())
+        lines.append(
+            f"| {lens.name} | {len(truth)} | {100 * (truth == found).mean():.0f} | {wrong} of {int(far.sum())} |"
+        )
+    return lines
+
+
 def seconds(network: hhnet.HHNet) -> float:
     """Median time for an RGB image of the paper's size: features, network, vote."""
     image = np.random.default_rng(0).integers(0, 255, PAPER_IMAGE).astype(np.uint8)
@@ -86,7 +104,12 @@ def stacks(model: str) -> list[str]:
 
 
 def markdown(
-    fields: list[heldfields.Field], found: Mapping[str, Interval], took: float, threads: int, real: list[str]
+    fields: list[heldfields.Field],
+    found: Mapping[str, Interval],
+    lenses: list[str],
+    took: float,
+    threads: int,
+    real: list[str],
 ) -> str:
     """The tables."""
     sharp = len({(f.source, f.sharp) for f in fields})
@@ -102,6 +125,12 @@ def markdown(
     for name, paper in papers.items():
         near = found[f"{name}, within one class"].percent()
         lines.append(f"| image, {name} vote | {found[name].percent()} | {near} | {paper} |")
+    lines += [
+        "",
+        "| objective | images | right, % | classes ±3 put on the other side |",
+        "| --- | --- | --- | --- |",
+        *lenses,
+    ]
     lines += ["", f"Time for an RGB image of 2048×1536 px with {threads} thread{'s' * (threads > 1)}: {took:.2f} s."]
     lines += ["", "| real stack | focus | crossing | sides | best slice | index of the slices |"]
     return "\n".join([*lines, "| --- | --- | --- | --- | --- | --- |", *real])
@@ -145,7 +174,8 @@ def main() -> None:
     sharp = list(drain(load_sharp(DATA / "sharp", sources=list(TEST))))
     fields = heldfields.make(sharp, count=given.count, seed=7)
     told = judge(network, fields)
-    text = markdown(fields, accuracy(fields, told), seconds(network), torch.get_num_threads(), stacks(given.model))
+    lenses, took = by_lens(fields, told), seconds(network)
+    text = markdown(fields, accuracy(fields, told), lenses, took, torch.get_num_threads(), stacks(given.model))
     path = given.output / f"{given.model}_distance.png"
     try:
         figure(fields, told, path)

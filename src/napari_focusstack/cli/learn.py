@@ -171,6 +171,7 @@ def train(
             "a model's card lists them.",
         ),
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model of yours that is there.")] = False,
     device: opt.Device = opt.DeviceName.AUTO,
     as_json: opt.Json = False,
     verbose: opt.Verbose = False,
@@ -189,7 +190,7 @@ def train(
     if not images.is_dir():
         raise InputError(f"'{images}' is no folder: give the folder that holds the sharp images.")
     if name is not None:
-        _check_name(name)
+        _check_name(name, overwrite=overwrite)
     settings = (TINY if tiny else chosen.fit).model_copy(update={"seed": seed} | ({"epochs": epochs} if epochs else {}))
     job = train_job(
         chosen,
@@ -219,14 +220,17 @@ def _list_recipes(*, as_json: bool) -> None:
         print(f"{one['name']:<20} {one['title']}; {one['paper']}")
 
 
-def _check_name(name: str) -> None:
-    """Refuse what can't be a model's name, before hours of training."""
-    from napari_focusstack.networks.zoo import ModelError, check_name
+def _check_name(name: str, *, overwrite: bool) -> None:
+    """Refuse what can't be a model's name, or is one already, before hours of training."""
+    from napari_focusstack.networks.zoo import CARD, ModelError, check_name, user_folder
 
     try:
         check_name(name)
     except ModelError as error:
         raise InputError(str(error)) from error
+    folder = user_folder() / name
+    if (folder / CARD).exists() and not overwrite:
+        raise InputError(f"'{folder}' holds a model already: give another --name, or --overwrite.")
 
 
 def _tell_trained(trained: Trained, recipe: str, output: Path, saved: Path | None, *, as_json: bool) -> None:
