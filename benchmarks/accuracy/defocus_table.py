@@ -59,8 +59,8 @@ class Measured:
     trained: str
 
 
-def measure(name: str, symmetric: TestSet, sided: aberrated.Tiles) -> Measured:
-    """Try an installed model."""
+def measure(name: str, symmetric: TestSet, sided: aberrated.Tiles, *, beads: bool = True) -> Measured:
+    """Try an installed model; on the beads, too, unless it is only to be chosen."""
     raw, card = load_model(name)
     network = prepare(raw, device=torch.device("cpu"))
     times = []
@@ -73,7 +73,7 @@ def measure(name: str, symmetric: TestSet, sided: aberrated.Tiles) -> Measured:
         name,
         _symmetric(network, symmetric),
         _aberrated(network, sided),
-        _beads(name),
+        _beads(name) if beads else None,
         (find_model(name) / WEIGHTS).stat().st_size / 1e6,
         float(np.median(times)),
         "–" if seconds is None else f"{seconds / 60:.0f} min, {samples / 1000:.0f}k tiles",

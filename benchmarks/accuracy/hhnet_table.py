@@ -2,7 +2,10 @@
 
 Run it from the repository's root, with the development data beside it and the extra ``bench`` installed::
 
-    python benchmarks/accuracy/hhnet_table.py -o accuracy [--model NAME] [--count 350]
+    python benchmarks/accuracy/hhnet_table.py -o accuracy [--model NAME] [--count 350] [--validation]
+
+With ``--validation`` it is fields of the training sources' validation images, under the same optics, in the place of
+the test's, and no real stacks: to choose networks by.
 """
 
 from __future__ import annotations
@@ -19,7 +22,8 @@ import heldfields
 import numpy as np
 import torch
 from intervals import Interval, _resampled
-from real_patches import DATA, load
+from real_patches import load
+from run import TEST, sharp, validation
 
 from napari_focusstack.core.handcrafted import features
 from napari_focusstack.core.progress import drain
@@ -27,9 +31,7 @@ from napari_focusstack.core.scorers import SCORERS
 from napari_focusstack.core.scoring import score_series
 from napari_focusstack.core.votes import DISTANCES, VOTES, certainty
 from napari_focusstack.networks import hhnet
-from napari_focusstack.training.library import load as load_sharp
 
-TEST = ("neubias", "qupath_he")
 REAL = {"beads_s1": 4.0, "beads_s2": 4.0, "nucleus": 19.0, "yeast": 15.0}
 """Stacks and their slices in focus, by eye."""
 PAPER_IMAGE = (1536, 2048, 3)
@@ -112,10 +114,11 @@ def markdown(
     real: list[str],
 ) -> str:
     """The tables."""
-    sharp = len({(f.source, f.sharp) for f in fields})
+    images = len({(f.source, f.sharp) for f in fields})
+    sources = ", ".join(sorted({f.source for f in fields}))
     lines = [
-        f"{len(fields)} fields of {'×'.join(map(str, heldfields.FIELD_PX))} px of {sharp} sharp images from "
-        f"{', '.join(TEST)}; {found['patches'].patches} patches with specimen. Chance is 14 %.",
+        f"{len(fields)} fields of {'×'.join(map(str, heldfields.FIELD_PX))} px of {images} sharp images from "
+        f"{sources}; {found['patches'].patches} patches with specimen. Chance is 14 %.",
         "",
         "| | right, % (95 % by sharp image) | within one class, % | paper, % |",
         "| --- | --- | --- | --- |",
@@ -132,6 +135,8 @@ def markdown(
         *lenses,
     ]
     lines += ["", f"Time for an RGB image of 2048×1536 px with {threads} thread{'s' * (threads > 1)}: {took:.2f} s."]
+    if not real:
+        return "\n".join(lines)
     lines += ["", "| real stack | focus | crossing | sides | best slice | index of the slices |"]
     return "\n".join([*lines, "| --- | --- | --- | --- | --- | --- |", *real])
 
@@ -168,14 +173,16 @@ def main() -> None:
     options.add_argument("-o", "--output", type=Path, default=Path("accuracy"))
     options.add_argument("--model", default="hhnet", help="an installed model")
     options.add_argument("--count", type=int, default=350, help="fields to judge")
+    options.add_argument("--validation", action="store_true", help="images to choose networks by, and no real stacks")
     given = options.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)
     network = SCORERS[given.model].network("cpu")
-    sharp = list(drain(load_sharp(DATA / "sharp", sources=list(TEST))))
-    fields = heldfields.make(sharp, count=given.count, seed=7)
+    images = validation() if given.validation else sharp(TEST, None)
+    fields = heldfields.make(images, count=given.count, seed=7)
     told = judge(network, fields)
     lenses, took = by_lens(fields, told), seconds(network)
-    text = markdown(fields, accuracy(fields, told), lenses, took, torch.get_num_threads(), stacks(given.model))
+    real = [] if given.validation else stacks(given.model)
+    text = markdown(fields, accuracy(fields, told), lenses, took, torch.get_num_threads(), real)
     path = given.output / f"{given.model}_distance.png"
     try:
         figure(fields, told, path)

@@ -33,7 +33,7 @@ from napari_focusstack.core.learned.defocus import DefocusScorer
 from napari_focusstack.core.progress import drain
 from napari_focusstack.core.scorers import SCORERS
 from napari_focusstack.networks.zoo import find_model, read_card
-from napari_focusstack.training.library import Sharp, load
+from napari_focusstack.training.library import Sharp, load, split
 
 TRAINING, TEST = ("dsb2018", "bccd", "cellprofiler"), ("neubias", "qupath_he")
 FOCUSED_OR_NOT = (0, 0, 0, 2, 4, 8)
@@ -47,6 +47,11 @@ def installed(kind: type[NetworkScorer]) -> tuple[str, ...]:
 
 def sharp(sources: tuple[str, ...], limit: int | None) -> list[Sharp]:
     return list(drain(load(real_patches.DATA / "sharp", sources=list(sources), limit=limit)))
+
+
+def validation() -> list[Sharp]:
+    """Images of the training's sources that no training has learned from: what a network may be chosen by."""
+    return split(sharp(TRAINING, None))[1]
 
 
 def main() -> None:
