@@ -9,10 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_focusstack.core.filters import to_grey
 from napari_focusstack.core.learned.base import NetworkScorer, large_enough, stacked
+from napari_focusstack.core.learned.evidence import detail_energy, octaves_below_peak
 from napari_focusstack.core.report import Grid, PlaneScore
 from napari_focusstack.core.scorer import Joined, PlaneContext
 from napari_focusstack.core.votes import DISTANCES, certainty
+
+CLASSES_PER_OCTAVE = 0.5
+"""How much an octave of energy counts beside a class, in which blur doubles and energy falls by two octaves or so."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +67,17 @@ class DistanceScorer(NetworkScorer):
         distances = np.asarray(DISTANCES, np.float32)
         (gy, gx), (h, w) = p.shape[:2], plane.shape[:2]
         layers = {"distance": p @ distances, "certainty": certainty(p).astype(np.float32)}
-        return PlaneScore(-(p @ np.abs(distances)), Grid((gy, gx), (h / gy, w / gx)), layers=layers, distributions=p)
+        grid = Grid((gy, gx), (h / gy, w / gx))
+        energy = detail_energy(to_grey(plane), grid.shape, grid.cell_px)
+        return PlaneScore(-(p @ np.abs(distances)), grid, layers=layers, energy=energy, distributions=p)
 
     def join(
         self, scores: Sequence[PlaneScore], *, exposure: NDArray[np.float32], heights_um: NDArray[np.float64] | None
     ) -> Joined:
-        """Weigh each patch by what there is to judge it by."""
+        """Join the distance with the energy of detail over z; weigh each patch by what there is to judge it by."""
         layers = stacked(scores)
         told = np.stack([s.distributions for s in scores if s.distributions is not None])
         evidence = np.asarray(layers["certainty"].max(axis=0), np.float32)
-        return Joined(np.stack([s.map for s in scores]), layers, evidence=evidence, distributions=told)
+        maps = np.stack([s.map for s in scores])
+        values = maps + CLASSES_PER_OCTAVE * octaves_below_peak(scores, exposure)
+        return Joined(maps, layers, values, evidence, distributions=told)
