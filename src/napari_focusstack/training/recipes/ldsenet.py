@@ -58,7 +58,8 @@ _LDSE = Recipe(
     fit=FitSettings(epochs=30, steps=300, batch=32, learning_rate=1e-3, weight_decay=0.0, valid_steps=12),
     architecture="ldsenet",
     task="Signed defocus of a tile",
-    normalisation="grey at pixel·NA/λ = 0.75; local mean and deviation over 92 px, asinh; the camera's pixel·NA/λ",
+    normalisation="grey at pixel·NA/λ = 0.75; local mean and deviation over 92 px, asinh; the camera's pixel·NA/λ; "
+    "statistics of the tile as it is",
     outputs="asinh(|waves at the pupil's edge| / 0.4); logit of the side of focus without rings",
     input_px=(ldsenet.LEAST_PX, ldsenet.LEAST_PX),
     arguments={"statistics": True},
