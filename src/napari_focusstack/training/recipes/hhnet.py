@@ -273,8 +273,8 @@ _RECIPE = Recipe(
     fit=FitSettings(epochs=12, steps=200, batch=32, learning_rate=1e-3, valid_steps=12, patience=12),
     architecture="hhnet",
     task="Distance from focus in seven ordered classes, with its side",
-    normalisation="grey; local mean and deviation over 92 px, asinh; 18 features of the whole image beside it; statistics "
-    "of the patch as it is",
+    normalisation="grey; local mean and deviation over 92 px, asinh; 18 features of the whole image beside it; "
+    "statistics of the patch as it is",
     outputs="logits of the classes -3 (too near) … 3 (too far); bands of blur, see networks.hhnet.BANDS_PX",
     input_px=(hhnet.PATCH_PX, hhnet.PATCH_PX),
     caution="HH-Net is experimental: of patches from sources that it has not seen it puts about five of six into the "
