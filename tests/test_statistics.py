@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from napari_focusstack.networks import ldsenet
-from napari_focusstack.networks.statistics import Statistics
+from napari_focusstack.networks.statistics import Statistics, _plan
 
 RINGS = 39
 
@@ -115,3 +115,13 @@ def test_what_a_network_with_statistics_says_rests_on_them():
         before = network(tile, sampling)
         network.measured[0].weight.mul_(2)
         assert not torch.allclose(network(tile, sampling), before)
+
+
+def test_a_graph_of_statistics_takes_any_batch_and_leaves_nothing_behind():
+    torch.manual_seed(0)
+    module, patches = Statistics(least_px=84).eval(), torch.rand(70, 1, 84, 84)
+    _plan.cache_clear()
+    sizes = ({0: torch.export.Dim("batch", min=1)},)
+    graph = torch.export.export(module, (patches[:2],), dynamic_shapes=sizes, strict=False).module()
+    with torch.inference_mode():
+        torch.testing.assert_close(graph(patches), module(patches), atol=1e-3, rtol=1e-3)

@@ -74,9 +74,13 @@ class Statistics(nn.Module):
             before = missing[0] // 2, missing[1] // 2
             image = mirrored(image, before=before, after=(missing[0] - before[0], missing[1] - before[1]))
         h, w = (n // 4 * 4 for n in image.shape[-2:])
-        plan = _plan(h, w, self.least_px, self.edges, self.sigmas, image.device)
-        few = max(1, CACHED_PX // (h * w))
-        return torch.cat([self._of(_level(part[:, 0, :h, :w], plan), plan) for part in torch.split(image, few)])
+        # A graph for other programs takes batches of any length, so it has no loop over their parts; and the tensors
+        # that torch traces it with hold no numbers, so they are not kept.
+        exporting, few = torch.compiler.is_exporting(), max(1, CACHED_PX // (h * w))
+        make = _plan.__wrapped__ if exporting else _plan
+        plan = make(h, w, self.least_px, self.edges, self.sigmas, image.device)
+        parts = (image,) if exporting else torch.split(image, few)
+        return torch.cat([self._of(_level(part[:, 0, :h, :w], plan), plan) for part in parts])
 
     def _of(self, flat: Tensor, plan: _Plan) -> Tensor:
         return torch.cat([self._rings(flat, plan), self._moments(flat, plan)], dim=1)
@@ -89,7 +93,7 @@ class Statistics(nn.Module):
         centred = blocks - (blocks * share).sum(dim=(2, 3), keepdim=True)
         spectrum = torch.fft.rfft2(centred * plan.window, norm="ortho")
         power = (spectrum.real.square() + spectrum.imag.square()).mean(dim=1).flatten(1)
-        sums = torch.zeros((len(power), len(self.edges) + 1), device=power.device, dtype=power.dtype)
+        sums = torch.zeros((power.shape[0], len(self.edges) + 1), device=power.device, dtype=power.dtype)
         logs = torch.log(sums.index_add(1, plan.ring, power)[:, 1:-1] / plan.count + DIM)
         return logs - logs.mean(dim=1, keepdim=True)
 
@@ -224,4 +228,4 @@ def _part(spectrum: Tensor, passed: Tensor, shrink: int) -> Tensor:
         part = torch.cat([part[:, : (h + 1) // 2, : w // 2 + 1], part[:, -(h // 2) :, : w // 2 + 1]], dim=1)
     m = TAPER_PX // shrink
     image: Tensor = torch.fft.irfft2(part, s=(h, w))
-    return image[:, m:-m, m:-m]
+    return image[:, m:-m, m:-m].contiguous()
