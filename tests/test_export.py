@@ -20,7 +20,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # bioimageio.spec leaves its files to Python
 
 ARGUMENTS = {
-    "mmdf": {"width": 0.1},
+    "mmdf": {"width": 0.1, "statistics": True},
     "ldsenet": {"width": 0.4, "layers": [1, 1, 1, 1]},
     "deblur_srcnn": {"width": 0.05},
     "deblur_unet": {"width": 0.05},

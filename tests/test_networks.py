@@ -14,10 +14,10 @@ from napari_focusstack.training.losses import (
 )
 
 
-@pytest.fixture(scope="module")
-def classifier():
+@pytest.fixture(scope="module", params=[False, True], ids=["paper", "statistics"])
+def classifier(request):
     torch.manual_seed(0)
-    return infer.prepare(mmdf.FocusClassifier(width=0.1), device=torch.device("cpu"))
+    return infer.prepare(mmdf.FocusClassifier(width=0.1, statistics=request.param), device=torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +53,36 @@ def test_the_paper_sized_classifier_has_yangs_layers():
 
 
 def test_the_dense_classifier_agrees_with_single_patches(classifier, image):
-    normalised = classifier.norm(torch.from_numpy(image)[None, None])
+    ready = classifier.ready(torch.from_numpy(image)[None, None])
     with torch.inference_mode():
-        dense = classifier.grid(normalised, step=5)
+        dense = classifier.grid(ready, step=5)
         for i, j in ((0, 0), (2, 3), (5, 8)):
-            patch = normalised[..., 20 * i : 20 * i + 84, 20 * j : 20 * j + 84]
-            torch.testing.assert_close(dense[..., i, j], classifier.classify(patch)[..., 0, 0], atol=1e-4, rtol=1e-4)
+            patch = ready[..., 20 * i : 20 * i + 84, 20 * j : 20 * j + 84]
+            torch.testing.assert_close(dense[..., i, j], classifier.grid(patch)[..., 0, 0], atol=1e-4, rtol=1e-4)
+
+
+def test_a_tile_is_judged_by_its_middle_with_and_without_statistics(classifier, image):
+    tiles = torch.from_numpy(np.stack([image[:128, :128], image[60:188, 99:227]]))[:, None]
+    with torch.inference_mode():
+        for tile, found in zip(tiles, classifier(tiles), strict=True):
+            middle = classifier.ready(tile[None])[..., 22:106, 22:106]
+            torch.testing.assert_close(found, classifier.grid(middle)[0, :, 0, 0], atol=1e-4, rtol=1e-4)
+
+
+def test_statistics_of_a_patch_are_told_alike_in_training_and_after_it(image):
+    torch.manual_seed(0)
+    stream = mmdf.StatisticsStream(8, dropout=0.0)
+    patches = torch.from_numpy(np.stack([image[k : k + 84, k : k + 84] for k in range(6)]))[:, None]
+    before = stream.eval()(patches)
+    stream.train()
+    torch.testing.assert_close(stream(patches[:2]), before[:2], atol=5e-3, rtol=0)  # by their batch they differ by 0.4
+    assert not torch.allclose(stream.eval()(patches), before, atol=1e-4, rtol=0)
+
+
+def test_weights_of_before_there_were_statistics_fit():
+    old = {f"features.{k}.{what}" for k in (0, 3) for what in ("weight", "bias")}
+    old |= {f"{part}.{what}" for part in ("connected", "head.2") for what in ("weight", "bias")}
+    assert set(mmdf.FocusClassifier(width=0.1).state_dict()) == old
 
 
 def test_strips_leave_no_seams(classifier, image, monkeypatch):

@@ -4,6 +4,9 @@ An 84×84 patch → [convolution 5×5, ReLU, max-pooling 2×2] twice → fully c
 from in focus (0) to wholly blurred (9). The paper gives no channel counts: 32, 64 and 1024 are Yang's. It prints a
 pooling stride of 1, which would make the fully connected layer 1.4 GB large: stride 2 is meant. Convolutions are
 not padded, so a whole image can be evaluated as one convolution with exactly the patches' results.
+
+Not of the paper, and an option: what a patch's spectrum and moments tell (`statistics.Statistics`), which depends less
+on what the specimen is, joins the features in the connected layer.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from torch import Tensor, nn
 
 from napari_focusstack.networks.infer import device_of, in_strips, mirrored, plane_to_tensor
 from napari_focusstack.networks.layers import LocalNorm
+from napari_focusstack.networks.statistics import Statistics
 
 PATCH_PX = 84
 CLASSES = 10
@@ -32,8 +36,52 @@ A patch shows its blur in pixels and nothing else, so that is what classes are m
 (Nyquist's limit) to 1.4, half a depth of field is below 3.1 px and two depths are above 3.4 px, so classes 0 to 2 hold
 all of the one and none of the other.
 """
+HIDDEN = 256
+"""Nodes of the layer that reads a patch's statistics."""
+LARGEST = 5.0
+"""Of a statistic, in standard deviations: a specimen unlike all others must not carry the answer away."""
+SLOWNESS = 0.01
+"""Share of each batch in the means and deviations that statistics are told by."""
 _DIFFRACTION_PX = 0.43
 """Radius of a disc as wide (by its standard deviation) as the Airy pattern, times sampling."""
+
+
+class StatisticsStream(nn.Module):
+    """Patches → what their statistics add to the connected layer.
+
+    Parameters
+    ----------
+    nodes : int
+        Of the connected layer.
+    dropout : float
+        Share of the hidden layer's outputs dropped in training.
+    """
+
+    def __init__(self, nodes: int, *, dropout: float = 0.2) -> None:
+        super().__init__()
+        self.statistics = Statistics(least_px=PATCH_PX)
+        self.norm = nn.BatchNorm1d(self.statistics.count, affine=False, momentum=SLOWNESS)
+        self.layers = nn.Sequential(
+            nn.Linear(self.statistics.count, HIDDEN), nn.ReLU(), nn.Dropout(dropout), nn.Linear(HIDDEN, nodes)
+        )
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """(N, 1, 84, 84) patches of any grey levels → (N, nodes)."""
+        with torch.no_grad():
+            found = self.statistics(raw)
+        mean, variance = self.norm.running_mean, self.norm.running_var
+        if self.training:
+            # A batch's own mean is that of a few crops: what is told by it in training is told otherwise afterwards.
+            self.norm(found)
+        even = nn.functional.batch_norm(found, mean, variance, eps=self.norm.eps).clamp(-LARGEST, LARGEST)
+        out: Tensor = self.layers(even)
+        return out
+
+    def grid(self, raw: Tensor, *, step_px: int) -> Tensor:
+        """Of patches every `step_px`: (N, 1, Y, X) → (N, nodes, y, x)."""
+        patches = raw.unfold(2, PATCH_PX, step_px).unfold(3, PATCH_PX, step_px)[:, 0]
+        rows = [self(row.flatten(0, 1)[:, None]) for row in patches.unbind(1)]
+        return torch.stack([row.unflatten(0, (-1, patches.shape[2])) for row in rows], dim=1).permute(0, 3, 1, 2)
 
 
 class FocusClassifier(nn.Module):
@@ -47,9 +95,13 @@ class FocusClassifier(nn.Module):
         Number of ordered classes.
     dropout : float
         Share of the fully connected layer's outputs dropped in training.
+    statistics : bool
+        Whether a patch's statistics join in the connected layer; the paper has none.
     """
 
-    def __init__(self, *, width: float = 1.0, classes: int = CLASSES, dropout: float = 0.5) -> None:
+    def __init__(
+        self, *, width: float = 1.0, classes: int = CLASSES, dropout: float = 0.5, statistics: bool = False
+    ) -> None:
         super().__init__()
         a, b, c = (max(1, round(n * width)) for n in (32, 64, 1024))
         self.norm = LocalNorm(2 * MARGIN_PX)
@@ -60,26 +112,28 @@ class FocusClassifier(nn.Module):
         # A fully connected layer over the 18×18 features of a patch, written as a convolution: dense evaluation.
         self.connected = nn.Conv2d(b, c, FEATURES)
         self.head = nn.Sequential(nn.ReLU(), nn.Dropout(dropout), nn.Conv2d(c, classes, 1))
+        self.stream = StatisticsStream(c) if statistics else None
 
-    def classify(self, normalised: Tensor) -> Tensor:
-        """(N, 1, Y, X) normalised image, 84 px or more → (N, classes, y, x) logits every 4 px."""
-        out: Tensor = self.head(self.connected(self.features(normalised)))
-        return out
+    def ready(self, raw: Tensor) -> Tensor:
+        """What patches are cut from: (N, 1, Y, X) → the normalised image, and beside it the raw one if it is needed."""
+        normalised: Tensor = self.norm(raw)
+        return normalised if self.stream is None else torch.cat([normalised, raw], dim=1)
 
     def forward(self, tile: Tensor) -> Tensor:
         """(N, 1, 128, 128) raw tiles, of which the middle 84×84 px are judged → (N, classes) logits."""
         m = (tile.shape[-1] - PATCH_PX) // 2
-        patch = self.norm(tile)[..., m : m + PATCH_PX, m : m + PATCH_PX]
-        return self.classify(patch)[..., 0, 0]
+        return self.grid(self.ready(tile)[..., m : m + PATCH_PX, m : m + PATCH_PX])[..., 0, 0]
 
-    def grid(self, normalised: Tensor, *, step: int) -> Tensor:
-        """Logits of patches every ``4·step`` pixels: (N, 1, Y, X) → (N, classes, y, x).
+    def grid(self, ready: Tensor, *, step: int = 1) -> Tensor:
+        """Logits of patches every ``4·step`` pixels: what `ready` gives, 84 px or more → (N, classes, y, x).
 
-        The features are computed once for the whole image; the fully connected layer, the costly part, only where a
-        patch is wanted.
+        The features are computed once for the whole image; the fully connected layer, the costly part, and the
+        statistics only where a patch is wanted.
         """
-        features = self.features(normalised)
+        features = self.features(ready[:, :1])
         connected = nn.functional.conv2d(features, self.connected.weight, self.connected.bias, stride=step)
+        if self.stream is not None:
+            connected = connected + self.stream.grid(ready[:, 1:], step_px=STRIDE_PX * step)
         out: Tensor = self.head(connected)
         return out
 
@@ -136,7 +190,7 @@ def classify_plane(network: FocusClassifier, plane: NDArray[Any], *, step_px: in
     """
     if step_px % STRIDE_PX:
         raise ValueError(f"a step of {step_px} px is no multiple of {STRIDE_PX}")
-    image = network.norm(plane_to_tensor(plane, device=device_of(network)))
+    image = network.ready(plane_to_tensor(plane, device=device_of(network)))
     h, w = image.shape[-2:]
     rows, columns = -(-h // step_px), -(-w // step_px)
     before = PATCH_PX // 2 - step_px // 2

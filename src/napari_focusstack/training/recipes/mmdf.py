@@ -164,4 +164,12 @@ RECIPES = (
         title="MMDF that has never seen dirt",
         data=PatchData(_MMDF_PATCHES.model_copy(update={"dirt": 0.0})),
     ),
+    replace(
+        _MMDF,
+        name="mmdf_statistics",
+        title="MMDF with statistics of the patch",
+        fit=_MMDF.fit.model_copy(update={"epochs": 40, "patience": 40}),
+        normalisation=f"{_MMDF.normalisation}; statistics of the patch as it is",
+        arguments={"statistics": True},
+    ),
 )
