@@ -17,8 +17,8 @@ ONE_STEP = FitSettings(epochs=1, steps=1, batch=2, valid_steps=1)
 MODELS = {read_card(folder).architecture: folder.name for folder in sorted(BUNDLED.iterdir()) if folder.is_dir()}
 TRAINABLE = [recipe.name for recipe in RECIPES if recipe.architecture in MODELS]
 OTHERWISE = ["gmanet_paper_l0", "gmanet_paper", "fusegan_multiplied", "fusegan_without_masks"]
-OTHERWISE += ["mmdf_statistics"]
-"""Other channels than the bundled network's, or statistics that it does not have."""
+OTHERWISE += ["mmdf_statistics", "hhnet_paper", "ldsenet_paper"]
+"""Other channels than the bundled network's, or statistics that only one of the two has."""
 
 
 @pytest.fixture(autouse=True)
