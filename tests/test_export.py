@@ -4,6 +4,7 @@ import json
 import zipfile
 from importlib import import_module
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -257,6 +258,26 @@ def test_unpooling_is_the_same_in_onnx_at_any_size(tmp_path):
         with torch.inference_mode():
             ours = one.module(torch.from_numpy(raw)).numpy()
         np.testing.assert_allclose(foreign(tmp_path / "m.onnx", raw), ours, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["hhnet", "ldsenet"])
+def test_smooth_black_and_even_images_are_answered_alike_in_onnx(name, tmp_path):
+    """Its writer takes additions of tiny numbers away, which are all that is there where nothing else is."""
+    network, card = zoo.load_model(str(zoo.BUNDLED / name))
+    one = export.graph_of(network.eval(), card)
+    export.write_graph(one, tmp_path / "m.onnx")
+    image, *more = one.inputs.values()
+    ramp = torch.linspace(0, 1, image.shape[-1]) + 1e-3 * image
+    blurred = torch.from_numpy(cv2.GaussianBlur(image[0, 0].numpy(), (0, 0), 5))[None, None]
+    dark = image * (torch.arange(image.shape[-1]) < 30)
+    for seen in (ramp, blurred, dark, torch.full_like(image, 7.0)):
+        given = [seen.contiguous(), *more]
+        with torch.inference_mode():
+            ours = one.module(*given).numpy()
+        assert np.isfinite(ours).all()
+        np.testing.assert_allclose(
+            foreign(tmp_path / "m.onnx", *(g.numpy() for g in given)), ours, rtol=2e-3, atol=2e-3
+        )
 
 
 @pytest.mark.parametrize(("architecture", "channels"), [("decision_unet", [2]), ("hhnet", [1, 18])])

@@ -55,13 +55,15 @@ def places(maps: Map, weights: Map) -> Places:
     Places
     """
     counts = weights > 0
+    if not counts.any():
+        return Places(empty=False, shares=())
     seen = [_lies_together(plane - np.median(plane[counts]), counts, apart=1) for plane in maps]
-    means = np.average(maps.reshape(len(maps), -1), axis=1, weights=weights.ravel())
+    means = np.average(maps[:, counts], axis=1, weights=weights[counts])
     change = maps[means.argmax()] - maps[means.argmin()]
     if not _lies_together(change, counts, apart=APART):
         return Places(empty=not any(together is not False for together in seen), shares=())
     # By how much it changes: else the noise of an empty rest would be shared out among the slices.
-    amount = weights * np.ptp(maps, axis=0)
+    amount = np.where(counts, weights * np.ptp(maps, axis=0), 0)
     won = np.bincount(maps.argmax(axis=0).ravel(), weights=amount.ravel(), minlength=len(maps))
     return Places(empty=False, shares=tuple(float(share) for share in won / won.sum()))
 

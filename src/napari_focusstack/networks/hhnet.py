@@ -102,18 +102,18 @@ class HHNet(nn.Module):
         return self.judge(self.norm(patch), features, patch)
 
     def judge(self, normalised: Tensor, features: Tensor, patch: Tensor) -> Tensor:
-        """The same for patches that `norm` has seen already; `patch` is as it was before."""
+        """The same for patches that `norm` has seen already, (N, 1, Y, X); `patch` is as it was before."""
         return self.conclude(self.look(normalised, features, patch))
 
     def look(self, normalised: Tensor, features: Tensor, patch: Tensor) -> Tensor:
-        """All that the fully connected layers rest on: (N, 18 + channels [+ statistics])."""
+        """All that the fully connected layers rest on, of what `judge` takes: (N, 18 + channels [+ statistics])."""
         found = [features, self.convolutions(normalised).mean(dim=(2, 3))]
         if self.statistics is not None:
             found.append(self.statistics(patch))
         return torch.cat(found, dim=1)
 
     def conclude(self, found: Tensor) -> Tensor:
-        """From what `look` found to the classes."""
+        """From what `look` found to the classes, (N, 7) logits."""
         ends = FEATURES, FEATURES + self.seen.in_features
         features, seen = found[:, : ends[0]], self.seen(found[:, ends[0] : ends[1]])
         # A feature far from all that was learned from must not drown what the patch shows.

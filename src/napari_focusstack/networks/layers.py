@@ -51,7 +51,8 @@ class LocalNorm(nn.Module):
         stats = functional.avg_pool2d(stats, (1, cells), 1, (0, half), count_include_pad=False)
         mean, square = stats.chunk(2, dim=1)
         # Rounding leaves up to 1e-7 of the square: a flat area must not be blown up.
-        variance = torch.clamp(square - mean * mean, min=0.0) + 1e-6 * square + 1e-12
+        # (A limit, not a sum: graphs for other programs lose so small a term.)
+        variance = (torch.clamp(square - mean * mean, min=0.0) + 1e-6 * square).clamp(min=1e-12)
         if self.shared:
             variance = variance.amax(dim=1, keepdim=True).expand_as(variance)
         fields = torch.cat([mean, torch.rsqrt(variance)], dim=1)
@@ -90,7 +91,7 @@ def normalise_plane(
     count = _window_sum(np.ones(small[::-1], np.float32), cells)
     mean = _window_sum(cv2.resize(even, small, interpolation=cv2.INTER_AREA), cells) / count
     square = _window_sum(cv2.resize(cv2.multiply(even, even), small, interpolation=cv2.INTER_AREA), cells) / count
-    variance = np.maximum(square - mean * mean, 0) + 1e-6 * square + 1e-12
+    variance = np.maximum(np.maximum(square - mean * mean, 0) + 1e-6 * square, 1e-12)
     cv2.subtract(even, cv2.resize(mean, size, interpolation=cv2.INTER_LINEAR), even)
     cv2.multiply(even, cv2.resize(1 / np.sqrt(variance), size, interpolation=cv2.INTER_LINEAR), even)
     if compress is None:

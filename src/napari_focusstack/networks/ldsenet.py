@@ -131,7 +131,7 @@ class Conditioned(nn.Module):
 
         Parameters
         ----------
-        tile : (N, 1, 224, 224) tensor
+        tile : (N, 1, Y, X) tensor
             Raw grey values of any scale, on the grid of `SAMPLING`.
         sampling : (N,) tensor
             Pixel size · NA/λ that the camera had; below `SAMPLING` all are alike.
@@ -144,7 +144,7 @@ class Conditioned(nn.Module):
         return self.judge(self.norm(tile), sampling, tile)
 
     def judge(self, normalised: Tensor, sampling: Tensor, tile: Tensor) -> Tensor:
-        """The same for tiles that `norm` has seen already; `tile` is as it was before.
+        """The same for tiles that `norm` has seen already, (N, 1, Y, X); `tile` is as it was before.
 
         Dark specimens on a bright ground are turned bright: defocus treats both alike, and a network that had to learn
         the side of focus twice, with opposite signs, took several times as long to learn it at all.

@@ -37,7 +37,8 @@ NEIGHBOURS = 2
 LEAST = 1e-4
 """Of a share before its logarithm."""
 DIM = 1e-9
-"""Of power before its logarithm, of an image whose standard deviation is 1."""
+"""Least power before its logarithm, of an image whose standard deviation is 1. Graphs for other programs lose so small
+a term of a sum, so it is a limit."""
 FLAT = 1e-6
 """Variation, over the largest grey level, that is rounding."""
 
@@ -67,7 +68,11 @@ class Statistics(nn.Module):
         self.count = rings + 4 * bands + 2 * sum(min(j, NEIGHBOURS) for j in range(bands))
 
     def forward(self, image: Tensor) -> Tensor:
-        """See the class; sides of any length, any grey levels."""
+        """See the class; sides of any length, any grey levels. Powers of small numbers need all 32 bits."""
+        with torch.autocast(image.device.type, enabled=False):
+            return self._numbers(image.float())
+
+    def _numbers(self, image: Tensor) -> Tensor:
         missing = [max(0, self.least_px - n) for n in image.shape[-2:]]
         if any(missing):
             before = missing[0] // 2, missing[1] // 2
@@ -93,7 +98,7 @@ class Statistics(nn.Module):
         spectrum = torch.fft.rfft2(centred * plan.window, norm="ortho")
         power = (spectrum.real.square() + spectrum.imag.square()).mean(dim=1).flatten(1)
         sums = torch.zeros((power.shape[0], len(self.edges) + 1), device=power.device, dtype=power.dtype)
-        logs = torch.log(sums.index_add(1, plan.ring, power)[:, 1:-1] / plan.count + DIM)
+        logs = torch.log((sums.index_add(1, plan.ring, power)[:, 1:-1] / plan.count).clamp(min=DIM))
         return logs - logs.mean(dim=1, keepdim=True)
 
     def _moments(self, flat: Tensor, plan: _Plan) -> Tensor:
@@ -103,7 +108,7 @@ class Statistics(nn.Module):
         spectrum = spectrum * sign
         bands = [_part(spectrum, passed, shrink) for passed, shrink in zip(plan.passed, plan.shrink, strict=True)]
         energies = [b.square() for b in bands]
-        spreads = [e.mean(dim=(1, 2)).sqrt() + DIM for e in energies]
+        spreads = [e.mean(dim=(1, 2)).sqrt().clamp(min=DIM) for e in energies]
         found = []
         for band, energy, spread in zip(bands, energies, spreads, strict=True):
             size = band.abs()
@@ -204,7 +209,7 @@ def _level(image: Tensor, plan: _Plan) -> Tensor:
     for t in (plan.down, plan.across):
         flat = flat - t * ((flat * t).mean(dim=(1, 2), keepdim=True) / t.square().mean())
     spread, largest = flat.square().mean(dim=(1, 2), keepdim=True).sqrt(), image.abs().amax(dim=(1, 2), keepdim=True)
-    return flat / (spread + FLAT * largest + DIM)
+    return flat / (spread + FLAT * largest).clamp(min=DIM)
 
 
 def _mean(a: Tensor, b: Tensor) -> Tensor:

@@ -172,8 +172,10 @@ class HHData:
             target = hhnet.class_targets(drawn.blur_px, above=drawn.waves > 0)
             target[~drawn.evidence] = 1 / len(hhnet.DISTANCES)
             known = np.stack([features(tile) for tile in drawn.image[:, 0].numpy()])
-            earlier.append(HHBatch(drawn.image, torch.from_numpy(known), target, drawn.evidence))
-            yield earlier[-1]
+            new = HHBatch(drawn.image, torch.from_numpy(known), target, drawn.evidence)
+            yield new
+            if replays:
+                earlier.append(new)
             for _ in range(replays if len(earlier) >= FRESH else 0):
                 yield earlier[int(patches.rng.integers(len(earlier)))]
 
@@ -189,6 +191,7 @@ def _judge(network: hhnet.HHNet, batch: HHBatch, device: torch.device) -> Tensor
         network.convolutions.eval()
         with torch.no_grad():
             batch.looked.append(_look(network, batch, device))
+        batch.image.data = torch.empty(0)  # a pool of tiles would fill a gigabyte, and nothing looks at them again
     return network.conclude(batch.looked[0]).float()
 
 
@@ -262,6 +265,8 @@ _ANY = HHSettings.model_validate(
     }
 )
 
+_SEEN = "grey; local mean and deviation over 92 px, asinh; 18 features of the whole image beside it"
+
 _RECIPE = Recipe(
     name="hhnet",
     title="HH-Net distance, experimental",
@@ -273,11 +278,10 @@ _RECIPE = Recipe(
     fit=FitSettings(epochs=12, steps=200, batch=32, learning_rate=1e-3, valid_steps=12, patience=12),
     architecture="hhnet",
     task="Distance from focus in seven ordered classes, with its side",
-    normalisation="grey; local mean and deviation over 92 px, asinh; 18 features of the whole image beside it; "
-    "statistics of the patch as it is",
+    normalisation=_SEEN,
     outputs="logits of the classes -3 (too near) … 3 (too far); bands of blur, see networks.hhnet.BANDS_PX",
     input_px=(hhnet.PATCH_PX, hhnet.PATCH_PX),
-    caution="HH-Net is experimental: of patches from sources that it has not seen it puts about five of six into the "
+    caution="HH-Net is experimental: of patches from sources that it has not seen it puts about two thirds into the "
     "right one of seven classes, and is surer than that.",
     width=0.125,
 )
@@ -329,6 +333,9 @@ _WITH_STATISTICS = replace(
     ),
     fit=_RECIPE.fit.model_copy(update={"epochs": 36, "patience": 36}),
     arguments={"statistics": True},
+    normalisation=f"{_SEEN}; statistics of the patch as it is",
+    caution="HH-Net is experimental: of patches from sources that it has not seen it puts about five of six into the "
+    "right one of seven classes, and is surer than that.",
     before=_THIRD,
     begin=_begin,
 )

@@ -47,6 +47,8 @@ def _metrics(network: nn.Module, batches: list[TileBatch], device: torch.device)
     }
 
 
+_SEEN = "grey at pixel·NA/λ = 0.75; local mean and deviation over 92 px, asinh; the camera's pixel·NA/λ"
+
 _LDSE = Recipe(
     name="ldsenet",
     title="LDSE-NET defocus",
@@ -58,8 +60,7 @@ _LDSE = Recipe(
     fit=FitSettings(epochs=30, steps=300, batch=32, learning_rate=1e-3, weight_decay=0.0, valid_steps=12),
     architecture="ldsenet",
     task="Signed defocus of a tile",
-    normalisation="grey at pixel·NA/λ = 0.75; local mean and deviation over 92 px, asinh; the camera's pixel·NA/λ; "
-    "statistics of the tile as it is",
+    normalisation=f"{_SEEN}; statistics of the tile as it is",
     outputs="asinh(|waves at the pupil's edge| / 0.4); logit of the side of focus without rings",
     input_px=(ldsenet.LEAST_PX, ldsenet.LEAST_PX),
     arguments={"statistics": True},
@@ -67,9 +68,17 @@ _LDSE = Recipe(
 
 RECIPES = (
     _LDSE,
-    replace(_LDSE, name="ldsenet_paper", title="LDSE-NET without statistics", arguments={}),
+    replace(_LDSE, name="ldsenet_paper", title="LDSE-NET without statistics", arguments={}, normalisation=_SEEN),
     *(
-        replace(_LDSE, name=name, title=f"{title} defocus", architecture=name, build=build, arguments={})
+        replace(
+            _LDSE,
+            name=name,
+            title=f"{title} defocus",
+            architecture=name,
+            build=build,
+            arguments={},
+            normalisation=_SEEN,
+        )
         for name, title, build in (
             ("resnet50", "ResNet50", ldsenet.resnet50),
             ("botnet", "BotNet", ldsenet.botnet),
