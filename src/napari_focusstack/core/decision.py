@@ -82,7 +82,8 @@ def decide(values: Curve, *, heights_um: Curve | None = None, evidence: Evidence
     values = np.asarray(values, np.float64)
     n = len(values)
     if n == 1:
-        return Decision(None, None, None, 0.0, None, (), "One plane alone has no curve: there is nothing to compare.")
+        alone = "One plane alone has no curve to compare on; networks, such as mmdf, judge single images."
+        return Decision(None, None, None, 0.0, None, (), alone)
     told = places(evidence.maps, evidence.weights) if evidence is not None and n < FEW_SLICES else None
     height = float(np.ptp(values))
     scatter = _scatter(values, evidence)
