@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import math
 
+import dask.array as da
 import numpy as np
 import pytest
+from dask.callbacks import Callback
 
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.pipeline import fuse, score
@@ -24,6 +26,17 @@ def test_an_array_of_colour_planes_is_rgb_and_its_alpha_is_dropped() -> None:
     stack = from_array(np.zeros((4, 8, 9, 4), np.uint8))
     assert stack.axes == "ZYXS"
     assert stack.plane(0).shape == (8, 9, 3)
+
+
+def test_a_plane_is_read_past_the_callbacks_that_others_have_registered_with_dask() -> None:
+    data = np.arange(60).reshape(3, 4, 5)
+    called: list[object] = []
+    with Callback(pretask=lambda key, *_: called.append(key)):
+        plane = from_array(da.from_array(data, chunks=(1, 4, 5))).plane(1)
+        assert not called
+        da.from_array(data)[0].compute()
+        assert called
+    np.testing.assert_array_equal(plane, data[1])
 
 
 def test_only_the_plane_asked_for_is_read() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_focusstack.core.filters import to_grey
-from napari_focusstack.core.lazy import PlaneArray
+from napari_focusstack.core.lazy import PlaneArray, in_memory
 from napari_focusstack.core.progress import Job, Progress
 from napari_focusstack.core.stack import Stack
 
@@ -204,7 +204,7 @@ def _warped(stack: Stack, matrices: Mapping[int, NDArray[np.float64]]) -> PlaneA
 
     def read(number: int) -> NDArray[Any]:
         where = np.unravel_index(number, leading)
-        plane = np.asarray(stack.data[tuple(int(i) for i in where)])
+        plane = in_memory(stack.data[tuple(int(i) for i in where)])
         matrix = matrices.get(int(where[z_axis]))
         return plane if matrix is None else warp(plane, matrix)
 

@@ -113,6 +113,15 @@ class PlaneArray:
         return (*key[:at], *missing, *key[at + 1 :])
 
 
+def in_memory(pixels: Any) -> NDArray[Any]:
+    """An array's pixels as a NumPy array; those of a dask array are computed past the callbacks of the process.
+
+    napari registers such ones, for a cache, whenever it draws a dask array. They are not made for threads: where it is
+    done with its slice while another thread reads one, that thread fails (KeyError in ``dask.cache``).
+    """
+    return np.asarray(pixels.compute(callbacks=()) if hasattr(pixels, "dask") else pixels)
+
+
 def join_planes(arrays: Sequence[PlaneArray]) -> PlaneArray:
     """Put arrays of one shape and type one behind the other along a new first axis, nothing read.
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_focusstack.core.errors import InputError
+from napari_focusstack.core.lazy import in_memory
 
 AXES = "PTCZYXS"
 """Axes in the order in which a `Stack` holds them: position, time, channel, z, y, x, colour samples (RGB)."""
@@ -228,7 +229,7 @@ class Stack:
             If the plane holds NaN or infinity, or values beyond `LARGEST`.
         """
         where = {"P": p, "T": t, "C": c, "Z": z}
-        plane = np.asarray(self.data[tuple(where[a] for a in self.axes if a in where)])
+        plane = in_memory(self.data[tuple(where[a] for a in self.axes if a in where)])
         if plane.dtype.kind == "b":
             return plane.astype(np.uint8)
         if plane.dtype.kind == "f" and not np.isfinite(plane).all():

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_focusstack.core.errors import InputError
+from napari_focusstack.core.lazy import in_memory
 from napari_focusstack.core.progress import Job, Progress
 from napari_focusstack.core.stack import Stack
 from napari_focusstack.widgets.job import JobRunner
@@ -47,7 +48,7 @@ class Reading:
     def __call__(self) -> Job[Planes]:
         """Read; where the restored one does not have the plane, it is the original's twice."""
         yield Progress(0, 2, "reading")
-        before, after = (np.asarray(s.data[where]) for s, where in zip(self.stacks, self.where, strict=True))
+        before, after = (in_memory(s.data[where]) for s, where in zip(self.stacks, self.where, strict=True))
         return before, after if after.shape == before.shape else before
 
 
