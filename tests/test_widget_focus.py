@@ -66,6 +66,42 @@ def test_the_line_follows_the_slider_and_a_click_moves_the_slider(bench: Bench) 
     assert focus.form.plot.shown_slice == 5
 
 
+def test_the_best_slice_is_shown_once_it_is_known(bench: Bench) -> None:
+    layer = bench.viewer.add_image(stack(), **CALIBRATED)
+    bench.open()
+    bench.viewer.dims.set_point(0, 12.0)
+    bench.score()
+    assert shown_at(layer, bench.viewer.dims)["Z"] == BEST
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_who_looks_for_himself_while_slices_are_scored_stays_where_he_is(bench: Bench, qtbot: Any, back: bool) -> None:
+    layer = bench.viewer.add_image(slow(stack(n=20, best=5)), contrast_limits=(0, 255))
+    focus = bench.open()
+    focus.form.job_bar.run_button.click()
+    qtbot.waitUntil(lambda: bool(np.isfinite(focus.scoring.run.values).any()), timeout=20_000)
+    begun = shown_at(layer, bench.viewer.dims)["Z"]
+    bench.viewer.dims.set_point(0, 2)
+    if back:
+        bench.viewer.dims.set_point(0, begun)
+    bench.idle()
+    assert focus.form.plot.view.best == 5 != begun
+    assert shown_at(layer, bench.viewer.dims)["Z"] == (begun if back else 2)
+
+
+def test_scoring_moves_no_other_stack(bench: Bench, qtbot: Any) -> None:
+    first = bench.viewer.add_image(slow(stack(n=20, best=5)), contrast_limits=(0, 255))
+    second = bench.viewer.add_image(stack())
+    focus = bench.open()
+    focus.choose_layer(first)
+    focus.form.job_bar.run_button.click()
+    qtbot.waitUntil(lambda: bool(np.isfinite(focus.scoring.run.values).any()), timeout=20_000)
+    focus.choose_layer(second)
+    at = bench.viewer.dims.current_step
+    bench.idle()
+    assert bench.viewer.dims.current_step == at
+
+
 def test_curves_of_other_scorers_stay_for_comparison(bench: Bench) -> None:
     bench.viewer.add_image(stack())
     focus = bench.open()

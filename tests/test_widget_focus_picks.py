@@ -28,6 +28,7 @@ def test_picks_by_hand_and_accepted_are_listed_and_undone(bench: Bench) -> None:
     accepted = panel.picks.get("A01")
     assert accepted is not None
     assert (accepted.slice, accepted.by) == (BEST, "tenengrad")
+    assert focus.where()["Z"] == BEST
     assert panel.table.rowCount() == 1
     panel.undo_button.click()
     assert panel.picks.get("A01") == pick

@@ -210,6 +210,7 @@ class FocusWidget(DockedWidget):
     def refresh(self, _event: Any = None) -> None:
         """Compare what should be shown with what is shown, and do what is missing."""
         z = self.where().get("Z")
+        self.scoring.note_shown(z)
         self.form.plot.set_shown(z)
         view = View(self.target, self.scorer, self.basis)
         if view != self._view:
@@ -261,6 +262,7 @@ class FocusWidget(DockedWidget):
         form.plot.slice_asked.connect(self._on_slice_asked)
         self.scoring.grew.connect(self.display.draw_run)
         self.scoring.changed.connect(self._redo)
+        self.scoring.proposed.connect(self._on_slice_asked)
         self.scoring.said.connect(form.say)
         self.regions.changed.connect(self._on_choice)
         self.optics.given.connect(self._on_optics)

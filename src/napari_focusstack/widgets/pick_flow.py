@@ -87,10 +87,12 @@ class PickFlow(QObject):
         self._panel.add(self._made(where["Z"], by="hand"))
 
     def accept(self) -> None:
-        """Note the best slice of the curve."""
+        """Note the best slice of the curve, and show it."""
         scored = self._desk.scored
-        if scored is not None and scored.report.decision.best is not None:
-            self._panel.add(self._made(scored.report.decision.best, by=scored.report.scorer))
+        best = scored.report.decision.best if scored is not None else None
+        if scored is not None and best is not None:
+            self._panel.add(self._made(best, by=scored.report.scorer))
+            show(self._desk.layer, self._desk.viewer.dims, Z=best)
 
     def next_stack(self) -> None:
         """Go to the next layer, position or time point that has no pick yet, and to its best slice where known."""

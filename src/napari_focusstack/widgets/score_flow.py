@@ -52,6 +52,8 @@ class Run:
         What decided when it began.
     values : (Z,) float64
         Values of the series at work; NaN where not scored yet.
+    shown : int or None
+        Slice that has been shown since it began; None once the user has gone to another one.
     finished : int
         Series that are done.
     failed : list of str
@@ -64,6 +66,7 @@ class Run:
     scorer: str
     basis: Basis
     values: NDArray[np.float64]
+    shown: int | None = None
     finished: int = 0
     failed: list[str] = field(default_factory=list)
 
@@ -83,12 +86,16 @@ class ScoreFlow(QObject):
         The curve of the running series has new values (at most every `REDRAW_MS`).
     changed()
         Something was found, or decided anew, or forgotten.
+    proposed(int)
+        The series that is shown is scored, and this is its best slice; not where the user went to another slice or
+        series meanwhile.
     said(str)
         A sentence for the place under the curve.
     """
 
     grew = Signal()
     changed = Signal()
+    proposed = Signal(int)
     said = Signal(str)
 
     def __init__(self, bar: JobBar, desk: Desk, parent: QObject) -> None:
@@ -130,10 +137,16 @@ class ScoreFlow(QObject):
         if everywhere:
             places = [(t, p) for p in range(stack.n_positions) for t in range(stack.n_times)]
         basis, scorer = self._desk.basis, self._desk.scorer
-        self.run = Run(layer, target, places, scorer, basis, np.full(stack.n_slices, np.nan))
+        shown = self._desk.where().get("Z")
+        self.run = Run(layer, target, places, scorer, basis, np.full(stack.n_slices, np.nan), shown)
         job = partial(score_places, channel=target.channel, scorer=scorer, basis=basis, patch_px=self._desk.patch_px)
         self._bar.runner.start(partial(job, stack, places))
         self.changed.emit()
+
+    def note_shown(self, z: int | None) -> None:
+        """Take note of the slice that is shown: who looks for himself while slices are scored stays where he is."""
+        if self.run is not None and z != self.run.shown:
+            self.run.shown = None
 
     def reweigh(self, target: Target, basis: Basis) -> None:
         """Decide anew what is known of a series; `changed` tells when it is done."""
@@ -207,6 +220,15 @@ class ScoreFlow(QObject):
             self.run.finished += 1
             self.run.values = np.full_like(self.run.values, np.nan)
             self.changed.emit()
+            if isinstance(found, SeriesScored):
+                self._propose(target, found.scored)
+
+    def _propose(self, target: Target, scored: Scored) -> None:
+        run, best = self.run, scored.report.decision.best
+        if run is None or run.shown is None or best is None or target != run.first:
+            return
+        if (target, run.scorer) == (self._desk.target, self._desk.scorer):
+            self.proposed.emit(best)
 
     def _on_done(self, count: int) -> None:
         name, failed = (self.run.layer.name, self.run.failed) if self.run else ("", [])
