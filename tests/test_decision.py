@@ -103,9 +103,15 @@ def test_the_reason_tells_where_the_rest_of_the_specimen_is_sharp() -> None:
     n = 30
     peaks = np.where(np.arange(64) < 40, 6, np.linspace(14, 26, 64))
     maps = np.stack([bell(n, peak) for peak in peaks], axis=1).reshape(n, 8, 8).astype(np.float32)
-    decision = decide(maps.mean(axis=(1, 2), dtype=float), evidence=Evidence(maps, np.ones((8, 8), np.float32)))
+    evidence = Evidence(maps, np.ones((8, 8), np.float32), subject="the specimen")
+    decision = decide(maps.mean(axis=(1, 2), dtype=float), evidence=evidence)
     assert decision.best == 6
-    assert "38% of what counts is sharpest elsewhere" in decision.reason
+    own = np.bincount(maps.argmax(axis=0).ravel(), minlength=n)
+    most = int(own[9:].argmax()) + 9
+    told = f"38 % of the specimen is sharpest on other slices ({100 * own[most] / 64:.0f} % on slice {most} alone)"
+    assert told in decision.reason
+    assert "focus map" in decision.reason
+    assert "fusing" in decision.reason
 
 
 def test_good_slices_surround_the_best_and_lost_little() -> None:

@@ -52,8 +52,28 @@ def test_the_curve_grows_while_slices_are_scored(bench: Bench, qtbot: Any) -> No
     focus.form.job_bar.run_button.click()
     qtbot.waitUntil(lambda: 0 < np.isfinite(focus.form.plot.view.values).sum() < 30, timeout=20_000)
     assert focus.form.plot.view.best is None
+    assert "of the whole image" in bench.verdict
     bench.idle()
     assert focus.form.plot.view.best is not None
+
+
+def test_it_is_said_when_the_curve_goes_over_to_the_specimen(bench: Bench, qtbot: Any) -> None:
+    data = np.zeros((7, 256, 256), np.uint16) + 1000
+    data[:, 64:192, 64:192] += stack()
+    bench.viewer.add_image(slow(data), contrast_limits=(0, 65535))
+    focus = bench.open()
+    focus.form.job_bar.run_button.click()
+    qtbot.waitUntil(lambda: "of 7 slices are scored" in bench.verdict, timeout=20_000)
+    assert "Until all are, the curve is of the whole image." in bench.verdict
+    bench.idle()
+    assert "of the specimen alone" in bench.verdict
+    focus.form.basis.button(1).click()
+    bench.idle()
+    assert "specimen" not in bench.verdict
+    focus.form.job_bar.run_button.click()
+    qtbot.waitUntil(lambda: "of 7 slices are scored" in bench.verdict, timeout=20_000)
+    assert "Until all are" not in bench.verdict
+    bench.idle()
 
 
 def test_the_line_follows_the_slider_and_a_click_moves_the_slider(bench: Bench) -> None:

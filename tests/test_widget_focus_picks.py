@@ -68,6 +68,24 @@ def test_next_stack_goes_to_each_series_without_a_pick_and_says_when_all_are_don
     assert second.visible
 
 
+def test_next_stack_can_be_pressed_where_there_is_another_one(bench: Bench, notes: list[str]) -> None:
+    layer = bench.viewer.add_image(stack(), name="A01")
+    bench.viewer.add_image(np.zeros((64, 64)), name="no stack")
+    focus = bench.open()
+    button = focus.form.picks.next_button
+    assert not button.isEnabled()
+    assert "only stack" in button.toolTip()
+    focus.picking.next_stack()  # by the key
+    assert "only stack" in notes[-1]
+    second = bench.viewer.add_image(stack(), name="A02")
+    assert button.isEnabled()
+    assert "Go to the next stack" in button.toolTip()
+    bench.viewer.layers.remove(second)
+    assert not button.isEnabled()
+    layer.data = np.stack([layer.data, layer.data])
+    assert button.isEnabled()
+
+
 def test_keys_pick_and_go_on_and_are_given_back(bench: Bench) -> None:
     bench.viewer.add_image(stack(), name="A01")
     focus = bench.open()

@@ -30,6 +30,7 @@ BOTH_MAXIMA = 0.9
 FEW_SLICES = 5
 MENTIONED = 0.25
 """Share of the specimen that is sharpest on other slices, from which on the reason tells."""
+WAY_OUT = "The focus map shows where; fusing brings all of it together in one image."
 COMPARED_PX = 128
 """Longest side of the slices in small that are compared, in pixels."""
 LOOKED_AT = 24
@@ -55,12 +56,15 @@ class Evidence:
     anything : bool or None
         Whether there is anything to judge by: a specimen that stands out, or nothing that the scorer finds on any
         slice; None where neither is known.
+    subject : str
+        What the weights are of, for the reason: ``"the specimen"``, ``"the drawn region"``, ``"the image"``.
     """
 
     maps: Map
     weights: Map
     views: NDArray[np.float16] | None = None
     anything: bool | None = None
+    subject: str = "the image"
 
 
 def decide(values: Curve, *, heights_um: Curve | None = None, evidence: Evidence | None = None) -> Decision:
@@ -113,10 +117,11 @@ def decide(values: Curve, *, heights_um: Curve | None = None, evidence: Evidence
     good = _good(signed, best, scatter)
     reason = _reason(best, n, peaks, inverted, turn, confidence)
     elsewhere = None if inverted or turn is not None or evidence is None else _elsewhere(evidence, good)
-    if told is not None and told.shares and (not rises or 1 - told.shares[best] >= MENTIONED):
-        reason = _different_places(told.shares, best)
-    elif elsewhere is not None:
-        reason += f" {elsewhere[0]:.0%} of what counts is sharpest elsewhere, most of that on slice {elsewhere[1]}."
+    if evidence is not None:
+        if told is not None and told.shares and (not rises or 1 - told.shares[best] >= MENTIONED):
+            reason = _different_places(told.shares, best, evidence.subject)
+        elif elsewhere is not None:
+            reason += _other_slices(*elsewhere, evidence.subject)
     return Decision(
         best=best,
         peak=peak_height(signed, best, np.arange(n, dtype=np.float64)),
@@ -306,8 +311,11 @@ def _good(values: Curve, best: int, scatter: float) -> tuple[int, int]:
     return first, last
 
 
-def _elsewhere(evidence: Evidence, good: tuple[int, int]) -> tuple[float, int] | None:
-    """Share of the weight whose own best slice is off the good ones, and where most of it is; None if little is."""
+def _elsewhere(evidence: Evidence, good: tuple[int, int]) -> tuple[float, int, float] | None:
+    """Share of the weight whose own best slice is off the good ones, the slice that has most of it, and how much.
+
+    None if little is.
+    """
     n = len(evidence.maps)
     if n < FEW_SLICES:
         return None
@@ -317,7 +325,7 @@ def _elsewhere(evidence: Evidence, good: tuple[int, int]) -> tuple[float, int] |
     total = share.sum()
     share[max(0, good[0] - 1) : good[1] + 2] = 0
     off = float(share.sum() / total) if total > 0 else 0.0
-    return (off, int(share.argmax())) if off >= MENTIONED else None
+    return (off, int(share.argmax()), float(share.max() / total)) if off >= MENTIONED else None
 
 
 def _nothing(n: int, same: bool, evidence: Evidence | None, told: Places | None) -> str:
@@ -330,12 +338,17 @@ def _nothing(n: int, same: bool, evidence: Evidence | None, told: Places | None)
     return f"The {n} slices score alike: so few can't tell whether all of them are in focus, or none is."
 
 
-def _different_places(shares: tuple[float, ...], best: int) -> str:
+def _different_places(shares: tuple[float, ...], best: int, subject: str) -> str:
     """Tell which slice is the sharpest on how much."""
-    each = ", ".join(f"slice {z} on {share:.0%}" for z, share in enumerate(shares))
-    return (
-        f"Different places are sharpest on different slices ({each} of what counts); slice {best} is so on the whole."
-    )
+    each = ", ".join(f"slice {z} on {100 * share:.0f} %" for z, share in enumerate(shares))
+    found = f"Different places are sharpest on different slices ({each} of {subject}); slice {best} is so on the whole."
+    return f"{found} {WAY_OUT}"
+
+
+def _other_slices(off: float, z: int, there: float, subject: str) -> str:
+    """Tell how much is sharpest on other slices than the good ones, and on which."""
+    on = f"{100 * there:.0f} % on slice {z} alone"
+    return f" But {100 * off:.0f} % of {subject} is sharpest on other slices ({on}). {WAY_OUT}"
 
 
 def _reason(best: int, n: int, peaks: tuple[int, ...], inverted: bool, turn: int | None, confidence: float) -> str:

@@ -197,11 +197,12 @@ def reweight(report: FocusReport, *, region: NDArray[np.bool_] | None = None, sp
         If the region has another shape than the slices, or holds none of their pixels.
     """
     anything: bool | None = None
+    subject = "the image"
     if region is not None:
         region = check_region(region, report.plane_shape)
-        weights = region_weights(region, report.grid)
+        weights, subject = region_weights(region, report.grid), "the drawn region"
     elif specimen and report.specimen_weights is not None:
-        weights, anything = report.specimen_weights, True
+        weights, anything, subject = report.specimen_weights, True, "the specimen"
     else:
         weights = np.ones(report.grid.shape, np.float32)
     if report.evidence is not None:
@@ -213,7 +214,7 @@ def reweight(report: FocusReport, *, region: NDArray[np.bool_] | None = None, sp
         values = report.plane_values
     else:
         values = np.average(maps.reshape(len(maps), -1), axis=1, weights=weights.ravel()).astype(np.float64)
-    evidence = Evidence(maps, weights, report.views, anything)
+    evidence = Evidence(maps, weights, report.views, anything, subject)
     decision = decide(values, heights_um=report.heights_um, evidence=evidence)
     extras = {**report.notes, **slice_extras(report.maps, report.layers, weights)}
     extras |= beyond_learned(extras, report.heights_um)

@@ -158,6 +158,7 @@ class FocusWidget(DockedWidget):
             chosen = self._default_layer()
         self.form.layer_box.offer(self._layers, chosen)
         self._take(chosen)
+        self.picking.offer_next()
         self.refresh()
 
     def _default_layer(self) -> Any:
@@ -183,6 +184,7 @@ class FocusWidget(DockedWidget):
     def _fill_layer_rows(self) -> None:
         """Offer channels, time points and a choice of z, where there is something to choose."""
         form, stack = self.form, stack_or_none(self._layer)
+        self.picking.offer_next()
         n = stack.n_channels if stack else 1
         names = stack.channels if stack and stack.channels else [f"channel {c}" for c in range(n)]
         _refill(form.channel_box, list(names))

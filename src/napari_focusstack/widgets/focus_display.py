@@ -75,7 +75,8 @@ class FocusDisplay(QObject):
         stack = stack_or_none(self._desk.layer)
         self._draw(run.scorer, run.values.copy(), stack.heights_um if stack else None)
         done, n = int(np.isfinite(run.values).sum()), len(run.values)
-        self._form.say("", f"{done} of {n} slices are scored.")
+        until = " Until all are, the curve is of the whole image." if run.basis == state.SPECIMEN and n > 1 else ""
+        self._form.say("", f"{done} of {n} slices are scored.{until}")
 
     def draw_unscored(self) -> None:
         """Say what has to be done for a curve."""

@@ -269,6 +269,8 @@ def verdict(scored: Scored) -> tuple[str, str]:
     basis = scored.basis or SPECIMEN
     if basis.region:
         more.append("Decided by the drawn region.")
+    elif scored.decided_by == "specimen":
+        more.append("Curve and best slice are of the specimen alone.")
     elif basis.specimen and report.specimen is None and scored.decided_by == "whole image":
         more.append("No specimen stands out in it, so Specimen looks at the whole image.")
     if not scored.whole:

@@ -17,7 +17,7 @@ from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.picks import Pick
 from napari_focusstack.widgets.desk import Desk, group_of, stack_or_none
 from napari_focusstack.widgets.layers import show, stack_of
-from napari_focusstack.widgets.picks_table import PicksPanel, proposed_file
+from napari_focusstack.widgets.picks_table import NO_NEXT, PicksPanel, proposed_file
 
 KEYS = {"P": "pick", "N": "next_stack"}
 
@@ -100,6 +100,9 @@ class PickFlow(QObject):
         places = list(self._places())
         if here is None or not places:
             return
+        if len(places) == 1:
+            show_info(f"{NO_NEXT}.")
+            return
         where = self._desk.where()
         now = (here, where.get("P", 0), where.get("T", 0))
         at = next((i for i, place in enumerate(places) if _same(place, now)), -1)
@@ -108,6 +111,10 @@ class PickFlow(QObject):
                 self._go(layer, p, t)
                 return
         show_info("Every stack has a pick.")
+
+    def offer_next(self) -> None:
+        """Let *Next stack* be pressed where it leads somewhere."""
+        self._panel.offer_next(others=self._desk.layer is not None and len(list(self._places())) > 1)
 
     def visit(self, pick: Pick) -> None:
         """Show what was picked."""

@@ -22,6 +22,8 @@ from napari_focusstack.core.picks import Pick, PickList
 
 COLUMNS = ("Stack", "Position", "Time", "Slice", "z µm", "By")
 POSITION, TIME, Z_UM = 1, 2, 4
+NEXT = "Go to the next stack, time point or position without a pick (N)"
+NO_NEXT = "This is the only stack that is open: there is no other one to go to"
 
 
 class PicksPanel(QWidget):
@@ -48,9 +50,7 @@ class PicksPanel(QWidget):
         self._history: list[PickList] = [PickList()]
         self.pick_button = _button("Pick this slice", "Note the slice that is shown (P)", self.pick_asked)
         self.accept_button = _button("Accept proposal", "Note the best slice of the curve", self.accept_asked)
-        self.next_button = _button(
-            "Next stack", "Go to the next stack, time point or position without a pick (N)", self.next_asked
-        )
+        self.next_button = _button("Next stack", NEXT, self.next_asked)
         self.undo_button = _button("Undo", "Take the last change of the list back (Ctrl+Z)", self.undo)
         self.delete_button = _button("Delete", "Delete the marked pick", self.delete_selected)
         self.save_button = _button("Save picks…", "Save the list as a table (CSV)", self.save_asked)
@@ -100,6 +100,11 @@ class PicksPanel(QWidget):
         self.pick_button.setEnabled(z is not None)
         self.accept_button.setEnabled(proposal is not None)
         self.accept_button.setText("Accept proposal" if proposal is None else f"Accept slice {proposal}")
+
+    def offer_next(self, *, others: bool) -> None:
+        """Offer to go on, where there is another stack, time point or position."""
+        self.next_button.setEnabled(others)
+        self.next_button.setToolTip(NEXT if others else NO_NEXT)
 
     def _change(self, picks: PickList) -> None:
         self._history.append(picks)
