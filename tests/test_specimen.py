@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.ndimage import binary_dilation, label
 
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.measures import MEASURES
+from napari_focusstack.core.outline import main_pieces
 from napari_focusstack.core.report import Grid
 from napari_focusstack.core.specimen import Specimen, SpecimenFinder, check_region, patch_means, region_weights
+from napari_focusstack.io.read import read_stack
+from napari_focusstack.io.samples import SAMPLES
 from scoring_scenes import (
     CENTRES,
     SHAPE,
@@ -23,6 +27,11 @@ from scoring_scenes import (
     texture,
     through_focus,
 )
+
+
+def dilated(mask: np.ndarray) -> np.ndarray:
+    return np.asarray(binary_dilation(mask, iterations=12))
+
 
 OBJECTS = discs(SHAPE, CENTRES, 30) > 0.5
 
@@ -44,6 +53,32 @@ def weights(planes: np.ndarray, patch_px: int = 16) -> np.ndarray:
 def overlap(a: np.ndarray, b: np.ndarray) -> float:
     """Intersection over union."""
     return float((a & b).sum() / (a | b).sum())
+
+
+def test_a_fibre_that_touches_the_specimen_is_not_drawn_and_neither_are_specks() -> None:
+    stack = read_stack(SAMPLES["organoids"].path)
+    found = find(np.stack(list(stack.planes())))
+    assert found.outline is not None
+    assert found.drawn is not None
+    organoid = slice(430, 450), slice(325, 345)
+    for fibre in ((slice(340, 440), slice(250, 290)), (slice(470, 505), slice(275, 292))):
+        assert found.outline[fibre].any()
+        assert not found.drawn[fibre].any()
+    assert found.drawn[organoid].all()
+    assert label(found.drawn)[1] < label(found.outline)[1]
+    assert found.drawn.sum() > 0.9 * found.outline.sum()
+
+
+def test_small_pieces_are_drawn_where_they_are_what_there_is() -> None:
+    mask = discs(SHAPE, CENTRES, 30) > 0.5
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    beads = ((y % 16 - 8) ** 2 + (x % 16 - 8) ** 2 <= 3) & ~dilated(mask)
+    strong = (mask | beads).astype(np.float32)
+    assert (main_pieces(mask | beads, strong) == (mask | beads)).all()
+    speck = np.zeros(SHAPE, bool)
+    speck[8:10, 8:10] = True
+    assert (main_pieces(mask | speck, (mask | speck).astype(np.float32)) == mask).all()
+    assert not main_pieces(np.zeros(SHAPE, bool), np.zeros(SHAPE, np.float32)).any()
 
 
 @pytest.mark.parametrize(

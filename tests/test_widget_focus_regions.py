@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from focus_bench import CALIBRATED, Bench, stack
+from focus_bench import BEST, CALIBRATED, Bench, on_a_dark_field, stack
 
 
 def test_a_drawn_region_decides_without_scoring_again(bench: Bench, qtbot: Any) -> None:
@@ -23,6 +23,27 @@ def test_a_drawn_region_decides_without_scoring_again(bench: Bench, qtbot: Any) 
     shapes.data = []
     shapes.add_ellipses([[10, 10], [10, 110], [110, 110], [110, 10]])
     qtbot.waitUntil(lambda: focus.form.plot.view.best == 1, timeout=5000)
+
+
+def test_the_outline_is_hidden_while_a_drawn_region_decides(bench: Bench, qtbot: Any) -> None:
+    bench.viewer.add_image(on_a_dark_field(BEST)[0], name="A01")
+    focus = bench.open()
+    bench.score()
+    box = focus.form.outline_box
+    assert focus.overlays.outline is not None
+    focus.form.basis.button(2).click()
+    assert focus.overlays.outline is not None  # nothing is drawn yet
+    shapes = bench.viewer.layers["region A01"]
+    shapes.add_rectangles([[70, 70], [70, 120], [120, 120], [120, 70]])
+    qtbot.waitUntil(lambda: focus.overlays.outline is None, timeout=5000)
+    assert not box.isEnabled()
+    assert "region" in box.toolTip()
+    assert box.isChecked()
+    bench.idle()
+    focus.form.basis.button(0).click()
+    bench.idle()
+    assert focus.overlays.outline is not None
+    assert box.isEnabled()
 
 
 def test_a_region_stays_with_a_stack_that_is_renamed(bench: Bench, qtbot: Any) -> None:

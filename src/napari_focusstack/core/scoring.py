@@ -127,7 +127,7 @@ def _undecided(stack: Stack, chosen: Scorer, scores: list[PlaneScore], found: Sp
         layers=joined.layers,
         plane_values=_plane_values(scores, _exposure_factor(found.exposure, chosen.gain_exponent)),
         plane_shape=stack.plane_shape,
-        specimen=found.outline,
+        specimen=found.drawn,
         specimen_weights=found.weights(curves, grid, stack.plane_shape),
         views=found.views,
         curve_maps=joined.curve_maps,

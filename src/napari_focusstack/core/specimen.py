@@ -30,6 +30,7 @@ from skimage.morphology import h_maxima
 from skimage.segmentation import watershed
 
 from napari_focusstack.core.errors import InputError
+from napari_focusstack.core.outline import main_pieces
 from napari_focusstack.core.report import Grid, Map
 
 Small = NDArray[np.float32]
@@ -76,6 +77,8 @@ class Specimen:
     ----------
     outline : (Y, X) bool or None
         The specimen; None where nothing stands out from the field.
+    drawn : (Y, X) bool or None
+        The same for display, without pieces that hardly count; None as `outline`.
     strength : (vy, vx) float32 or None
         How much each place of the reduced slice counts, 0…1; None as `outline`.
     floor : bool
@@ -87,6 +90,7 @@ class Specimen:
     """
 
     outline: NDArray[np.bool_] | None
+    drawn: NDArray[np.bool_] | None
     strength: Small | None
     floor: bool
     views: NDArray[np.float16]
@@ -178,15 +182,19 @@ class SpecimenFinder:
             if not self._is_part(inside, guest):
                 break
         else:
-            return Specimen(None, None, False, self._views, exposure)
+            return Specimen(None, None, None, False, self._views, exposure)
         strength = self._strength(inside, highest, guest)
         mass = (inside * typical).astype(np.float32)
         mean_guest = _smooth(mass * guest.astype(np.float32)) / (_smooth(mass) + 1e-9)
         counts = cv2.morphologyEx((inside & (mean_guest > GUEST)).astype(np.uint8), cv2.MORPH_OPEN, OPENING)
         shown = counts.astype(bool) if counts.any() else inside
-        whole = cv2.resize(shown.astype(np.float32), self._shape[::-1], interpolation=cv2.INTER_LINEAR)
-        outline, floor = whole.reshape(self._shape) > 0.5, self._is_floor_textured(inside)
-        return Specimen(outline, strength, floor, self._views, exposure)
+        outline, drawn = (self._at_full_size(mask) for mask in (shown, main_pieces(shown, strength)))
+        return Specimen(outline, drawn, strength, self._is_floor_textured(inside), self._views, exposure)
+
+    def _at_full_size(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        whole = cv2.resize(mask.astype(np.float32), self._shape[::-1], interpolation=cv2.INTER_LINEAR)
+        full: NDArray[np.bool_] = whole.reshape(self._shape) > 0.5
+        return full
 
     def _strength(self, inside: NDArray[np.bool_], highest: Small, guest: NDArray[np.float64]) -> Small:
         """How much each place inside counts, 0…1, from its contrast and its persistence."""

@@ -10,12 +10,14 @@ from napari_focusstack.core.scorers import SCORERS
 from napari_focusstack.widgets import focus_state as state
 from napari_focusstack.widgets.curve import CurveView
 from napari_focusstack.widgets.desk import Desk, stack_or_none
-from napari_focusstack.widgets.focus_form import FocusForm
+from napari_focusstack.widgets.focus_form import OUTLINE, FocusForm
 from napari_focusstack.widgets.focus_jobs import judges_one_image
 from napari_focusstack.widgets.focus_state import Scored
 from napari_focusstack.widgets.layers import frame_of
 from napari_focusstack.widgets.overlays import Overlays
 from napari_focusstack.widgets.score_flow import ScoreFlow
+
+OUTLINE_OFF = "The region that you drew decides now, not the specimen: its outline is hidden"
 
 
 class FocusDisplay(QObject):
@@ -104,7 +106,10 @@ class FocusDisplay(QObject):
             form.legend.show_view(None)
             return
         frame = frame_of(self._desk.layer)
-        if form.outline_box.isChecked():
+        drawn = bool(self._desk.basis.region)
+        form.outline_box.setEnabled(not drawn)
+        form.outline_box.setToolTip(OUTLINE_OFF if drawn else OUTLINE)
+        if form.outline_box.isChecked() and not drawn:
             self._overlays.show_outline(scored, frame, target)
         else:
             self._overlays.hide_outline()

@@ -35,6 +35,7 @@ from napari_focusstack.widgets.picks_table import PicksPanel
 from napari_focusstack.widgets.scorer_combo import ScorerCombo
 
 SPECIMEN, WHOLE, REGION = range(3)
+OUTLINE = "Show where the specimen was found"
 
 
 class FocusForm(QScrollArea):
@@ -68,7 +69,7 @@ class FocusForm(QScrollArea):
         self.verdict.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
         self.verdict.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
         self.outline_box = QCheckBox("Outline")
-        self.outline_box.setToolTip("Show where the specimen was found")
+        self.outline_box.setToolTip(OUTLINE)
         self.outline_box.setChecked(True)
         self.map_box = QCheckBox("Focus map")
         self.map_box.setToolTip(
