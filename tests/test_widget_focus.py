@@ -9,7 +9,7 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QPainter, QPixmap
 
-from focus_bench import BEST, CALIBRATED, Bench, slow, stack
+from focus_bench import BEST, CALIBRATED, Bench, on_a_dark_field, slow, stack
 from napari_focusstack.core.scorers import SCORERS
 from napari_focusstack.widgets.curve import CurvePlot, CurveView
 from napari_focusstack.widgets.layers import shown_at
@@ -226,6 +226,31 @@ def test_the_outline_and_the_focus_map_lie_on_the_image(bench: Bench, qtbot: Any
     focus.form.map_box.click()
     focus.form.outline_box.click()
     qtbot.waitUntil(lambda: len(bench.viewer.layers) == 1, timeout=2000)
+
+
+def test_the_focus_map_is_transparent_beside_the_specimen_unless_that_counts(bench: Bench, qtbot: Any) -> None:
+    bench.viewer.add_image(on_a_dark_field(BEST)[0], name="A01")
+    focus = bench.open()
+    bench.score()
+    focus.form.map_box.click()
+    report = focus.scored.report
+    shown = np.isfinite(focus.overlays.map.data)
+    assert shown[:, 3:5, 3:5].all()
+    assert not shown[:, 0].any()
+    assert (shown == (report.specimen_weights >= 0.1)).all()
+    assert (focus.overlays.map.data[shown] == report.maps[shown]).all()
+    status = focus.overlays.map.get_status((0, 0, 0))["value"]
+    assert status == f"slice 0, patch (0, 0): {report.maps[0, 0, 0]:.3g}, does not count"
+    focus.form.basis.button(1).click()
+    bench.idle()
+    assert np.isfinite(focus.overlays.map.data).all()
+    focus.form.basis.button(2).click()
+    bench.viewer.layers["region A01"].add_rectangles([[0, 0], [0, 31], [31, 31], [31, 0]])
+    qtbot.waitUntil(lambda: bool(focus.scored.basis.region), timeout=5000)
+    bench.idle()
+    drawn = np.isfinite(focus.overlays.map.data)
+    assert drawn[:, 0, 0].all()
+    assert drawn.sum() == shown.sum() + len(shown)
 
 
 def test_the_status_bar_tells_the_patch_under_the_mouse(bench: Bench) -> None:

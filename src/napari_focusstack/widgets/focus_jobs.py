@@ -134,7 +134,7 @@ def decide_by(scored: Scored, basis: Basis) -> Scored:
 
     region = region_mask(basis.region, scored.report.plane_shape)
     report = reweight(scored.report, region=region, specimen=basis.specimen)
-    return Scored(report, basis, scored.outline, scored.view, report.basis)
+    return Scored(report, basis, scored.outline, view_of(report), report.basis)
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,8 +38,8 @@ class MapView:
     title : str
         What the layer is called, before the name of its stack.
     data : (Z, gy, gx) float32
-        NaN (shown transparent) where there was nothing to judge by, for classes and scores also where a patch holds
-        hardly any specimen.
+        NaN (shown transparent) where there was nothing to judge by, and where a patch holds hardly any specimen; plain
+        focus values are shown there where they count: in a drawn region, or where the whole image decides.
     limits : (float, float)
         Contrast limits.
     colours : tuple of str
@@ -76,7 +76,9 @@ def view_of(report: FocusReport) -> MapView:
         return _distances(report.distributions, layers["certainty"])
     low, high = np.quantile(report.maps, (0.02, 0.995))
     limits = float(low), float(max(high, np.nextafter(low, np.inf)))
-    return MapView("value", "focus map", report.maps, limits, units=report.units)
+    shown = _on_specimen(report) | (report.weights >= LEAST_SHARE)
+    data = report.maps if shown.all() else np.where(shown, report.maps, np.nan).astype(np.float32)
+    return MapView("value", "focus map", data, limits, units=report.units)
 
 
 def _on_specimen(report: FocusReport) -> NDArray[np.bool_]:
