@@ -66,6 +66,8 @@ def test_the_stack_is_chosen_already_and_one_click_fuses_it(viewer, widget, qtbo
     (layer,) = open_in(viewer, named(scene()))
     assert widget.layer is layer
     run(widget, qtbot)
+    assert "Added hidden (click the eye" in widget.results.title.text()
+    assert "index, height µm, confidence." in widget.results.title.text()
     assert [x.name for x in viewer.layers] == [
         "A01",
         "fused A01 (pyramid)",

@@ -19,6 +19,7 @@ from napari_focusstack.widgets.fading import show_colours
 from napari_focusstack.widgets.fuse_busy import BusyLine
 from napari_focusstack.widgets.fuse_quality import QualityPanel
 from napari_focusstack.widgets.fuse_run import (
+    MAPS,
     FuseResult,
     Made,
     NewLayer,
@@ -199,13 +200,20 @@ class ResultPanel(QWidget):
         self.look_box.setVisible(retouching)
         self.look_box.setEnabled(self.retoucher is not None and self.retoucher.has_slices)
         if made is not None:
-            self.title.setText(f"<b>{escape(made.name)}</b>")
+            self.title.setText(f"<b>{escape(made.name)}</b>{self._told_of_maps(made)}")
             single = is_single(made.result)
             self.retouch_button.setEnabled(single or retouching)
             self.retouch_button.setToolTip(
                 "Paint slices over the fused image" if single else "Fuse one time point by itself to retouch it"
             )
         self.quality.show_for(made)
+
+    def _told_of_maps(self, made: Made) -> str:
+        """Which layers came with the fused image: they are hidden, and nobody looks for what he does not know of."""
+        there = [new.role for new, layer in made.layers if layer in self._viewer.layers]
+        coming = [new.role for waits, new in self._waiting if waits is made]
+        maps = ", ".join(words for role, words in MAPS.items() if role in {*there, *coming})
+        return f"<br><small>Added hidden (click the eye in the layer list to see one): {maps}.</small>" if maps else ""
 
     # Export -----------------------------------------------------------------------------------------------------
 
@@ -317,7 +325,7 @@ class ResultPanel(QWidget):
             layer = self._viewer.add_image(new.data, **new.kwargs)
         if not getattr(layer, "rgb", False):
             layer.metadata[METADATA]["limits"] = tuple(layer.contrast_limits)
-        if old is None and new.role in ("index", "depth", "confidence"):
+        if old is None and new.role in MAPS:
             show_colours(layer)
         return layer
 

@@ -16,6 +16,8 @@ from napari_focusstack.core.progress import Job, relay
 from napari_focusstack.core.stack import AXES, Stack
 from napari_focusstack.widgets.layers import METADATA, Frame, Placed, frame_of, identity, place, stack_of
 
+MAPS = {"index": "index", "depth": "height µm", "confidence": "confidence"}
+"""What the maps of a result are called, by role."""
 FAINT = 0.05
 """Heights of less confidence than this are noise: they are not shown. Files keep them, with the confidence beside."""
 
@@ -290,33 +292,33 @@ def layers_of_result(result: FuseResult) -> list[NewLayer]:
     return [*_fused_layers(result), *map_layers(result)]
 
 
-def map_layers(result: FuseResult, roles: Sequence[str] = ("index", "depth", "confidence")) -> list[NewLayer]:
+def map_layers(result: FuseResult, roles: Sequence[str] = tuple(MAPS)) -> list[NewLayer]:
     """Make the layers of the maps of a result; that of the height only where the z step is known."""
     fused, source = result.fused, result.source
     name = source.stack.name if source.split else source.looks[0].name
     slices = fused.slices or (0, 1)
     last = max(slices[-1], slices[0] + 1)
-    maps: list[tuple[str, Any, str, tuple[float, float], str]] = []
+    maps: list[tuple[str, Any, tuple[float, float], str]] = []
     if "index" in roles:
-        maps.append(("index", fused.index, "index", (float(slices[0]), float(last)), "viridis"))
+        maps.append(("index", fused.index, (float(slices[0]), float(last)), "viridis"))
     shown = result.shown
     if "depth" in roles and shown is not None:
         # A sixteenth of the pixels tells the range as well, and this is the main thread.
         sample = shown[..., ::4, ::4]
         finite = sample[np.isfinite(sample)]
         low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-        maps.append(("depth", shown, "height µm", (low, high if high > low else low + 1.0), "viridis"))
+        maps.append(("depth", shown, (low, high if high > low else low + 1.0), "viridis"))
     if "confidence" in roles:
-        maps.append(("confidence", fused.confidence, "confidence", (0.0, 1.0), "gray"))
+        maps.append(("confidence", fused.confidence, (0.0, 1.0), "gray"))
     made = []
-    for role, data, words, limits, colormap in maps:
+    for role, data, limits, colormap in maps:
         for c in range(data.shape[result.map_axes.index("C")]) if _splits_maps(result) else (None,):
             part, axes = (data, result.map_axes) if c is None else _channel(data, result.map_axes, c)
             placed = lay(part, axes, result=result, role=role, channel=c)
             of = name if c is None else source.looks[c].name
             kwargs = {
                 **placed.kwargs,
-                "name": f"{words} {of} ({result.label})",
+                "name": f"{MAPS[role]} {of} ({result.label})",
                 "colormap": colormap,
                 "contrast_limits": limits,
                 "visible": False,
