@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ def no_leaks() -> Iterator[None]:
     app = QApplication.instance()
     if app is None:
         return
-    WorkerBase.await_workers(10_000)
+    WorkerBase.await_workers(120_000)
     for _ in range(3):
         QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
         app.processEvents()
@@ -84,6 +85,15 @@ def bench(qtbot: Any) -> Iterator[Any]:
     yield made
     if made.focus is not None:
         made.focus.shut_down()
+
+
+@pytest.fixture
+def go_on() -> Iterator[threading.Event]:
+    """A gate for workers: open until a test closes it, and open again at its end."""
+    gate = threading.Event()
+    gate.set()
+    yield gate
+    gate.set()
 
 
 @pytest.fixture

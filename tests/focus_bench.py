@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import time
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ class Bench:
         self.idle()
 
     def idle(self) -> None:
-        self.qtbot.waitUntil(self.is_idle, timeout=20_000)
+        self.qtbot.waitUntil(self.is_idle, timeout=60_000)
 
     def is_idle(self) -> bool:
         scoring = self.focus.scoring
@@ -67,11 +67,11 @@ class Bench:
         return self.focus.form.verdict.text()
 
 
-def slow(pixels: np.ndarray[Any, Any]) -> da.Array:
-    """A stack whose slices take a while to read, whatever the machine."""
+def held(pixels: np.ndarray[Any, Any], go_on: threading.Event, *, after: int) -> da.Array:
+    """A stack whose slices from `after` on are not read before `go_on` is set, however fast or slow the machine."""
 
-    def read(block: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        time.sleep(0.05)
+    def read(block: np.ndarray[Any, Any], block_id: tuple[int, ...]) -> np.ndarray[Any, Any]:
+        assert block_id[0] < after or go_on.wait(60)
         return block
 
     return da.from_array(pixels, chunks=(1, *pixels.shape[1:])).map_blocks(read, dtype=pixels.dtype, meta=pixels[:0])

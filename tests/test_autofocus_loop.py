@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,8 @@ from napari_focusstack.core.autofocus import (
     Travel,
     Verdict,
     focusing,
+    going,
+    loop,
 )
 from napari_focusstack.core.progress import drain
 
@@ -134,6 +137,17 @@ def test_a_stage_that_stalls_is_stopped(policy):
         drain(focusing(bench, sense, policy, travel(), settings=LoopSettings(move_timeout_s=0.05)))
     assert bench.halted
     assert LOW <= bench.z_um <= HIGH
+
+
+def test_a_stage_that_arrived_while_nobody_took_the_steps_has_not_stalled(monkeypatch):
+    seconds = [0.0]
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: seconds[0], sleep=lambda _: None))
+    bench, steps = Bench(slowness=2), 0
+    for _ in going(bench, 5.0, near_um=0.1, timeout_s=10):
+        steps += 1
+        seconds[0] += 3600  # the program was stopped for an hour, say
+    assert steps == 1
+    assert bench.z_um == 5.0
 
 
 def test_a_stage_that_ends_elsewhere_is_stopped(policy):

@@ -118,15 +118,15 @@ def test_score_focus_scores_the_selected_layer(make_napari_viewer, qtbot):
     viewer = make_napari_viewer()
     viewer.add_image(np.random.default_rng(0).random((4, 32, 32)), name="A01")
     widget = commands.score_layer()
-    qtbot.waitUntil(lambda: widget.scored is not None, timeout=20000)
+    qtbot.waitUntil(lambda: widget.scored is not None, timeout=60_000)
 
 
 def test_widgets_from_the_plugins_menu_stand_behind_each_other(make_napari_viewer, qtbot):
     viewer = make_napari_viewer(show=True)
     focus, _ = viewer.window.add_plugin_dock_widget("napari-focusstack", "Focus")
-    qtbot.waitUntil(focus.isVisible)
+    qtbot.waitUntil(focus.isVisible, timeout=60_000)
     fuse, _ = viewer.window.add_plugin_dock_widget("napari-focusstack", "Fuse")
-    qtbot.waitUntil(lambda: focus in fuse.parent().tabifiedDockWidgets(fuse))
+    qtbot.waitUntil(lambda: focus in fuse.parent().tabifiedDockWidgets(fuse), timeout=60_000)
 
 
 def test_a_calibration_without_a_layer_is_refused_in_a_sentence(make_napari_viewer, notes):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -331,10 +332,12 @@ def test_what_a_configuration_lacks_is_said(tmp_path):
 
 def test_devices_that_are_unloaded_call_nobody(scene):
     """Their calls come from threads of their own, and a Python that ends does not outlive them."""
-    rig, heard = connect_demo(scene), []
+    rig, heard, last = connect_demo(scene), [], threading.Event()
     rig.core.events.systemConfigurationLoaded.connect(lambda: heard.append("unloaded"))
     rig.core.events.propertyChanged.connect(lambda *change: heard.append(change))
-    time.sleep(0.1)
+    rig.core.events.propertyChanged.connect(lambda *change: last.set() if change[1:] == ("AutoShutter", "1") else None)
+    rig.core.setAutoShutter(True)  # told after all that connecting had to tell
+    assert last.wait(60)
     heard.clear()
     rig.disconnect()
     time.sleep(0.2)

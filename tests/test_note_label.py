@@ -30,7 +30,7 @@ def test_the_notes_of_methods_are_legible_and_whole(make_napari_viewer, qtbot, t
         (masks, masks.method_box, masks.method_note),
     ):
         widget.parent().raise_()
-        qtbot.waitUntil(note.isVisible, timeout=10_000)
+        qtbot.waitUntil(note.isVisible, timeout=60_000)
         for i in range(box.count()):
             box.setCurrentIndex(i)
             qtbot.wait(20)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from napari_focusstack.core.progress import Progress, drain
 pytest.importorskip("pymmcore_plus", reason="needs the extra 'acquire'")
 pytest.importorskip("mm_test_adapters", reason="needs the extra 'acquire'")
 
+from napari_focusstack.microscope import scan as scan_module
 from napari_focusstack.microscope.acquire import z_plan
 from napari_focusstack.microscope.demo import connect_demo
 from napari_focusstack.microscope.rig import RigInfo, _turn
@@ -120,6 +123,26 @@ def test_what_was_taken_is_kept_though_the_stage_does_not_come_back(rig, monkeyp
     assert taken.lost == ()
     assert "did not go back" in taken.ended
     assert "port closed" in taken.ended
+
+
+def test_a_stage_that_arrived_while_nobody_took_the_steps_is_not_late(rig, monkeypatch):
+    seconds, asked = [0.0], []
+    monkeypatch.setattr(scan_module, "time", SimpleNamespace(monotonic=lambda: seconds[0], sleep=time.sleep))
+
+    def moving_once():
+        asked.append(rig.place_um())
+        while rig.core.deviceBusy(rig.core.getXYStageDevice()):
+            time.sleep(0.005)
+        return len(asked) % 2 == 1
+
+    monkeypatch.setattr(rig, "moving_xy", moving_once)
+
+    def stopped_for_an_hour(step):
+        seconds[0] += 3600
+
+    taken = drain(scan(rig, grid_plan(rig, rows=1, columns=2)), stopped_for_an_hour)
+    assert taken.numbers == (0, 1)
+    assert taken.ended == ""
 
 
 @pytest.mark.parametrize("error", [OSError("port closed"), ValueError("port closed"), RuntimeError("port closed")])

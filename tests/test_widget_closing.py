@@ -26,7 +26,7 @@ viewer.close()
 def test_each_dock_can_be_closed_and_collected(qapp):
     """In a process of its own: a Qt object that is collected at the wrong moment takes it down."""
     pytest.importorskip("pymmcore_plus")
-    ran = subprocess.run([sys.executable, "-c", SCRIPT, *DOCKS], capture_output=True, text=True, timeout=120)
+    ran = subprocess.run([sys.executable, "-c", SCRIPT, *DOCKS], capture_output=True, text=True, timeout=900)
     assert [line for line in ran.stdout.splitlines() if line.startswith("closed")] == [f"closed {d}" for d in DOCKS], (
         ran.stderr[-2000:]
     )

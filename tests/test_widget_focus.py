@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,10 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QPainter, QPixmap
 
-from focus_bench import BEST, CALIBRATED, Bench, on_a_dark_field, slow, stack
+from focus_bench import BEST, CALIBRATED, Bench, held, on_a_dark_field, stack
 from napari_focusstack.core.scorers import SCORERS
 from napari_focusstack.widgets.curve import CurvePlot, CurveView
+from napari_focusstack.widgets.focus import FocusWidget
 from napari_focusstack.widgets.layers import shown_at
 
 
@@ -46,13 +48,21 @@ def test_a_score_ends_in_a_curve_with_a_ring_and_a_sentence(bench: Bench) -> Non
     assert f"Best slice {BEST} (z 6.0 µm), certain" in bench.verdict
 
 
-def test_the_curve_grows_while_slices_are_scored(bench: Bench, qtbot: Any) -> None:
-    bench.viewer.add_image(slow(stack(n=30, best=5)), contrast_limits=(0, 255))
+def score_the_first(bench: Bench, go_on: threading.Event, *, slices: int = 4) -> FocusWidget:
+    """Score a stack until the curve shows so many slices; the next one waits for `go_on`."""
+    bench.viewer.add_image(held(stack(n=9), go_on, after=slices), name="A01", contrast_limits=(0, 255))
     focus = bench.open()
+    go_on.clear()
     focus.form.job_bar.run_button.click()
-    qtbot.waitUntil(lambda: 0 < np.isfinite(focus.form.plot.view.values).sum() < 30, timeout=20_000)
+    bench.qtbot.waitUntil(lambda: np.isfinite(focus.form.plot.view.values).sum() == slices, timeout=60_000)
+    return focus
+
+
+def test_the_curve_grows_while_slices_are_scored(bench: Bench, go_on: threading.Event) -> None:
+    focus = score_the_first(bench, go_on)
     assert focus.form.plot.view.best is None
     assert "of the whole image" in bench.verdict
+    go_on.set()
     bench.idle()
     assert focus.form.plot.view.best is not None
 
@@ -166,7 +176,7 @@ def test_no_legend_lies_over_the_curves(bench: Bench, qtbot: Any) -> None:
     assert legend.names == ("Tenengrad", "Variance of Laplacian", "Brenner gradient")
     assert not form.plot.isAncestorOf(legend)
     bench.focus.show()
-    qtbot.waitUntil(lambda: legend.y() >= form.plot.geometry().bottom(), timeout=2000)
+    qtbot.waitUntil(lambda: legend.y() >= form.plot.geometry().bottom(), timeout=60_000)
     assert len({(pen.color().name(), pen.style()) for _, pen in legend._entries}) == 3
     legend.resize(150, 10)
     assert len({place.y() for place in legend.places()}) == 3
@@ -225,7 +235,7 @@ def test_the_outline_and_the_focus_map_lie_on_the_image(bench: Bench, qtbot: Any
     assert np.abs(rim.max(axis=0) - 96).max() < 8
     focus.form.map_box.click()
     focus.form.outline_box.click()
-    qtbot.waitUntil(lambda: len(bench.viewer.layers) == 1, timeout=2000)
+    qtbot.waitUntil(lambda: len(bench.viewer.layers) == 1, timeout=60_000)
 
 
 def test_the_focus_map_is_transparent_beside_the_specimen_unless_that_counts(bench: Bench, qtbot: Any) -> None:
@@ -321,25 +331,21 @@ def test_a_constant_stack_has_no_best_slice(bench: Bench) -> None:
     assert not focus.form.picks.accept_button.isEnabled()
 
 
-def test_a_layer_that_is_deleted_while_it_is_scored_stops_the_job(bench: Bench, qtbot: Any, notes: list[str]) -> None:
-    layer = bench.viewer.add_image(stack(n=60, size=1024), name="A01")
-    focus = bench.open()
-    focus.form.job_bar.run_button.click()
-    qtbot.waitUntil(lambda: focus.scoring.run is not None and np.isfinite(focus.scoring.run.values).any(), timeout=9000)
-    bench.viewer.layers.remove(layer)
+def test_a_layer_that_is_deleted_while_it_is_scored_stops_the_job(
+    bench: Bench, go_on: threading.Event, notes: list[str]
+) -> None:
+    focus = score_the_first(bench, go_on)
+    bench.viewer.layers.remove("A01")
     assert bench.is_idle()
     assert notes == ["'A01' was deleted while it was scored: scoring has stopped."]
     assert focus.layer is None
 
 
-def test_cancel_in_the_middle_says_how_far_it_came(bench: Bench, qtbot: Any) -> None:
-    bench.viewer.add_image(stack(n=60, size=1024))
-    focus = bench.open()
-    focus.form.job_bar.run_button.click()
-    qtbot.waitUntil(lambda: focus.scoring.run is not None and np.isfinite(focus.scoring.run.values).any(), timeout=9000)
+def test_cancel_in_the_middle_says_how_far_it_came(bench: Bench, go_on: threading.Event) -> None:
+    focus = score_the_first(bench, go_on)
     focus.form.job_bar.cancel_button.click()
     assert bench.is_idle()
-    assert "Cancelled after" in bench.verdict
+    assert "Cancelled after 4 of 9 slices" in bench.verdict
     assert focus.form.job_bar.runner.busy is False
 
 

@@ -49,7 +49,7 @@ def test_an_extracted_slice_hides_its_stack_and_what_lay_over_it(bench: Bench, q
     overlay = focus.overlays.map
     assert overlay in bench.viewer.layers
     new = extract(bench, 0)
-    qtbot.waitUntil(lambda: overlay not in bench.viewer.layers, timeout=5_000)
+    qtbot.waitUntil(lambda: overlay not in bench.viewer.layers, timeout=60_000)
     assert not focus.form.map_box.isChecked()
     assert not focus.form.outline_box.isChecked()
     assert bench.viewer.layers.index(new) > bench.viewer.layers.index(layer)

@@ -104,13 +104,13 @@ def test_keys_pick_while_the_widget_has_the_keyboard(bench: Bench, qtbot: Any) -
     bench.viewer.dims.set_current_step(0, 2)
     for button in (focus.form.map_box, focus.form.job_bar.run_button):
         button.setFocus()
-        qtbot.waitUntil(button.hasFocus, timeout=2000)
+        qtbot.waitUntil(button.hasFocus, timeout=60_000)
         qtbot.keyClick(button, Qt.Key.Key_P)
     assert focus.form.picks.picks.get("A01").slice == 2
     bench.viewer.dims.set_current_step(0, 5)
     search = focus.form.scorer_box.lineEdit()
     search.setFocus()
-    qtbot.waitUntil(search.hasFocus, timeout=2000)
+    qtbot.waitUntil(search.hasFocus, timeout=60_000)
     qtbot.keyClick(search, Qt.Key.Key_P)  # who looks for a scorer picks nothing
     assert focus.form.picks.picks.get("A01").slice == 2
     assert focus.form.plot.focusPolicy() == Qt.FocusPolicy.NoFocus

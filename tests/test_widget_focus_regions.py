@@ -18,11 +18,11 @@ def test_a_drawn_region_decides_without_scoring_again(bench: Bench, qtbot: Any) 
     shapes = bench.viewer.layers["region two"]
     assert shapes.mode == "add_polygon_lasso"
     shapes.add_rectangles([[10, 140], [10, 240], [110, 240], [110, 140]])
-    qtbot.waitUntil(lambda: focus.form.plot.view.best == 5, timeout=5000)
+    qtbot.waitUntil(lambda: focus.form.plot.view.best == 5, timeout=60_000)
     assert "drawn region" in bench.verdict
     shapes.data = []
     shapes.add_ellipses([[10, 10], [10, 110], [110, 110], [110, 10]])
-    qtbot.waitUntil(lambda: focus.form.plot.view.best == 1, timeout=5000)
+    qtbot.waitUntil(lambda: focus.form.plot.view.best == 1, timeout=60_000)
 
 
 def test_the_outline_is_hidden_while_a_drawn_region_decides(bench: Bench, qtbot: Any) -> None:
@@ -53,7 +53,7 @@ def test_a_region_stays_with_a_stack_that_is_renamed(bench: Bench, qtbot: Any) -
     focus.choose_layer(first)
     focus.form.basis.button(2).click()
     bench.viewer.layers["region A01"].add_rectangles([[10, 10], [10, 60], [60, 60], [60, 10]])
-    qtbot.waitUntil(lambda: bool(focus.regions.region), timeout=5000)
+    qtbot.waitUntil(lambda: bool(focus.regions.region), timeout=60_000)
     first.name = "B01"
     second.name = "A01"
     focus.choose_layer(second)
@@ -68,7 +68,7 @@ def test_a_region_beside_the_image_is_refused_in_a_sentence(bench: Bench, qtbot:
     bench.score()
     focus.form.basis.button(2).click()
     bench.viewer.layers["region A01"].add_rectangles([[500, 500], [500, 600], [600, 600], [600, 500]])
-    qtbot.waitUntil(lambda: bool(notes), timeout=5000)
+    qtbot.waitUntil(lambda: bool(notes), timeout=60_000)
     assert "beside the image" in notes[0]
 
 

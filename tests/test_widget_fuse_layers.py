@@ -221,7 +221,7 @@ def retoucher(model, qtbot) -> Retoucher:
     made = Made(result, [(new, model.add_image(new.data, **new.kwargs)) for new in layers_of_result(result)])
     retoucher = Retoucher(model, made, stack_of(layer))
     yield retoucher
-    qtbot.waitUntil(lambda: not retoucher.reading, timeout=10_000)
+    qtbot.waitUntil(lambda: not retoucher.reading, timeout=60_000)
 
 
 def test_the_fused_image_follows_the_brush_and_its_undo(retoucher, model, qtbot):
@@ -230,14 +230,14 @@ def test_the_fused_image_follows_the_brush_and_its_undo(retoucher, model, qtbot)
     model.dims.set_current_step(0, 3)
     assert retoucher.slice == 3
     retoucher.labels.data_setitem((np.array([5, 6]), np.array([7, 7])), retoucher.labels.selected_label)
-    qtbot.waitUntil(lambda: "retouched" in fused.metadata[METADATA], timeout=10_000)
+    qtbot.waitUntil(lambda: "retouched" in fused.metadata[METADATA], timeout=60_000)
     assert fused.data[5, 7] == model.layers["A01"].data[3, 5, 7]
     assert retoucher.made.of_role("index")[0].data[6, 7] == 3
     assert retoucher.made.of_role("confidence")[0].data[6, 7] == 1
     assert retoucher.made.of_role("depth")[0].data[6, 7] == 3 * 2.0
     assert fused.metadata[METADATA]["retouched"] == {"slice 3": 2}
     retoucher.labels.undo()
-    qtbot.waitUntil(lambda: np.array_equal(fused.data, before), timeout=10_000)
+    qtbot.waitUntil(lambda: np.array_equal(fused.data, before), timeout=60_000)
 
 
 @pytest.mark.parametrize("hasty", [False, True])
@@ -258,13 +258,13 @@ def test_no_slice_is_read_in_the_main_thread(model, qtbot, hasty):
     model.dims.set_current_step(0, 3)
     retoucher.labels.data_setitem((np.array([5, 6]), np.array([7, 7])), 4)
     if hasty:
-        with qtbot.waitSignal(retoucher.left, timeout=10_000):
+        with qtbot.waitSignal(retoucher.left, timeout=60_000):
             retoucher.finish()
             assert retoucher.labels in model.layers
         assert retoucher.labels not in model.layers
         assert made.of_role("fused")[0].data[5, 7] == scene()[3, 5, 7]
-    qtbot.waitUntil(lambda: made.retouched == {"slice 3": 2}, timeout=10_000)
-    qtbot.waitUntil(lambda: not retoucher.reading, timeout=10_000)
+    qtbot.waitUntil(lambda: made.retouched == {"slice 3": 2}, timeout=60_000)
+    qtbot.waitUntil(lambda: not retoucher.reading, timeout=60_000)
     assert readers
     assert threading.get_ident() not in readers
 
@@ -285,8 +285,8 @@ def test_what_covers_the_fused_image_is_hidden_while_it_is_painted(model, qtbot)
     assert not values.visible
     assert layer.visible
     assert made.of_role("fused")[0].visible
-    qtbot.waitUntil(lambda: not retoucher.reading, timeout=10_000)
-    with qtbot.waitSignal(retoucher.left, timeout=10_000):
+    qtbot.waitUntil(lambda: not retoucher.reading, timeout=60_000)
+    with qtbot.waitSignal(retoucher.left, timeout=60_000):
         retoucher.finish()
     assert values.visible
     assert not made.of_role("index")[0].visible
@@ -308,12 +308,12 @@ def test_a_hidden_fused_image_is_shown_when_the_brush_is_taken(model, qtbot):
     made.of_role("fused")[0].visible = False
     retoucher = Retoucher(model, made, stack_of(layer))
     assert made.of_role("fused")[0].visible
-    qtbot.waitUntil(lambda: not retoucher.reading, timeout=10_000)
+    qtbot.waitUntil(lambda: not retoucher.reading, timeout=60_000)
 
 
 def test_what_was_painted_stays_when_the_brush_is_put_down(retoucher, model, qtbot):
     retoucher.labels.data_setitem((np.array([5]), np.array([90])), 1)
-    with qtbot.waitSignal(retoucher.left, timeout=10_000):
+    with qtbot.waitSignal(retoucher.left, timeout=60_000):
         retoucher.finish()
     assert retoucher.made.of_role("fused")[0].data[5, 90] == model.layers["A01"].data[0, 5, 90]
     assert retoucher.labels not in model.layers

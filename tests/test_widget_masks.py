@@ -32,7 +32,7 @@ def widget(viewer, qtbot) -> MasksWidget:
 
 def run(widget: MasksWidget, qtbot) -> None:
     click(qtbot, widget.bar.run_button)
-    qtbot.waitUntil(lambda: not widget.bar.runner.busy, timeout=20_000)
+    qtbot.waitUntil(lambda: not widget.bar.runner.busy, timeout=60_000)
 
 
 def test_one_click_lays_labels_exactly_on_the_stack(viewer, widget, qtbot):
@@ -233,17 +233,18 @@ def test_the_stack_of_a_selected_result_is_chosen(viewer, qtbot):
 
 
 def test_cancel_answers_at_once_and_adds_nothing(viewer, widget, qtbot, monkeypatch):
-    held = threading.Event()
+    begun, held = threading.Event(), threading.Event()
 
     def slices(self, stack, *, device):
         yield Progress(0, 2)
-        held.wait(10)
+        begun.set()
+        held.wait(60)
         yield Progress(1, 2)
 
     monkeypatch.setattr(type(MASKS["energy"]), "slices", slices)
     open_in(viewer, named(scene()))
     click(qtbot, widget.bar.run_button)
-    qtbot.waitUntil(lambda: widget.bar.runner.busy)
+    qtbot.waitUntil(begun.is_set, timeout=60_000)
     widget.bar.runner.cancel()
     assert not widget.bar.runner.busy
     held.set()
@@ -262,7 +263,7 @@ def test_a_file_whose_name_was_completed_is_replaced_where_that_is_agreed_to(
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *args, **kwargs: (str(tmp_path / "masks"), ""))
     monkeypatch.setattr(QMessageBox, "question", lambda *args, **kwargs: answer)
     click(qtbot, widget.export_button)
-    qtbot.waitUntil(lambda: not widget.exporter.busy, timeout=10_000)
+    qtbot.waitUntil(lambda: not widget.exporter.busy, timeout=60_000)
     assert bool(path.stat().st_size) == replace
 
 
@@ -278,7 +279,7 @@ def test_masks_as_painted_and_areas_are_written_with_the_scale(viewer, widget, q
     answers = iter([f"{tmp_path}//{path.name}", f"{tmp_path}//{table.name}"])
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *args, **kwargs: (next(answers), ""))
     click(qtbot, widget.export_button)
-    qtbot.waitUntil(lambda: not widget.exporter.busy, timeout=10_000)
+    qtbot.waitUntil(lambda: not widget.exporter.busy, timeout=60_000)
     assert np.array_equal(tifffile.imread(path), labels.data * 255)
     with tifffile.TiffFile(path) as file:
         assert 'PhysicalSizeY="0.5"' in file.ome_metadata

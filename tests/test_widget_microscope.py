@@ -37,19 +37,19 @@ def widget(viewer, scene, qtbot):
     _, widget = viewer.window.add_plugin_dock_widget("napari-focusstack", "Microscope")
     yield widget
     widget.disconnect_rig()
-    qtbot.waitUntil(lambda: not widget.leaving.busy, timeout=20_000)
+    qtbot.waitUntil(lambda: not widget.leaving.busy, timeout=60_000)
 
 
 @pytest.fixture
 def connected(widget, qtbot):
     widget.connect_bar.run_button.click()
-    qtbot.waitUntil(lambda: widget.rig is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: widget.rig is not None, timeout=60_000)
     return widget
 
 
 def run(bar, qtbot):
     bar.run_button.click()
-    qtbot.waitUntil(lambda: not bar.runner.busy, timeout=30_000)
+    qtbot.waitUntil(lambda: not bar.runner.busy, timeout=60_000)
 
 
 def test_opening_connects_and_moves_nothing(widget, viewer):
@@ -60,9 +60,9 @@ def test_opening_connects_and_moves_nothing(widget, viewer):
 
 
 def test_connecting_shows_a_live_image_and_moves_nothing(connected, viewer, qtbot):
-    qtbot.waitUntil(lambda: "live" in viewer.layers, timeout=10_000)
+    qtbot.waitUntil(lambda: "live" in viewer.layers, timeout=60_000)
     first = viewer.layers["live"].data
-    qtbot.waitUntil(lambda: viewer.layers["live"].data is not first, timeout=10_000)
+    qtbot.waitUntil(lambda: viewer.layers["live"].data is not first, timeout=60_000)
     assert connected.rig.height_um() == 0
     assert tuple(viewer.layers["live"].scale) == pytest.approx((0.325, 0.325))
     connected.focus.live_box.setChecked(False)
@@ -91,7 +91,7 @@ def test_a_z_stack_becomes_a_calibrated_layer_to_score_and_fuse(connected, viewe
     connected.focus.live_box.setChecked(False)
     connected.take.score_button.click()
     focus = viewer.window.dock_widgets["Focus (Focus Stack)"]
-    qtbot.waitUntil(lambda: focus.scored is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: focus.scored is not None, timeout=60_000)
     assert focus.scored.report.decision.best == 2
     connected.take.fuse_button.click()
     fuse = viewer.window.dock_widgets["Fuse (Focus Stack)"]
@@ -132,7 +132,7 @@ def test_after_a_scan_no_curve_stands_above_its_sentence(connected, qtbot):
 
 
 def test_the_live_image_of_a_job_lies_over_what_was_taken_before(connected, viewer, qtbot):
-    qtbot.waitUntil(lambda: "live" in viewer.layers, timeout=10_000)
+    qtbot.waitUntil(lambda: "live" in viewer.layers, timeout=60_000)
     run(connected.take.bar, qtbot)
     assert viewer.layers[-1].name != "live"
     run(connected.focus.bar, qtbot)
@@ -140,7 +140,7 @@ def test_the_live_image_of_a_job_lies_over_what_was_taken_before(connected, view
 
 
 def test_the_view_follows_the_live_image_through_a_scan(connected, viewer, qtbot):
-    qtbot.waitUntil(lambda: "live" in viewer.layers, timeout=10_000)
+    qtbot.waitUntil(lambda: "live" in viewer.layers, timeout=60_000)
     camera = getattr(viewer, "scene", viewer).camera  # older ones keep it in the viewer
     live, away, sights, heights = viewer.layers["live"], set(), set(), set()
 
@@ -189,7 +189,7 @@ def test_a_scan_that_is_cancelled_keeps_the_fields_that_it_took(connected, viewe
     def third_waits():
         so_far = connected._scanning.so_far if connected._scanning is not None else None
         if so_far is not None and len(so_far.cancelled().numbers) == 2:
-            left.wait(20)
+            left.wait(60)
         return snap()
 
     monkeypatch.setattr(connected.rig, "snap", third_waits)
@@ -209,9 +209,8 @@ def test_a_scan_that_is_cancelled_keeps_the_fields_that_it_took(connected, viewe
     assert told.startswith("2 of 8 fields")
     assert "it was cancelled after field 2 of 8" in told
     assert "6 of 8 fields were not taken (3 to 8): the scan was cancelled before." in told
-    names = [layer.name for layer in viewer.layers]
     qtbot.wait(200)
-    assert names.count("mosaic") == 1
+    assert [layer.name for layer in viewer.layers].count("mosaic") == 1
 
 
 def test_a_scan_that_fails_keeps_the_fields_that_it_took(connected, viewer, qtbot, notes, monkeypatch):
@@ -239,19 +238,22 @@ def test_a_field_whose_step_still_waits_at_cancel_is_kept(connected, viewer, qtb
     connected.scan.refocus_box.setChecked(False)
     connected.scan.columns.setValue(8)
     connected.scan.bar.run_button.click()
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while connected._scanning.so_far is None and time.monotonic() < end:
         time.sleep(0.005)  # no events: no step arrives
     connected.scan.bar.cancel_button.click()
     assert stack_of(viewer.layers["fields"]).n_positions >= 1
 
 
-def test_the_next_scan_does_not_show_what_a_cancelled_one_took(connected, viewer, qtbot):
+def test_the_next_scan_does_not_show_what_a_cancelled_one_took(connected, viewer, qtbot, monkeypatch, go_on):
     connected.scan.refocus_box.setChecked(False)
     run(connected.scan.bar, qtbot)
-    before = len(viewer.layers)
+    before, snap = len(viewer.layers), connected.rig.snap
+    monkeypatch.setattr(connected.rig, "snap", lambda: (go_on.wait(60), snap())[1])
+    go_on.clear()
     connected.scan.bar.run_button.click()
     connected.scan.bar.cancel_button.click()  # before its first field
+    go_on.set()
     qtbot.wait(200)
     assert len(viewer.layers) == before
     assert connected.scan.verdict.text().startswith("Stopped before a field was taken")
@@ -292,16 +294,24 @@ def test_images_are_shown_where_they_were_taken_and_only_workers_ask_the_stage(
     assert threading.main_thread() not in asked
 
 
-def test_cancel_stops_and_leaves_the_stage_where_it_is(connected, scene, qtbot, monkeypatch):
-    render = scene.image
-    monkeypatch.setattr(scene, "image", lambda *a, **k: (time.sleep(0.05), render(*a, **k))[1])
+def test_cancel_stops_and_leaves_the_stage_where_it_is(connected, qtbot, monkeypatch, go_on):
+    move, moves = connected.rig.start_moving, []
+
+    def third_waits(height_um):  # by then, two images were taken at least
+        move(height_um)
+        moves.append(height_um)
+        assert len(moves) < 3 or go_on.wait(60)
+
+    monkeypatch.setattr(connected.rig, "start_moving", third_waits)
     stops = []
     stop = connected.rig.stop
     monkeypatch.setattr(connected.rig, "stop", lambda: (stops.append(1), stop()))
+    go_on.clear()
     connected.focus.bar.run_button.click()
-    qtbot.waitUntil(lambda: len(connected._steps) >= 2, timeout=10_000)
+    qtbot.waitUntil(lambda: len(connected._steps) >= 2, timeout=60_000)
     connected.focus.bar.cancel_button.click()
-    qtbot.waitUntil(lambda: bool(stops), timeout=10_000)
+    go_on.set()
+    qtbot.waitUntil(lambda: bool(stops), timeout=60_000)
     assert not connected.rig.moving()
     assert connected.rig.limits_um[0] <= connected.rig.height_um() <= connected.rig.limits_um[1]
     assert "Stopped" in connected.focus.verdict.text()
@@ -383,34 +393,37 @@ def test_closing_the_dock_lets_go_of_the_microscope(viewer, scene, qtbot):
     widget = viewer.window.add_plugin_dock_widget("napari-focusstack", "Microscope")[1]
     widget.connect_bar.run_button.click()
     gone = weakref.ref(widget)
-    qtbot.waitUntil(lambda: gone().rig is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: gone().rig is not None, timeout=60_000)
     rig = widget.rig
     viewer.window.remove_dock_widget(widget)
-    qtbot.waitUntil(lambda: rig.core.getLoadedDevices() == ("Core",), timeout=20_000)
+    qtbot.waitUntil(lambda: rig.core.getLoadedDevices() == ("Core",), timeout=60_000)
     del widget
-    qtbot.wait(100)
-    gc.collect()
-    assert gone() is None
+
+    def collected():
+        gc.collect()
+        return gone() is None
+
+    qtbot.waitUntil(collected, timeout=60_000)
 
 
 def test_disconnect_and_connect_again(connected, qtbot):
     connected.disconnect_button.click()
     assert connected.rig is None
     assert not connected.focus.isEnabled()
-    qtbot.waitUntil(lambda: connected.connect_bar.isVisibleTo(connected), timeout=20_000)
+    qtbot.waitUntil(lambda: connected.connect_bar.isVisibleTo(connected), timeout=60_000)
     connected.connect_bar.run_button.click()
-    qtbot.waitUntil(lambda: connected.rig is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: connected.rig is not None, timeout=60_000)
 
 
 @pytest.mark.parametrize("close", [False, True])
 def test_a_slow_image_does_not_hold_the_window_up_while_it_disconnects(viewer, scene, qtbot, monkeypatch, close):
     widget = viewer.window.add_plugin_dock_widget("napari-focusstack", "Microscope")[1]
     widget.connect_bar.run_button.click()
-    qtbot.waitUntil(lambda: widget.rig is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: widget.rig is not None, timeout=60_000)
     rig, taking, release = widget.rig, threading.Event(), threading.Event()
     render = scene.image
-    monkeypatch.setattr(scene, "image", lambda *a, **k: (taking.set(), release.wait(20), render(*a, **k))[2])
-    qtbot.waitUntil(taking.is_set, timeout=10_000)
+    monkeypatch.setattr(scene, "image", lambda *a, **k: (taking.set(), release.wait(60), render(*a, **k))[2])
+    qtbot.waitUntil(taking.is_set, timeout=60_000)
     if close:
         viewer.window.remove_dock_widget(widget)
     else:
@@ -422,6 +435,6 @@ def test_a_slow_image_does_not_hold_the_window_up_while_it_disconnects(viewer, s
         assert not widget.disconnect_button.isEnabled()
         assert not widget.connection.isEnabled()
     release.set()
-    qtbot.waitUntil(lambda: rig.core.getLoadedDevices() == ("Core",), timeout=20_000)
+    qtbot.waitUntil(lambda: rig.core.getLoadedDevices() == ("Core",), timeout=60_000)
     if not close:
-        qtbot.waitUntil(lambda: widget.connection.isEnabled(), timeout=10_000)
+        qtbot.waitUntil(lambda: widget.connection.isEnabled(), timeout=60_000)

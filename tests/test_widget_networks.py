@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-import time
 from typing import Any
 
 import numpy as np
@@ -148,7 +147,7 @@ def test_a_map_changes_its_kind_with_the_scorer(bench: Bench, qtbot: Any) -> Non
         assert focus.overlays.map is not None
         assert focus.overlays.map.kind == kind
         assert not focus.form.legend.isHidden()
-    qtbot.waitUntil(lambda: sum("(" in layer.name for layer in bench.viewer.layers) == 1, timeout=5000)
+    qtbot.waitUntil(lambda: sum("(" in layer.name for layer in bench.viewer.layers) == 1, timeout=60_000)
 
 
 def test_the_legend_draws_itself(bench: Bench) -> None:
@@ -265,26 +264,27 @@ def test_a_single_image_is_judged_by_a_network(bench: Bench) -> None:
 
 @pytest.mark.parametrize("name", ["mmdf", "gmanet"])
 def test_networks_compute_beside_the_main_thread_and_cancel_answers_at_once(
-    bench: Bench, qtbot: Any, monkeypatch: pytest.MonkeyPatch, name: str
+    bench: Bench, qtbot: Any, monkeypatch: pytest.MonkeyPatch, go_on: threading.Event, name: str
 ) -> None:
     threads = set()
     scorer = SCORERS[name]
     real = type(scorer).score_plane
 
     def noted(self: Any, plane: Any, *, context: Any) -> Any:
+        found = real(self, plane, context=context)
         threads.add(threading.current_thread())
-        return real(self, plane, context=context)
+        assert go_on.wait(60)
+        return found
 
     monkeypatch.setattr(type(scorer), "score_plane", noted)
-    bench.viewer.add_image(stack(n=40, size=512), name="A01", **CALIBRATED)
+    bench.viewer.add_image(stack(), name="A01", **CALIBRATED)
     focus = bench.open()
     focus.form.scorer_box.choose(name)
+    go_on.clear()
     focus.form.job_bar.run_button.click()
-    qtbot.waitUntil(lambda: bool(threads), timeout=20_000)
-    begun = time.perf_counter()
+    qtbot.waitUntil(lambda: bool(threads), timeout=60_000)
     focus.form.job_bar.cancel_button.click()
-    bench.idle()
-    assert time.perf_counter() - begun < 1
+    assert bench.is_idle()  # though the network is still at its first slice
     assert threading.main_thread() not in threads
     assert "Cancelled" in bench.verdict
 
@@ -297,7 +297,7 @@ def test_the_curve_of_a_network_fills_slice_by_slice(bench: Bench, qtbot: Any, m
     def held(self: Any, plane: Any, *, context: Any) -> Any:
         seen.append(plane)
         if len(seen) == 5:
-            assert go_on.wait(20)
+            assert go_on.wait(60)
         return real(self, plane, context=context)
 
     monkeypatch.setattr(type(SCORERS["gmanet"]), "score_plane", held)
@@ -306,7 +306,7 @@ def test_the_curve_of_a_network_fills_slice_by_slice(bench: Bench, qtbot: Any, m
     focus.form.scorer_box.choose("gmanet")
     focus.form.job_bar.run_button.click()
     try:
-        qtbot.waitUntil(lambda: np.isfinite(focus.form.plot.view.values).sum() == 4, timeout=20_000)
+        qtbot.waitUntil(lambda: np.isfinite(focus.form.plot.view.values).sum() == 4, timeout=60_000)
         view = focus.form.plot.view
     finally:
         go_on.set()
@@ -323,13 +323,23 @@ def test_the_preset_is_told_below_the_curve(bench: Bench) -> None:
     assert "1024×1536 px, φ 32" in bench.verdict or "768×1152 px, φ 8" in bench.verdict
 
 
-def test_the_window_answers_while_a_network_works(bench: Bench) -> None:
-    bench.viewer.add_image(stack(n=10, size=512), name="A01", **CALIBRATED)
+def test_the_window_answers_while_a_network_works(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    beats: list[None] = []
+    real = type(SCORERS["mmdf"]).score_plane
+
+    def again_and_again(self: Any, plane: Any, *, context: Any) -> Any:
+        for _ in range(100):  # long enough for a few beats, whatever the machine
+            found = real(self, plane, context=context)
+            if len(beats) > 5:
+                break
+        return found
+
+    monkeypatch.setattr(type(SCORERS["mmdf"]), "score_plane", again_and_again)
+    bench.viewer.add_image(stack(size=512), name="A01", **CALIBRATED)
     focus = bench.open()
-    beats: list[float] = []
     timer = QTimer()
     timer.setInterval(10)
-    timer.timeout.connect(lambda: beats.append(time.perf_counter()))
+    timer.timeout.connect(lambda: beats.append(None))
     timer.start()
     bench.score("mmdf")
     timer.stop()

@@ -289,14 +289,14 @@ def test_a_folder_is_opened_with_what_the_user_adds(viewer, qtbot, monkeypatch, 
     dialog = OpenStackDialog(viewer, viewer.window._qt_window)
     dialog.show()
     click(qtbot, dialog.folder_button)
-    qtbot.waitUntil(dialog.open_button.isEnabled, timeout=10_000)
+    qtbot.waitUntil(dialog.open_button.isEnabled, timeout=60_000)
     assert "z" in dialog.form.summary.text()
     dialog.form.pixel.spin.setValue(0.5)
     dialog.form.uneven.setChecked(True)
     assert not dialog.open_button.isEnabled()
     dialog.form.heights.setPlainText("0; 1; 3")
     click(qtbot, dialog.open_button)
-    qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=10_000)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=60_000)
     stack = stack_of(viewer.layers[0])
     assert stack.z_positions_um == (0.0, 1.0, 3.0)
     assert stack.x_um == 0.5
@@ -309,7 +309,7 @@ def test_a_file_that_is_no_image_is_told_in_the_dialog(viewer, qtbot, monkeypatc
     monkeypatch.setattr(QFileDialog, "getOpenFileNames", staticmethod(lambda *_, **__: ([str(path)], "")))
     dialog = OpenStackDialog(viewer, viewer.window._qt_window)
     dialog.show()
-    with qtbot.waitSignal(dialog.runner.failed, timeout=10_000):
+    with qtbot.waitSignal(dialog.runner.failed, timeout=60_000):
         click(qtbot, dialog.files_button)
     assert "notes.tif" in dialog.message.text()
     assert not dialog.open_button.isEnabled()

@@ -32,7 +32,7 @@ def panel(model, qtbot) -> ResultPanel:
 def rate(panel: ResultPanel, qtbot) -> None:
     panel.quality_button.setChecked(True)
     click(qtbot, panel.quality.bar.run_button)
-    qtbot.waitUntil(lambda: not panel.quality.bar.runner.busy, timeout=20_000)
+    qtbot.waitUntil(lambda: not panel.quality.bar.runner.busy, timeout=60_000)
 
 
 def column(panel: ResultPanel, i: int) -> list[str]:

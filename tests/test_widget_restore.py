@@ -41,7 +41,7 @@ def widget(viewer, nucleus, qtbot) -> RestoreWidget:
 
 def run(widget, qtbot) -> None:
     click(qtbot, widget.bar.run_button)
-    qtbot.waitUntil(lambda: not widget.bar.runner.busy, timeout=20_000)
+    qtbot.waitUntil(lambda: not widget.bar.runner.busy, timeout=60_000)
 
 
 def compared(viewer, widget, qtbot):
@@ -51,7 +51,7 @@ def compared(viewer, widget, qtbot):
     def shown() -> list:
         return [layer for layer in viewer.layers if layer.name.startswith("before | after")]
 
-    qtbot.waitUntil(lambda: bool(shown()) and not widget._wipe.runner.busy, timeout=10_000)
+    qtbot.waitUntil(lambda: bool(shown()) and not widget._wipe.runner.busy, timeout=60_000)
     return shown()[0]
 
 
@@ -77,7 +77,7 @@ def test_all_slices_are_sharpened_where_that_is_asked_for(nucleus, widget, qtbot
 
 def test_the_preview_shows_the_middle_of_the_screen_and_goes_when_the_result_comes(viewer, nucleus, widget, qtbot):
     click(qtbot, widget.preview_button)
-    qtbot.waitUntil(lambda: not widget.preview_runner.busy, timeout=20_000)
+    qtbot.waitUntil(lambda: not widget.preview_runner.busy, timeout=60_000)
     (preview,) = (layer for layer in viewer.layers if "preview" in layer.name)
     corner = nucleus.world_to_data(preview.data_to_world((0, 0, 0)))
     assert np.allclose(corner[1:], np.round(corner[1:]), atol=1e-6)
@@ -92,7 +92,7 @@ def test_the_preview_is_what_the_result_will_be(viewer, widget, qtbot, monkeypat
     viewer.add_image(plane, name="uneven")
     widget.layer_box.setCurrentIndex(widget.layer_box.findText("uneven"))
     click(qtbot, widget.preview_button)
-    qtbot.waitUntil(lambda: not widget.preview_runner.busy, timeout=20_000)
+    qtbot.waitUntil(lambda: not widget.preview_runner.busy, timeout=60_000)
     (preview,) = (layer for layer in viewer.layers if "preview" in layer.name)
     made, blur = np.asarray(preview.data), preview.metadata[METADATA]["blur"]
     y, x = np.round(preview.data_to_world((0, 0))).astype(int)
@@ -142,7 +142,7 @@ def test_no_text_of_a_field_is_cut(widget, qtbot):
         line = box.lineEdit()
         assert line.fontMetrics().horizontalAdvance(line.text()) <= line.width()
     widget.known.defocus_box.setValue(3)
-    qtbot.waitUntil(lambda: widget.width() >= widget.optics.minimumSizeHint().width(), timeout=2000)
+    qtbot.waitUntil(lambda: widget.width() >= widget.optics.minimumSizeHint().width(), timeout=60_000)
 
 
 def test_a_motion_that_is_known_is_told_with_its_direction(widget, qtbot):
@@ -185,7 +185,7 @@ def test_the_wipe_shows_the_original_left_and_the_result_right(viewer, nucleus, 
     widget.wipe_slider.setValue(1000)
     assert np.array_equal(shown.data, nucleus.data[z])
     viewer.dims.set_current_step(0, z - 1)
-    qtbot.waitUntil(lambda: np.array_equal(shown.data, nucleus.data[z - 1]), timeout=10_000)
+    qtbot.waitUntil(lambda: np.array_equal(shown.data, nucleus.data[z - 1]), timeout=60_000)
     widget.compare_box.setChecked(False)
     qtbot.wait(10)
     assert shown not in viewer.layers
@@ -243,8 +243,8 @@ def test_the_wipe_reads_beside_the_window_and_only_where_the_sliders_stop(viewer
     del read[:]
     for z in range(6):
         viewer.dims.set_current_step(0, z)
-    qtbot.waitUntil(lambda: bool(read), timeout=10_000)
-    qtbot.waitUntil(lambda: not widget._wipe.runner.busy, timeout=10_000)
+    qtbot.waitUntil(lambda: bool(read), timeout=60_000)
+    qtbot.waitUntil(lambda: not widget._wipe.runner.busy, timeout=60_000)
     assert [where for _, where in read] == [(5,)]
     assert all(thread is not threading.main_thread() for thread, _ in read)
 

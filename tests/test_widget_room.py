@@ -22,6 +22,8 @@ PLUGIN = "napari-focusstack"
 def viewer(make_napari_viewer, qtbot):
     viewer = make_napari_viewer(show=True)
     viewer.window.resize(1280, 800)
+    with qtbot.waitExposed(viewer.window._qt_window, timeout=60_000):
+        pass
     rng = np.random.default_rng(0)
     viewer.add_image(rng.integers(0, 255, (5, 64, 64), dtype=np.uint8), name="A01")
     return viewer
@@ -33,10 +35,10 @@ def test_the_picks_are_above_the_fold_beside_another_dock(viewer, qtbot):
     viewer.window.add_plugin_dock_widget(PLUGIN, "Fuse")
     focus.parent().raise_()
     focus.form.picks.pick_button.click()
-    qtbot.waitUntil(lambda: focus.form.viewport().width() >= focus.form.widget().width())
-    assert not focus.form.verticalScrollBar().isVisible()
-    button = focus.form.picks.save_button
-    assert focus.form.viewport().rect().contains(button.mapTo(focus.form.viewport(), button.rect().bottomRight()))
+    view, button = focus.form.viewport(), focus.form.picks.save_button
+    qtbot.waitUntil(lambda: view.width() >= focus.form.widget().width(), timeout=60_000)
+    qtbot.waitUntil(lambda: not focus.form.verticalScrollBar().isVisible(), timeout=60_000)
+    assert view.rect().contains(button.mapTo(view, button.rect().bottomRight()))
 
 
 @pytest.mark.parametrize("scorer", ["gmanet", "hhnet", "mmdf", "ldsenet"])
@@ -54,7 +56,7 @@ def test_no_scorer_widens_the_dock(viewer, qtbot, scorer):
         focus.optics.button.click()
     focus.form.map_box.setChecked(True)
     focus.form.job_bar.run_button.click()
-    qtbot.waitUntil(lambda: focus.scored is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: focus.scored is not None, timeout=60_000)
     qtbot.wait(200)
     assert focus.form.attention_box.isVisible() == (scorer == "gmanet")
     assert focus.form.legend.isVisible()

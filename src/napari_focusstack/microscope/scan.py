@@ -324,14 +324,16 @@ class _Visit:
 
     def go(self, k: int, place: Place, height: float) -> Job[None]:
         """Move the stages, and wait for them."""
-        rig, begin = self.rig, time.monotonic()
+        rig = self.rig
         way = "back to the start" if k == self.total else f"field {k + 1} of {self.total}"
         yield Progress(k, self.total, way)
         rig.start_moving_xy(*place)
+        begin = time.monotonic()
         while rig.moving_xy():
-            yield Progress(k, self.total, f"{way}: moving to ({place[0]:.0f}, {place[1]:.0f}) µm")
+            # Before the step, not after it: whoever takes the steps may take his time.
             if time.monotonic() - begin > XY_TIMEOUT_S:
                 raise StageError(f"The x-y stage did not arrive within {XY_TIMEOUT_S:g} s: it was stopped.")
+            yield Progress(k, self.total, f"{way}: moving to ({place[0]:.0f}, {place[1]:.0f}) µm")
             time.sleep(POLL_S)
         for z in going(rig, height, near_um=near(rig, None)):
             yield Progress(k, self.total, f"{way}: at {z:.1f} µm")

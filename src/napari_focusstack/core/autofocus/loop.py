@@ -257,12 +257,13 @@ def going(focuser: Focuser, target_um: float, *, near_um: float, timeout_s: floa
     focuser.start_moving(target_um)
     begin = time.monotonic()
     while focuser.moving():
-        yield focuser.height_um()
+        # Before the step, not after it: whoever takes the steps may take his time.
         if time.monotonic() - begin > timeout_s:
             raise StageError(
                 f"The stage did not reach {target_um:.1f} µm within {timeout_s:g} s: it stands at "
                 f"{focuser.height_um():.1f} µm and was stopped."
             )
+        yield focuser.height_um()
         time.sleep(POLL_S)
     reached = focuser.height_um()
     if abs(reached - target_um) > near_um:
