@@ -13,7 +13,6 @@ from qtpy.QtGui import QPainter, QPixmap
 from focus_bench import BEST, CALIBRATED, Bench, held, on_a_dark_field, stack
 from napari_focusstack.core.scorers import SCORERS
 from napari_focusstack.widgets.curve import CurvePlot, CurveView
-from napari_focusstack.widgets.focus import FocusWidget
 from napari_focusstack.widgets.layers import shown_at
 
 
@@ -48,18 +47,18 @@ def test_a_score_ends_in_a_curve_with_a_ring_and_a_sentence(bench: Bench) -> Non
     assert f"Best slice {BEST} (z 6.0 µm), certain" in bench.verdict
 
 
-def score_the_first(bench: Bench, go_on: threading.Event, *, slices: int = 4) -> FocusWidget:
-    """Score a stack until the curve shows so many slices; the next one waits for `go_on`."""
-    bench.viewer.add_image(held(stack(n=9), go_on, after=slices), name="A01", contrast_limits=(0, 255))
-    focus = bench.open()
+def score_the_first(bench: Bench, slices: int, go_on: threading.Event) -> None:
+    """Begin to score, until the curve shows so many slices; the next one waits for `go_on`."""
     go_on.clear()
-    focus.form.job_bar.run_button.click()
-    bench.qtbot.waitUntil(lambda: np.isfinite(focus.form.plot.view.values).sum() == slices, timeout=60_000)
-    return focus
+    plot = bench.focus.form.plot
+    bench.focus.form.job_bar.run_button.click()
+    bench.qtbot.waitUntil(lambda: np.isfinite(plot.view.values).sum() == slices, timeout=60_000)
 
 
 def test_the_curve_grows_while_slices_are_scored(bench: Bench, go_on: threading.Event) -> None:
-    focus = score_the_first(bench, go_on)
+    bench.viewer.add_image(held(stack(n=9), go_on, after=4), contrast_limits=(0, 255))
+    focus = bench.open()
+    score_the_first(bench, 4, go_on)
     assert focus.form.plot.view.best is None
     assert "of the whole image" in bench.verdict
     go_on.set()
@@ -67,22 +66,24 @@ def test_the_curve_grows_while_slices_are_scored(bench: Bench, go_on: threading.
     assert focus.form.plot.view.best is not None
 
 
-def test_it_is_said_when_the_curve_goes_over_to_the_specimen(bench: Bench, qtbot: Any) -> None:
+def test_it_is_said_when_the_curve_goes_over_to_the_specimen(bench: Bench, go_on: threading.Event) -> None:
     data = np.zeros((7, 256, 256), np.uint16) + 1000
     data[:, 64:192, 64:192] += stack()
-    bench.viewer.add_image(slow(data), contrast_limits=(0, 65535))
+    bench.viewer.add_image(held(data, go_on, after=4), contrast_limits=(0, 65535))
     focus = bench.open()
-    focus.form.job_bar.run_button.click()
-    qtbot.waitUntil(lambda: "of 7 slices are scored" in bench.verdict, timeout=20_000)
+    score_the_first(bench, 4, go_on)
+    assert "4 of 7 slices are scored" in bench.verdict
     assert "Until all are, the curve is of the whole image." in bench.verdict
+    go_on.set()
     bench.idle()
     assert "of the specimen alone" in bench.verdict
     focus.form.basis.button(1).click()
     bench.idle()
     assert "specimen" not in bench.verdict
-    focus.form.job_bar.run_button.click()
-    qtbot.waitUntil(lambda: "of 7 slices are scored" in bench.verdict, timeout=20_000)
+    score_the_first(bench, 4, go_on)
+    assert "4 of 7 slices are scored" in bench.verdict
     assert "Until all are" not in bench.verdict
+    go_on.set()
     bench.idle()
 
 
@@ -105,29 +106,31 @@ def test_the_best_slice_is_shown_once_it_is_known(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("back", [False, True])
-def test_who_looks_for_himself_while_slices_are_scored_stays_where_he_is(bench: Bench, qtbot: Any, back: bool) -> None:
-    layer = bench.viewer.add_image(slow(stack(n=20, best=5)), contrast_limits=(0, 255))
+def test_who_looks_for_himself_while_slices_are_scored_stays_where_he_is(
+    bench: Bench, go_on: threading.Event, back: bool
+) -> None:
+    layer = bench.viewer.add_image(held(stack(n=20, best=5), go_on, after=12), contrast_limits=(0, 255))
     focus = bench.open()
-    focus.form.job_bar.run_button.click()
-    qtbot.waitUntil(lambda: bool(np.isfinite(focus.scoring.run.values).any()), timeout=20_000)
+    score_the_first(bench, 12, go_on)
     begun = shown_at(layer, bench.viewer.dims)["Z"]
     bench.viewer.dims.set_point(0, 2)
     if back:
         bench.viewer.dims.set_point(0, begun)
+    go_on.set()
     bench.idle()
     assert focus.form.plot.view.best == 5 != begun
     assert shown_at(layer, bench.viewer.dims)["Z"] == (begun if back else 2)
 
 
-def test_scoring_moves_no_other_stack(bench: Bench, qtbot: Any) -> None:
-    first = bench.viewer.add_image(slow(stack(n=20, best=5)), contrast_limits=(0, 255))
+def test_scoring_moves_no_other_stack(bench: Bench, go_on: threading.Event) -> None:
+    first = bench.viewer.add_image(held(stack(n=20, best=5), go_on, after=12), contrast_limits=(0, 255))
     second = bench.viewer.add_image(stack())
     focus = bench.open()
     focus.choose_layer(first)
-    focus.form.job_bar.run_button.click()
-    qtbot.waitUntil(lambda: bool(np.isfinite(focus.scoring.run.values).any()), timeout=20_000)
+    score_the_first(bench, 12, go_on)
     focus.choose_layer(second)
     at = bench.viewer.dims.current_step
+    go_on.set()
     bench.idle()
     assert bench.viewer.dims.current_step == at
 
@@ -201,7 +204,10 @@ def test_the_first_and_the_last_height_are_told(qtbot: Any, n: int, step: float,
     # pyqtgraph leaves out what reaches beyond the axis.
     plot.resize(250, 200)
     plot.show()
-    shown = axis.generateDrawSpecs(QPainter(QPixmap(1, 1)))[2]
+    surface = QPixmap(1, 1)  # a painter does not keep it alive
+    painter = QPainter(surface)
+    shown = axis.generateDrawSpecs(painter)[2]
+    painter.end()
     assert {text for _, _, text in shown} >= set(ends)
     assert max(rect.right() for rect, _, _ in shown) + axis.sceneBoundingRect().left() <= plot.width()
 
@@ -334,7 +340,9 @@ def test_a_constant_stack_has_no_best_slice(bench: Bench) -> None:
 def test_a_layer_that_is_deleted_while_it_is_scored_stops_the_job(
     bench: Bench, go_on: threading.Event, notes: list[str]
 ) -> None:
-    focus = score_the_first(bench, go_on)
+    bench.viewer.add_image(held(stack(n=9), go_on, after=4), name="A01", contrast_limits=(0, 255))
+    focus = bench.open()
+    score_the_first(bench, 4, go_on)
     bench.viewer.layers.remove("A01")
     assert bench.is_idle()
     assert notes == ["'A01' was deleted while it was scored: scoring has stopped."]
@@ -342,7 +350,9 @@ def test_a_layer_that_is_deleted_while_it_is_scored_stops_the_job(
 
 
 def test_cancel_in_the_middle_says_how_far_it_came(bench: Bench, go_on: threading.Event) -> None:
-    focus = score_the_first(bench, go_on)
+    bench.viewer.add_image(held(stack(n=9), go_on, after=4), contrast_limits=(0, 255))
+    focus = bench.open()
+    score_the_first(bench, 4, go_on)
     focus.form.job_bar.cancel_button.click()
     assert bench.is_idle()
     assert "Cancelled after 4 of 9 slices" in bench.verdict

@@ -35,7 +35,7 @@ def test_the_outline_is_hidden_while_a_drawn_region_decides(bench: Bench, qtbot:
     assert focus.overlays.outline is not None  # nothing is drawn yet
     shapes = bench.viewer.layers["region A01"]
     shapes.add_rectangles([[70, 70], [70, 120], [120, 120], [120, 70]])
-    qtbot.waitUntil(lambda: focus.overlays.outline is None, timeout=5000)
+    qtbot.waitUntil(lambda: focus.overlays.outline is None, timeout=60_000)
     assert not box.isEnabled()
     assert "region" in box.toolTip()
     assert box.isChecked()
