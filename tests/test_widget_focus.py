@@ -262,7 +262,7 @@ def test_the_focus_map_is_transparent_beside_the_specimen_unless_that_counts(ben
     assert np.isfinite(focus.overlays.map.data).all()
     focus.form.basis.button(2).click()
     bench.viewer.layers["region A01"].add_rectangles([[0, 0], [0, 31], [31, 31], [31, 0]])
-    qtbot.waitUntil(lambda: bool(focus.scored.basis.region), timeout=5000)
+    qtbot.waitUntil(lambda: bool(focus.scored.basis.region), timeout=60_000)
     bench.idle()
     drawn = np.isfinite(focus.overlays.map.data)
     assert drawn[:, 0, 0].all()
