@@ -232,6 +232,29 @@ def test_quality_against_the_sources_names_every_metric(
     assert "How much of the edges of all slices arrived" in out
 
 
+def test_quality_says_what_its_numbers_mean_and_what_more_would_tell(run: Run, tmp_path: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (32, 32)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", image)
+    _, out, _ = run("quality", tmp_path / "a.tif")
+    assert "Average gradient\n         How much brightness changes from pixel to pixel" in out
+    assert "note: with --sources" in out
+    assert "note: with --reference" in out
+    _, out, _ = run("quality", tmp_path / "a.tif", "--reference", tmp_path / "a.tif")
+    assert "SSIM, against the reference\n         How alike the structures are" in out
+    assert "--reference" not in out
+
+
+def test_a_missing_calibration_is_said_in_a_line(run: Run, tmp_path: Path) -> None:
+    uneven(tmp_path / "a.tif")
+    said = "pixel size and z step are not known: give --pixel-size and --z-step"
+    assert run("info", tmp_path / "a.tif")[1].count(said) == 1
+    _, out, _ = run("fuse", tmp_path / "a.tif", "-o", tmp_path / "f.tif", "--pixel-size", 0.5)
+    assert "note: the z step is not known: give --z-step" in out
+    assert "pixel size" not in out
+    for command in (("info", BEADS), ("fuse", BEADS, "-o", tmp_path / "b.tif")):
+        assert "not known" not in run(*command)[1]
+
+
 @pytest.mark.parametrize("kind", ["scorers", "methods"])
 def test_lists_name_their_default(run: Run, run_json: Callable[..., dict[str, Any]], kind: str) -> None:
     found = run_json(kind)

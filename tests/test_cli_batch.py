@@ -16,6 +16,7 @@ import tifffile
 from napari_focusstack.cli import main
 from napari_focusstack.cli.batch import output_names
 from napari_focusstack.core.devices import placed
+from napari_focusstack.core.scorers import DEFAULT_SCORER
 from napari_focusstack.core.settings import FuseSettings
 from napari_focusstack.core.stack import from_array
 from napari_focusstack.io.provenance import read_provenance
@@ -95,6 +96,9 @@ def test_bad_stacks_have_their_reason_in_the_table_and_stop_no_other(run: Run, p
     assert float(rows[0]["peak_um"]) == pytest.approx(20, abs=5)
     assert rows[0]["reason"]
     assert 0 < float(rows[0]["confidence"]) <= 1
+    assert (rows[0]["scorer"], rows[0]["method"]) == (DEFAULT_SCORER, FuseSettings().method)
+    assert len(rows[0]["peak_um"].partition(".")[2]) <= 3
+    assert not rows[3]["method"]
     assert float(rows[0]["seconds"]) > 0
     assert "single slice" in rows[3]["error"]
     made = {path.name for path in Path("out").iterdir()}
@@ -125,6 +129,21 @@ def test_finished_stacks_are_passed_over_unless_asked_for_again(run: Run, plate:
     _, found, _ = run("plate/A*.tif", "-o", "out", "--overwrite")
     assert found["done"] == 3
     assert Path("out/A2_fused.ome.tif").stat().st_mtime_ns > stamp
+
+
+def test_a_table_without_scorer_and_method_is_gone_on_with(run: Run, plate: Path) -> None:
+    run("plate/A1.ome.tif", "-o", "out")
+    rows = [{k: v for k, v in row.items() if k not in ("scorer", "method")} for row in table(Path("out"))]
+    with Path("out/batch.csv").open("w", encoding="utf-8-sig", newline="") as file:
+        earlier = csv.DictWriter(file, list(rows[0]))
+        earlier.writeheader()
+        earlier.writerows(rows)
+    _, found, _ = run("plate/A*.ome.tif", "-o", "out")
+    assert (found["skipped"], found["done"]) == (1, 2)
+    assert [bool(row["method"]) for row in table(Path("out"))] == [False, True, True]
+    Path("out/batch.csv").unlink()
+    _, found, _ = run("plate/A1.ome.tif", "-o", "out")
+    assert found["stacks"][0]["method"] == FuseSettings().method  # as the file that was there says
 
 
 def test_a_batch_into_the_folder_of_the_stacks_does_not_take_its_results_for_stacks(run: Run, plate: Path) -> None:

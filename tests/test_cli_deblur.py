@@ -112,3 +112,9 @@ def test_the_methods_are_listed(capsys):
     code, printed, _ = run(capsys, "deblur", "any", "--model", "list", "--json")
     assert code == 0
     assert {"wiener", "richardson_lucy"} <= {m["name"] for m in json.loads(printed)["models"]}
+
+
+def test_help_says_which_option_has_to_be_given(capsys):
+    code, out, _ = run(capsys, "deblur", "--help")
+    assert code == 0
+    assert "required, but for --model list" in " ".join(out.split())

@@ -146,6 +146,15 @@ def test_files_that_a_scan_could_not_write_are_told_before_it(run, tmp_path, mon
     assert says in err
 
 
+def test_people_read_of_fields_from_1_on_with_the_files_beside(run, tmp_path):
+    where = ["-o", tmp_path / "scan.ome.tif"]
+    code, out, _ = run("scan", "--demo", "--no-refocus", "--rows", 1, "--columns", 2, *where)
+    assert code == 0
+    first, second, *_ = out.splitlines()
+    assert first.startswith("field 1 (scan_p0.ome.tif): y ")
+    assert second.startswith("field 2 (scan_p1.ome.tif): y ")
+
+
 def test_a_scan_that_loses_a_field_writes_the_others_and_says_so(run, tmp_path, monkeypatch):
     count, snap = iter(range(99)), Rig.snap
 
@@ -162,7 +171,7 @@ def test_a_scan_that_loses_a_field_writes_the_others_and_says_so(run, tmp_path, 
     assert [f["field"] for f in told["fields"]] == [0, 2]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["scan_p0.ome.tif", "scan_p2.ome.tif"]
     assert [(one["field"], one["reason"]) for one in told["lost"]] == [(1, "the camera fell off")]
-    assert err == "field 1 was not taken: the camera fell off\n"
+    assert err == "field 2 was not taken: the camera fell off\n"
 
 
 def test_a_scan_that_is_stopped_by_ctrl_c_writes_what_it_took(run, tmp_path, monkeypatch):

@@ -42,6 +42,14 @@ def test_each_row_says_what_decided_and_why() -> None:
     assert {row["confidence"] for row in found} == {"0.9"}
 
 
+def test_numbers_have_as_many_digits_as_mean_something() -> None:
+    one = report([1, 0], heights_um=np.array([0.1, 0.2, 0.1 + 0.2]))
+    one.values[:] = 1 / 3, 1234567.89, np.nan
+    found = rows(ScoredPlace(one))
+    assert [row["z_um"] for row in found] == ["0.1", "0.2", "0.3"]
+    assert [row["value"] for row in found] == ["0.333333", "1234570.0", ""]
+
+
 def test_a_series_that_failed_has_one_row_with_the_reason() -> None:
     found = rows(
         ScoredPlace(report([1, 0], extras={"defocus_um": [0, 1, 2]}), time=0),

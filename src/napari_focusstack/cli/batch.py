@@ -31,14 +31,18 @@ COLUMNS = (
     "file",
     "position",
     "time",
+    "scorer",
     "best_slice",
     "peak_um",
     "confidence",
     "reason",
+    "method",
     "fused_file",
     "seconds",
     "error",
 )
+NEW = {"scorer", "method"}
+"""Columns that tables of earlier versions lack."""
 Row = dict[str, Any]
 
 
@@ -329,7 +333,7 @@ def _do(stack: Stack, target: Path, plan: Plan, *, time: int) -> Row:
     """Score a stack and fuse it into `target`, unless that is there already."""
     from napari_focusstack.core.pipeline import fuse_job, score_job
     from napari_focusstack.io.atomic import check_target
-    from napari_focusstack.io.provenance import fused_provenance, source_files
+    from napari_focusstack.io.provenance import fused_provenance, read_provenance, source_files
     from napari_focusstack.io.write import write_fused_job
 
     there = target.exists() and not plan.overwrite
@@ -342,14 +346,15 @@ def _do(stack: Stack, target: Path, plan: Plan, *, time: int) -> Row:
     )
     found = report.decision
     row = {
+        "scorer": report.scorer,
         "best_slice": found.best,
-        "peak_um": found.peak_um,
+        "peak_um": None if found.peak_um is None else round(found.peak_um, 3),
         "confidence": found.confidence,
         "reason": found.reason,
         "fused_file": target.name,
     }
     if there:
-        return row
+        return row | {"method": read_provenance(target).get("Method")}
     fused = run(fuse_job(stack, plan.fusing, time=time), verbose=plan.verbose)
     alone = plan.fusing.channel
     series = stack if alone is None else stack.only_channel(stack.find_channel(alone))
@@ -357,7 +362,7 @@ def _do(stack: Stack, target: Path, plan: Plan, *, time: int) -> Row:
     said = fused_provenance(fused, series, more=more | ({} if alone is None else {"Channel": alone}))
     job = write_fused_job({"image": target}, fused, series, provenance=said, overwrite=plan.overwrite)
     run(job, verbose=plan.verbose)
-    return row
+    return row | {"method": fused.method}
 
 
 def _told(error: Exception, plan: Plan) -> str:
@@ -376,10 +381,10 @@ def _read_table(path: Path) -> dict[str, Row]:
         rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"'{path}' can't be read ({error}): choose another folder.") from error
-    if any(set(row) != set(COLUMNS) for row in rows):
+    if any(set(row) | NEW != set(COLUMNS) for row in rows):
         raise InputError(f"'{path}' is not a table that a batch wrote: choose another folder.")
     try:
-        return {row["fused_file"]: {key: _value(key, text) for key, text in row.items()} for row in rows}
+        return {row["fused_file"]: {key: _value(key, row.get(key, "")) for key in COLUMNS} for row in rows}
     except ValueError as error:
         raise InputError(f"'{path}' was changed since a batch wrote it ({error}): choose another folder.") from error
 

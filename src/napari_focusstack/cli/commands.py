@@ -10,7 +10,7 @@ import typer
 
 from napari_focusstack.cli import options as opt
 from napari_focusstack.cli.scored import print_curve, score_chosen, told_scores
-from napari_focusstack.cli.show import number, print_caution, print_json, print_note, run
+from napari_focusstack.cli.show import number, print_caution, print_json, print_note, print_uncalibrated, run
 from napari_focusstack.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -64,11 +64,12 @@ def info(
     if as_json:
         print_json(told[0] if len(told) == 1 else {**told[0], "series": told})
         return
-    for facts in told:
+    for one, facts in zip(stacks, told, strict=True):
         print(facts["name"])
         for key, value in facts.items():
             if key != "name" and value not in (None, [], {}) and (verbose or key != "files"):
                 print(f"  {key.replace('_', ' '):<16} {_worded(value)}")
+        print_uncalibrated(one)
 
 
 @app.command()
@@ -224,6 +225,7 @@ def fuse(
     for path in wanted.values():
         print(f"wrote {path}")
     print_note(note)
+    print_uncalibrated(series)
 
 
 @app.command()

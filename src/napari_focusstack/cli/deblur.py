@@ -25,7 +25,13 @@ _BLURS = {"blur_px", "defocus_um", "motion_px"}
 def deblur(
     image: opt.StackPaths,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Sharpened image to write (TIFF).", show_default=False)
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Sharpened image to write (TIFF); required, but for --model list.",
+            show_default=False,
+        ),
     ] = None,
     model: Annotated[
         str | None,

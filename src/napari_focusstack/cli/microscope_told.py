@@ -40,10 +40,11 @@ def tell_scan(taken: Scan, written: list[Path], mosaic: Path | None, *, method: 
         for one in fields:
             told = one["note"] or ("in focus" if method else "")
             where = f"y {one['y_um']:.1f}, x {one['x_um']:.1f}, z {one['z_um']:.2f} µm"
-            print(f"field {one['field']}: {where} {told}".rstrip())
+            # People count from 1, files from 0: the file's name stands beside.
+            print(f"field {one['field'] + 1} ({one['output'].name}): {where} {told}".rstrip())
         for path in written:
             print(f"wrote {path}")
-    for missed in taken.missed(first=0):
+    for missed in taken.missed(first=1):
         print(missed[0].lower() + missed[1:], file=sys.stderr)
     if taken.ended:
         print(f"the scan did not run to its end: {taken.ended}", file=sys.stderr)

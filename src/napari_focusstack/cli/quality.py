@@ -9,7 +9,7 @@ import typer
 
 from napari_focusstack.cli import options as opt
 from napari_focusstack.cli.commands import app
-from napari_focusstack.cli.show import print_json, run
+from napari_focusstack.cli.show import print_json, print_note, run
 from napari_focusstack.core.errors import InputError
 
 
@@ -48,12 +48,17 @@ def quality(
     if as_json:
         print_json({one.metric.name: one.value for one in found})
         return
-    compared = {"itself": "", "sources": "against the slices", "reference": "against the reference"}
+    compared = {"itself": "", "sources": ", against the slices", "reference": ", against the reference"}
     for one in found:
         unit = "" if one.metric.units == "1" else f" {one.metric.units}"
-        print(f"{one.metric.name:<8} {one.value:>10.4f}{unit:<8} {compared[one.against]}".rstrip())
-        if verbose:
-            print(f"         {one.metric.hint}")
+        print(f"{one.metric.name:<8} {one.value:>10.4f}{unit:<8}  {one.metric.title}{compared[one.against]}")
+        print(f"         {one.metric.hint if verbose else one.metric.hint.partition('. ')[0].rstrip('.') + '.'}")
+    if not sources:
+        print_note(
+            "with --sources STACK, the slices it was fused from, you learn how much of them arrived: qabf, mi, nmi"
+        )
+    if reference is None:
+        print_note("with --reference IMAGE, a sharp image of the same scene, you learn how near it comes: psnr, ssim")
 
 
 def _planes_of(paths: list[Path], *, channel: str | None, time: int | None, alone: bool) -> list[Any]:

@@ -6,9 +6,12 @@ import json
 import math
 import sys
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_focusstack.core.progress import Job, Progress, drain
+
+if TYPE_CHECKING:
+    from napari_focusstack.core.stack import Stack
 
 T = TypeVar("T")
 FAILURE = "failed: "
@@ -68,6 +71,16 @@ def print_note(note: str) -> None:
     """Print what may have gone otherwise than was meant, where there is such a thing."""
     if note:
         print(f"note: {note}")
+
+
+def print_uncalibrated(stack: Stack) -> None:
+    """Print which lengths of a stack are not known, and how to give them."""
+    missing = {"pixel size": "--pixel-size"} if stack.x_um is None or stack.y_um is None else {}
+    if stack.n_slices > 1 and stack.heights_um is None:
+        missing |= {"z step": "--z-step"}
+    are = "is" if len(missing) == 1 else "are"
+    if missing:
+        print_note(f"the {' and '.join(missing)} {are} not known: give {' and '.join(missing.values())} in µm")
 
 
 def print_caution(caution: str) -> None:

@@ -66,9 +66,10 @@ class ScoredPlace:
 def scores_table(places: Sequence[ScoredPlace]) -> str:
     """Make the table, with a row for each slice: `COLUMNS`, then what else the scorers know.
 
-    Slices count from 0. `best` and `good` are 1 or 0; `basis` says what decided ("specimen", "whole image", "region");
-    `confidence` (0 to 1) and `reason` are the decision's, the same in all rows of a series. What is not known is empty.
-    A series that could not be scored has one row, without slice and value, and the `reason`.
+    Slices count from 0. Heights have three decimals, values six significant digits. `best` and `good` are 1 or 0;
+    `basis` says what decided ("specimen", "whole image", "region"); `confidence` (0 to 1) and `reason` are the
+    decision's, the same in all rows of a series. What is not known is empty. A series that could not be scored has one
+    row, without slice and value, and the `reason`.
     """
     extras = [_extras(place.report) for place in places]
     more = list(dict.fromkeys(key for found in extras for key in found))
@@ -83,9 +84,9 @@ def scores_table(places: Sequence[ScoredPlace]) -> str:
             continue
         decision, basis = report.decision, place.basis or report.basis
         for z, value in enumerate(report.values):
-            height = None if report.heights_um is None else float(report.heights_um[z])
+            height = None if report.heights_um is None else round(float(report.heights_um[z]), 3)
             good = decision.good is not None and decision.good[0] <= z <= decision.good[1]
-            row = [*where, basis, report.scorer, z, height, float(value), int(z == decision.best), int(good)]
+            row = [*where, basis, report.scorer, z, height, value, int(z == decision.best), int(good)]
             row += [decision.confidence, decision.reason]
             table.writerow([_cell(v) for v in (*row, *(columns[k][z] if k in columns else None for k in more))])
     return out.getvalue()
@@ -100,5 +101,6 @@ def _extras(report: FocusReport | None) -> dict[str, list[Any]]:
 
 
 def _cell(value: Any) -> Any:
-    missing = value is None or (isinstance(value, (float, np.floating)) and not math.isfinite(value))
-    return "" if missing else value
+    if not isinstance(value, (float, np.floating)):
+        return "" if value is None else value
+    return float(f"{value:.6g}") if math.isfinite(value) else ""
