@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from napari.components import ViewerModel
@@ -11,7 +13,9 @@ from napari_focusstack.core.progress import drain
 from napari_focusstack.core.scorers import SCORERS
 from napari_focusstack.core.scoring import score_series
 from napari_focusstack.core.stack import from_array
-from napari_focusstack.widgets.layers import frame_of, layer_of, place
+from napari_focusstack.io.write import write_map, write_stack
+from napari_focusstack.widgets.layers import frame_of, layer_of, place, stack_of
+from napari_focusstack.widgets.reader import layers_of, read
 
 SHAPE = (150, 211)
 
@@ -51,6 +55,30 @@ def test_the_corners_of_a_map_s_layer_are_those_of_the_image(networks, scorer):
     made = place(report.maps, "ZYX", like=frame_of(source), grid=report.grid)
     layer = viewer.add_image(made.data, **made.kwargs)
     assert np.allclose(layer.extent.world[:, 1:] + half(layer), source.extent.world[:, 1:] + half(source))
+
+
+@pytest.mark.parametrize("pixel_um", [0.5, None])
+@pytest.mark.parametrize("ending", [".ome.tif", ".tif"])
+def test_a_map_that_is_opened_lies_on_its_image(tmp_path, ending, pixel_um):
+    stack = from_array(np.random.default_rng(0).integers(0, 4000, (3, *SHAPE), np.uint16), y_um=pixel_um, x_um=pixel_um)
+    report = drain(score_series(stack, patch_px=24))
+    report = dataclasses.replace(report, layers={"certainty": np.ones_like(report.maps)})
+    viewer = ViewerModel()
+    ((data, kwargs, _),) = layers_of(stack)
+    source = viewer.add_image(data, **kwargs)
+    for layer in (None, "certainty"):
+        path = write_map(tmp_path / f"{layer}{ending}", report, stack, layer=layer)
+        ((data, kwargs, _),) = read(str(path))
+        shown = viewer.add_image(data, **kwargs)
+        assert shown.data.shape == report.maps.shape
+        assert np.allclose(shown.extent.world[:, 1:] + half(shown), source.extent.world[:, 1:] + half(source))
+        assert (stack_of(shown).x_um is None) == (pixel_um is None)
+
+
+def test_an_image_that_is_no_map_begins_at_0(tmp_path):
+    path = write_stack(tmp_path / "a.ome.tif", from_array(np.zeros((3, 32, 32), np.uint8), y_um=0.5, x_um=0.5))
+    ((_, kwargs, _),) = read(str(path))
+    assert kwargs["translate"] == (0, 0, 0)
 
 
 def half(layer) -> np.ndarray:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_focusstack.core.stack import Optics
+from napari_focusstack.io.provenance import said_in_ome
 from napari_focusstack.io.units import length_um, um_per
 
 if TYPE_CHECKING:
@@ -51,7 +52,9 @@ def parse_ome(xml: str) -> list[OmeImage]:
         element.tag = element.tag.rpartition("}")[2]
     objectives = {e.get("ID", ""): e for e in root.iter("Objective")}
     microscopes = [e for instrument in root.iter("Instrument") for e in instrument.findall("Microscope")]
-    return [_image(e, objectives, microscopes) for e in root.findall("Image")]
+    images = [_image(e, objectives, microscopes) for e in root.findall("Image")]
+    said = said_in_ome(root)
+    return [replace(one, metadata={**one.metadata, "provenance": said}) for one in images] if said else images
 
 
 def companion_name(xml: str) -> str | None:

@@ -7,16 +7,22 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import napari_focusstack
 from napari_focusstack.core.errors import InputError
-from napari_focusstack.core.fusion.fused import Fused
-from napari_focusstack.core.report import FocusReport
 from napari_focusstack.core.stack import Stack
+from napari_focusstack.io.map_layers import LAYERS
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+    from napari_focusstack.core.fusion.fused import Fused
+    from napari_focusstack.core.report import FocusReport
 
 NAMESPACE = "napari-focusstack/provenance"
 HEADING = "napari-focusstack provenance"
+FOCUS_MAP = "focus map"
 NOT_FOR_QUANTIFICATION = (
     "Intensities of a fused image are not for quantification: measure in the source, at the slice that the index tells."
 )
@@ -130,15 +136,38 @@ def read_provenance(path: str | Path) -> dict[str, str]:
             ome, imagej = tif.ome_metadata, tif.imagej_metadata
     except (OSError, TiffFileError) as error:
         raise InputError(f"'{path}' can't be read as TIFF ({error}): give a file that was written here.") from error
-    if ome:
-        for element in ElementTree.fromstring(ome.encode()).iter():
-            if element.tag.endswith("}MapAnnotation") and element.get("Namespace") == NAMESPACE:
-                return {m.get("K", ""): m.text or "" for m in element.iter() if m.tag.endswith("}M")}
-    lines = str((imagej or {}).get("Info", "")).splitlines()
+    said = said_in_ome(ElementTree.fromstring(ome.encode())) if ome else {}
+    return said or said_in_text(str((imagej or {}).get("Info", "")))
+
+
+def said_in_ome(root: Element) -> dict[str, str]:
+    """The provenance in an OME-XML, with or without namespaces; empty where there is none."""
+    for element in root.iter():
+        if element.tag.rpartition("}")[2] == "MapAnnotation" and element.get("Namespace") == NAMESPACE:
+            entries = (m for m in element.iter() if m.tag.rpartition("}")[2] == "M")
+            return {m.get("K", ""): m.text or "" for m in entries}
+    return {}
+
+
+def said_in_text(text: str) -> dict[str, str]:
+    """The provenance in a text that `as_text` made, after whatever else it holds; empty where there is none."""
+    lines = text.splitlines()
     if HEADING not in lines:
         return {}
     told = (line.partition(": ") for line in lines[lines.index(HEADING) + 1 :])
     return {key: value for key, _, value in told}
+
+
+def patch_of_map(said: Mapping[str, str]) -> tuple[float, float] | None:
+    """Height and width of the patch that a pixel stands for, where the provenance is that of a focus map; else None."""
+    content = said.get("Content", "")
+    if not content.startswith(FOCUS_MAP) and content not in LAYERS.values():
+        return None
+    try:
+        height, width = json.loads(said.get("Parameter patch_px", ""))
+        return float(height), float(width)
+    except (ValueError, TypeError):
+        return None
 
 
 def _text(value: Any) -> str:

@@ -21,6 +21,7 @@ from napari_focusstack.core.stack import Optics
 from napari_focusstack.io.axes import MANY_CHANNELS
 from napari_focusstack.io.found import Found
 from napari_focusstack.io.ome import OmeImage, companion_name, parse_ome
+from napari_focusstack.io.provenance import said_in_text
 from napari_focusstack.io.units import length_um, pixel_from_resolution, um_per
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -305,7 +306,9 @@ def _with_imagej(one: Found, tif: Any) -> Found:
     if factor is not None:
         x_um, y_um = (_per_pixel(tif.pages[0].tags.valueof(f"{a}Resolution"), factor) for a in "XY")
     z_um = length_um(said.get("spacing"), str(said.get("zunit", unit)))
-    metadata = {**one.metadata, **({"info": str(said["Info"])} if "Info" in said else {})}
+    metadata = dict(one.metadata)
+    if "Info" in said:
+        metadata |= {"info": str(said["Info"]), "provenance": said_in_text(str(said["Info"]))}
     names = _channel_labels(one, said.get("Labels"))
     return replace(one, y_um=y_um, x_um=x_um, z_um=z_um, channels=names, optics=Optics(), metadata=metadata)
 

@@ -17,7 +17,7 @@ from napari_focusstack.core.stack import Stack, as_stack
 from napari_focusstack.io.atomic import replacing, replacing_all
 from napari_focusstack.io.encode import write_planes
 from napari_focusstack.io.map_layers import LAYERS
-from napari_focusstack.io.provenance import fused_provenance, score_provenance, source_files
+from napari_focusstack.io.provenance import FOCUS_MAP, fused_provenance, score_provenance, source_files
 from napari_focusstack.io.scores import ScoredPlace, scores_table
 
 Part = Literal["image", "index", "depth", "confidence"]
@@ -295,7 +295,7 @@ def write_map(
         metadata=stack.metadata,
     )
     said = dict(score_provenance(report, stack) if provenance is None else provenance)
-    focus = f"focus map, {report.units}, higher is sharper"
+    focus = f"{FOCUS_MAP}, {report.units}, higher is sharper"
     content = {"Content": focus if layer is None else LAYERS.get(layer, layer)}
     return write_stack(path, grid, provenance={**content, **said}, overwrite=overwrite)
 

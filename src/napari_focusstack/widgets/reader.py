@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.stack import Stack
 from napari_focusstack.io.files import EXTENSIONS, VIDEOS, resolve
+from napari_focusstack.io.provenance import patch_of_map
 from napari_focusstack.io.read import read_stacks, to_dask
 from napari_focusstack.widgets.channel_colours import channel_colours
 from napari_focusstack.widgets.layers import METADATA, layer_of
@@ -67,7 +68,7 @@ def layers_of(stack: Stack) -> list[LayerData]:
     for c in range(stack.n_channels):
         single = stack.only_channel(c)
         placed = layer_of(single)
-        kwargs = placed.kwargs
+        kwargs = _as_patches(placed.kwargs, patch_of_map(stack.metadata.get("provenance", {})))
         kwargs["metadata"][METADATA] |= {
             "axes_note": stack.axes_note,
             "source": str(stack.source or ""),
@@ -86,6 +87,21 @@ def layers_of(stack: Stack) -> list[LayerData]:
             kwargs["contrast_limits"] = contrast_limits(single)
         layers.append((pixels(single), kwargs, "image"))
     return layers
+
+
+def _as_patches(kwargs: dict[str, Any], patch: tuple[float, float] | None) -> dict[str, Any]:
+    """Lay a focus map with a pixel for each patch onto the image that it is of.
+
+    Files place images by their corners, napari by the middle of the first pixel: here, that of the first patch.
+    """
+    if patch is None:
+        return kwargs
+    scale, translate = list(kwargs["scale"]), list(kwargs["translate"])
+    for i, cell in zip((-2, -1), patch, strict=True):
+        known = kwargs["units"][i] != "pixel"
+        pixel = scale[i] / cell if known else 1.0
+        scale[i], translate[i] = pixel * cell, pixel * (cell - 1) / 2
+    return {**kwargs, "scale": tuple(scale), "translate": tuple(translate)}
 
 
 def pixels(stack: Stack) -> Any:
