@@ -43,6 +43,24 @@ FLAT = 1e-6
 """Variation, over the largest grey level, that is rounding."""
 
 
+def ring_edges(side: int, rings: int) -> tuple[float, ...]:
+    """Frequencies in cycles a pixel between which the rings of a block's spectrum lie; narrow ones, then wider ones."""
+    narrow = np.arange(1.5, WIDER * side) / side
+    wide = np.linspace(narrow[-1], 0.5, rings + 2 - len(narrow))[1:]
+    return tuple(float(e) for e in (*narrow, *wide))
+
+
+def ring_of(side: int, edges: tuple[float, ...]) -> NDArray[np.int64]:
+    """(B·(B/2 + 1),) ring of each frequency of a block; the first and the last are outside."""
+    rings: NDArray[np.int64] = np.digitize(_cycles(side, side), edges).ravel()
+    return rings
+
+
+def numbers_of(rings: int, bands: int) -> int:
+    """How many numbers rings and bands give."""
+    return rings + 4 * bands + 2 * sum(min(j, NEIGHBOURS) for j in range(bands))
+
+
 class Statistics(nn.Module):
     """(N, 1, Y, X) images → (N, `count`) numbers: log power in rings, moments of bands, moments between bands.
 
@@ -60,12 +78,9 @@ class Statistics(nn.Module):
         if least_px % 4:
             raise ValueError(f"a side of {least_px} px is no multiple of 4")
         self.least_px = least_px
-        narrow = np.arange(1.5, WIDER * least_px) / least_px
-        wide = np.linspace(narrow[-1], 0.5, rings + 2 - len(narrow))[1:]
-        self.edges = tuple(float(e) for e in (*narrow, *wide))
+        self.edges = ring_edges(least_px, rings)
         self.sigmas = tuple(s for s in SIGMAS_PX if s <= least_px / 8)
-        bands = len(self.sigmas)
-        self.count = rings + 4 * bands + 2 * sum(min(j, NEIGHBOURS) for j in range(bands))
+        self.count = numbers_of(rings, len(self.sigmas))
 
     def forward(self, image: Tensor) -> Tensor:
         """See the class; sides of any length, any grey levels. Powers of small numbers need all 32 bits."""
@@ -91,12 +106,14 @@ class Statistics(nn.Module):
 
     def _rings(self, flat: Tensor, plan: _Plan) -> Tensor:
         """Log of the mean power in each ring, less the mean over rings; blocks that overlap by half (Welch 1967)."""
-        side = self.least_px
-        blocks = torch.stack([flat[:, y : y + side, x : x + side] for y in plan.rows for x in plan.columns], dim=1)
-        share = plan.window / plan.window.sum()
-        centred = blocks - (blocks * share).sum(dim=(2, 3), keepdim=True)
-        spectrum = torch.fft.rfft2(centred * plan.window, norm="ortho")
-        power = (spectrum.real.square() + spectrum.imag.square()).mean(dim=1).flatten(1)
+        side, share = self.least_px, (plan.window / plan.window.sum()).flatten()
+        power = torch.zeros((), device=flat.device)
+        for y in plan.rows:  # one row of blocks at a time stays in the processor's cache
+            blocks = torch.stack([flat[:, y : y + side, x : x + side] for x in plan.columns], dim=1)
+            centred = blocks - (blocks.flatten(2) @ share)[..., None, None]
+            spectrum = torch.fft.rfft2(centred * plan.window, norm="ortho")
+            power = power + (spectrum.real.square() + spectrum.imag.square()).sum(dim=1)
+        power = power.flatten(1) / (len(plan.rows) * len(plan.columns))
         sums = torch.zeros((power.shape[0], len(self.edges) + 1), device=power.device, dtype=power.dtype)
         logs = torch.log((sums.index_add(1, plan.ring, power)[:, 1:-1] / plan.count).clamp(min=DIM))
         return logs - logs.mean(dim=1, keepdim=True)
@@ -143,10 +160,10 @@ class _Plan:
         Frequencies in each.
     taper : (Y, X) tensor
         Fades the image's border out.
-    detail : (Y, X/2 + 1) tensor
-        What passes of all but slow changes.
-    passed : tuple of (Y, X/2 + 1) tensors
-        What passes of each band.
+    detail : (y, x/2 + 1) tensor
+        What passes of all but slow changes, of an image reduced by half.
+    passed : tuple of (y, x/2 + 1) tensors
+        What passes of each band, reduced as it is.
     shrink : tuple of int
         By how much each band is reduced.
     """
@@ -168,11 +185,14 @@ class _Plan:
 def _plan(
     h: int, w: int, least_px: int, edges: tuple[float, ...], sigmas: tuple[float, ...], device: torch.device
 ) -> _Plan:
-    ring = np.digitize(_cycles(least_px, least_px), edges).ravel()
+    ring = ring_of(least_px, edges)
     cycles, one = _cycles(h, w), np.hanning(least_px + 2)[1:-1]
     smooth = [np.exp(-2 * (np.pi * s * cycles) ** 2) for s in sigmas]
     ends = [np.minimum(np.arange(n) + 0.5, n - np.arange(n) - 0.5) / TAPER_PX for n in (h, w)]
     fade = [0.5 - 0.5 * np.cos(np.pi * np.minimum(e, 1)) for e in ends]
+
+    shrink = 1, *(4 if s >= COARSE_PX else 2 if s >= FINE_PX else 1 for s in sigmas[:-1])
+    bands = [a - b for a, b in zip([np.ones_like(cycles), *smooth[:-1]], smooth, strict=True)]
 
     def tensor(values: NDArray[np.float64]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).float().to(device)
@@ -186,9 +206,9 @@ def _plan(
         ring=torch.from_numpy(ring).to(device),
         count=tensor(np.bincount(ring, minlength=len(edges) + 1)[1:-1].astype(float)),
         taper=tensor(np.outer(*fade)),
-        detail=tensor(np.exp(-2 * (np.pi * FINE_PX * cycles) ** 2) - smooth[-1]),
-        passed=tuple(tensor(a - b) for a, b in zip([np.ones_like(cycles), *smooth[:-1]], smooth, strict=True)),
-        shrink=(1, *(4 if s >= COARSE_PX else 2 if s >= FINE_PX else 1 for s in sigmas[:-1])),
+        detail=_low(tensor(np.exp(-2 * (np.pi * FINE_PX * cycles) ** 2) - smooth[-1]), 2),
+        passed=tuple(_low(tensor(band), k) for band, k in zip(bands, shrink, strict=True)),
+        shrink=shrink,
     )
 
 
@@ -214,8 +234,13 @@ def _level(image: Tensor, plan: _Plan) -> Tensor:
 
 def _mean(a: Tensor, b: Tensor) -> Tensor:
     """Of a product, for each image."""
-    total: Tensor = torch.linalg.vecdot(a.flatten(1), b.flatten(1))
-    return total / a[0].numel()
+    a, b = a.flatten(1), b.flatten(1)
+    if a.device.type == "cpu" and not torch.compiler.is_exporting():
+        # The product of all rows at once is written down before it is summed: ten times as long.
+        total = torch.stack([torch.dot(x, y) for x, y in zip(a.unbind(), b.unbind(), strict=True)])
+    else:
+        total = torch.linalg.vecdot(a, b)
+    return total / a.shape[1]
 
 
 def _shrunk(values: Tensor, like: Tensor) -> Tensor:
@@ -229,9 +254,15 @@ def _shrunk(values: Tensor, like: Tensor) -> Tensor:
 def _part(spectrum: Tensor, passed: Tensor, shrink: int) -> Tensor:
     """An image of what passes, reduced, without its border; (N, Y, X/2 + 1) → (N, y, x)."""
     h, w = spectrum.shape[-2] // shrink, 2 * (spectrum.shape[-1] - 1) // shrink
-    part = spectrum * passed
-    if shrink > 1:
-        part = torch.cat([part[:, : (h + 1) // 2, : w // 2 + 1], part[:, -(h // 2) :, : w // 2 + 1]], dim=1)
     m = TAPER_PX // shrink
-    image: Tensor = torch.fft.irfft2(part, s=(h, w))
+    image: Tensor = torch.fft.irfft2(_low(spectrum, shrink) * passed, s=(h, w))
     return image[:, m:-m, m:-m].contiguous()
+
+
+def _low(spectrum: Tensor, shrink: int) -> Tensor:
+    """What a reduced image has of a real spectrum, (…, Y, X/2 + 1)."""
+    if shrink == 1:
+        return spectrum
+    h, w = spectrum.shape[-2] // shrink, 2 * (spectrum.shape[-1] - 1) // shrink
+    down = torch.cat([spectrum[..., : (h + 1) // 2, :], spectrum[..., -(h // 2) :, :]], dim=-2)
+    return down[..., : w // 2 + 1]
