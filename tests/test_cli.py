@@ -74,8 +74,9 @@ def test_info_tells_axes_rule_and_calibration(run_json: Callable[..., dict[str, 
 
 
 def test_info_in_words_names_the_rule(run: Run) -> None:
-    code, out, _ = run("info", BEADS)
+    code, out, _ = run("info", BEADS, "--pixel-size", 1 / 3)
     assert code == 0
+    assert " 0.333333 0.333333\n" in out
     assert "axes as the OME metadata names them" in out
 
 
@@ -242,6 +243,10 @@ def test_quality_says_what_its_numbers_mean_and_what_more_would_tell(run: Run, t
     _, out, _ = run("quality", tmp_path / "a.tif", "--reference", tmp_path / "a.tif")
     assert "SSIM, against the reference\n         How alike the structures are" in out
     assert "--reference" not in out
+    tifffile.imwrite(tmp_path / "s.tif", np.stack([image, image // 2]), imagej=True, metadata={"axes": "ZYX"})
+    _, out, _ = run("quality", tmp_path / "a.tif", "--sources", tmp_path / "s.tif")
+    assert "SSIM, against the slices\n         Against the slices (without a reference)" in out
+    assert "--sources" not in out
 
 
 def test_a_missing_calibration_is_said_in_a_line(run: Run, tmp_path: Path) -> None:

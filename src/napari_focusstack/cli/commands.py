@@ -290,8 +290,10 @@ def _facts(stack: Stack) -> dict[str, Any]:
 
 def _worded(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{k} {v}" for k, v in value.items())
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+        return ", ".join(f"{k} {_worded(v)}" for k, v in value.items())
+    if isinstance(value, list):
+        return " ".join(map(_worded, value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _check(outputs: list[Path], stack: Stack, *, overwrite: bool) -> None:

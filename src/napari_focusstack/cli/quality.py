@@ -52,7 +52,10 @@ def quality(
     for one in found:
         unit = "" if one.metric.units == "1" else f" {one.metric.units}"
         print(f"{one.metric.name:<8} {one.value:>10.4f}{unit:<8}  {one.metric.title}{compared[one.against]}")
-        print(f"         {one.metric.hint if verbose else one.metric.hint.partition('. ')[0].rstrip('.') + '.'}")
+        first, _, rest = one.metric.hint.partition(". ")
+        # The hint of a metric that wants a reference tells last what it says without one.
+        short = rest if one.metric.against == "reference" and one.against == "sources" else first
+        print(f"         {one.metric.hint if verbose else short.rstrip('.') + '.'}")
     if not sources:
         print_note(
             "with --sources STACK, the slices it was fused from, you learn how much of them arrived: qabf, mi, nmi"
