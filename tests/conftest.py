@@ -77,6 +77,15 @@ def _our_widgets(app: object) -> list[object]:
 
 
 @pytest.fixture
+def make_napari_viewer(make_napari_viewer: Any) -> Iterator[Any]:
+    """napari's own; its viewer is not taken apart while a worker runs, which might collect the pieces in its thread."""
+    from superqt.utils import WorkerBase
+
+    yield make_napari_viewer
+    WorkerBase.await_workers(120_000)
+
+
+@pytest.fixture
 def bench(qtbot: Any) -> Iterator[Any]:
     """A `Bench`: the Focus widget on a viewer without a window."""
     from focus_bench import Bench

@@ -47,6 +47,19 @@ def test_only_widgets_know_a_screen(file: Path) -> None:
     assert not {name.split(".")[0] for name in imports(file)} & GUI
 
 
+def test_a_test_that_waits_has_patience() -> None:
+    """It costs nothing where the test passes; a machine that is busy takes ten times as long as ours."""
+    for file in Path(__file__).parent.glob("*.py"):
+        for call in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)):
+                continue
+            if call.func.attr in ("waitUntil", "waitSignal", "waitExposed"):
+                given = [k.value for k in call.keywords if k.arg == "timeout"]
+                assert given, f"{file.name}:{call.lineno} waits five seconds: give timeout=60_000"
+                short = isinstance(given[0], ast.Constant) and given[0].value < 20_000
+                assert not short, f"{file.name}:{call.lineno} waits less than 20 s: give timeout=60_000"
+
+
 def loaded_after(code: str) -> set[str]:
     out = subprocess.run(
         [sys.executable, "-c", f"import sys\n{code}\nprint(*sorted({{m.split('.')[0] for m in sys.modules}}))"],
