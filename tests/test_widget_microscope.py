@@ -145,7 +145,7 @@ def test_the_view_follows_the_live_image_through_a_scan(connected, viewer, qtbot
     live, away, sights, heights = viewer.layers["live"], set(), set(), set()
 
     def look(_):
-        away.add(tuple(np.round(np.subtract(camera.center[1:], live.translate), 3)))
+        away.add(tuple(np.round(np.subtract(camera.center[1:], live.translate), 2)))
         heights.add(connected.focus.height.text())
         sights.add((connected.focus.track.isVisibleTo(connected), connected.focus.verdict.text()))
 
