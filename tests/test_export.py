@@ -209,7 +209,7 @@ def test_the_command_shows_and_exports_the_packages_graph_alone(models, tmp_path
 
 
 OTHERS = {
-    "hhnet": {"width": 0.1, "statistics": True},
+    "hhnet": {"width": 0.1, "statistics": True, "objective": True},
     "fusion_cnn": {"width": 0.07},
     "decision_unet": {"width": 0.07},
     "ifcnn": {"width": 0.1},
@@ -280,7 +280,7 @@ def test_smooth_black_and_even_images_are_answered_alike_in_onnx(name, tmp_path)
         )
 
 
-@pytest.mark.parametrize(("architecture", "channels"), [("decision_unet", [2]), ("hhnet", [1, 18])])
+@pytest.mark.parametrize(("architecture", "channels"), [("decision_unet", [2]), ("hhnet", [1, 18, 2])])
 def test_several_slices_and_further_inputs_are_described(tmp_path, monkeypatch, architecture, channels):
     """What bioimageio.spec says to inputs that are no single image; it does not look into the weights."""
     spec = pytest.importorskip("bioimageio.spec")

@@ -89,6 +89,35 @@ def test_the_table_agrees_with_the_exact_transfer(table, na, index, tolerance):
     assert float((table(waves, spherical) - exact).abs().max()) < tolerance
 
 
+@pytest.mark.parametrize("na", [0.3, 0.75, 0.95])
+def test_the_wide_transfer_agrees_with_the_exact_one(na):
+    """One way goes by the point image, the other integrates over two overlapping pupils."""
+    lens = Microscope(na=na, wavelength_um=0.5, index=1.0)
+    waves = torch.tensor([0.0, 0.6, -0.6, 4.0, -9.0])
+    exact = optics.transfer(lens, defocus_um=waves / lens.waves_per_um, fluorescence=True).real
+    same = torch.full((5,), na)
+    found = optics.wide_transfer(waves, aperture=same, spherical=torch.zeros(5), layer=torch.full((5,), 1.5))
+    torch.testing.assert_close(found, exact.float(), atol=7e-3, rtol=0)
+
+
+def test_a_layer_under_a_low_aperture_brings_primary_aberration_alone(table):
+    waves, spherical = torch.tensor([0.5, -0.5, 3.0, -6.0]), torch.tensor([0.3, 0.3, -0.3, 0.2])
+    found = optics.wide_transfer(
+        waves, aperture=torch.full((4,), 0.05), spherical=spherical, layer=torch.full((4,), 1.5)
+    )
+    torch.testing.assert_close(found, table(waves, spherical).real, atol=5e-3, rtol=0)
+
+
+def test_a_layer_under_a_high_aperture_brings_more_than_primary_aberration(table):
+    waves, spherical = torch.tensor([1.0, -1.0]), torch.tensor([0.4, 0.4])
+    found = [
+        optics.wide_transfer(waves, aperture=torch.full((2,), 0.95), spherical=spherical, layer=torch.full((2,), m))
+        for m in (1.15, 1.5)
+    ]
+    assert float((found[0] - found[1]).abs().max()) > 0.005
+    assert float((found[1] - table(waves, spherical).real).abs().max()) > 0.03
+
+
 def test_a_pure_phase_object_vanishes_in_focus_and_inverts_through_it():
     z = torch.tensor([-20.0, 0.0, 20.0])
     phase = optics.transfer(LOW, defocus_um=z, fluorescence=False).imag

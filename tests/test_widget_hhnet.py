@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("networks")
 def bench(qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     """A network that reads the distance of each half from its grey value: sure on the left, unsure on the right."""
 
-    def classify_plane(_network: Any, plane: Any, _features: Any) -> np.ndarray:
+    def classify_plane(_network: Any, plane: Any, _features: Any, **_objective: Any) -> np.ndarray:
         distance = (float(np.mean(plane)) - 100) / 20
         sure = np.maximum(0, 1 - np.abs(np.array(hhnet.DISTANCES) - distance))
         return np.array([[sure, 0.75 * sure + 0.25 / 7, np.full(7, 1 / 7)]], np.float32)
@@ -102,7 +102,7 @@ def test_another_scorers_curve_has_no_zero(bench: Bench) -> None:
 def test_where_there_is_nothing_to_judge_by_no_slice_is_proposed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Answers that are hardly more than even still make a curve with a maximum."""
 
-    def unsure(_network: Any, plane: Any, _features: Any) -> np.ndarray:
+    def unsure(_network: Any, plane: Any, _features: Any, **_objective: Any) -> np.ndarray:
         p = np.full((3, 3, 7), 1 / 7, np.float32)
         p[..., 3] += 0.001 * (200 - float(np.mean(plane)))
         return p / p.sum(axis=-1, keepdims=True)

@@ -42,9 +42,14 @@ def share(right: np.ndarray, groups: np.ndarray) -> Interval:
     return _resampled(lambda chosen: float(right[chosen].mean()), groups)
 
 
-def judge(network: hhnet.HHNet, fields: list[heldfields.Field]) -> list[np.ndarray]:
-    """(N, 7) distributions of each field's patches."""
-    return [hhnet.classify_plane(network, f.image, features(f.image)).reshape(-1, 7) for f in fields]
+def judge(network: hhnet.HHNet, fields: list[heldfields.Field], *, told: bool) -> list[np.ndarray]:
+    """(N, 7) distributions of each field's patches; the network may be told the objective."""
+    lenses = {lens.name: lens for lens in heldfields.LENSES}
+    known = [{"sampling": lenses[f.lens].sampling, "aperture": lenses[f.lens].aperture} if told else {} for f in fields]
+    return [
+        hhnet.classify_plane(network, f.image, features(f.image), **k).reshape(-1, 7)
+        for f, k in zip(fields, known, strict=True)
+    ]
 
 
 def accuracy(fields: list[heldfields.Field], told: list[np.ndarray]) -> Mapping[str, Interval]:
@@ -62,21 +67,18 @@ def accuracy(fields: list[heldfields.Field], told: list[np.ndarray]) -> Mapping[
     return found
 
 
-def by_lens(fields: list[heldfields.Field], told: list[np.ndarray]) -> list[str]:
+def by_lens(fields: list[heldfields.Field], judged: Mapping[str, list[np.ndarray]]) -> list[str]:
     """A line for each objective: images right by the certainty vote, and of classes ±3 those on the other side."""
     lines = []
     for lens in heldfields.LENSES:
-        mine = [
-            (f.distance, DISTANCES[VOTES["certainty"](p).argmax()])
-            for f, p in zip(fields, told, strict=True)
-            if f.lens == lens.name
-        ]
-        truth, found = np.array(mine).T
-        far = np.abs(truth) == 3
-        wrong = int((truth * found < 0)[far].sum())
-        lines.append(
-            f"| {lens.name} | {len(truth)} | {100 * (truth == found).mean():.0f} | {wrong} of {int(far.sum())} |"
-        )
+        mine = np.array([f.lens == lens.name for f in fields])
+        truth = np.array([f.distance for f in fields])[mine]
+        far, cells = np.abs(truth) == 3, [lens.name, str(mine.sum())]
+        for told in judged.values():
+            found = np.array([DISTANCES[VOTES["certainty"](p).argmax()] for p in told])[mine]
+            cells.append(f"{100 * (truth == found).mean():.0f}")
+            cells.append(f"{int((truth * found < 0)[far].sum())} of {int(far.sum())}")
+        lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
@@ -105,10 +107,12 @@ def stacks(model: str) -> list[str]:
     return lines
 
 
+PAPERS = {"hard": "97.23", "linear": "97.67", "certainty": "99.99"}
+
+
 def markdown(
     fields: list[heldfields.Field],
-    found: Mapping[str, Interval],
-    lenses: list[str],
+    judged: Mapping[str, list[np.ndarray]],
     took: float,
     threads: int,
     real: list[str],
@@ -118,22 +122,19 @@ def markdown(
     sources = ", ".join(sorted({f.source for f in fields}))
     lines = [
         f"{len(fields)} fields of {'×'.join(map(str, heldfields.FIELD_PX))} px of {images} sharp images from "
-        f"{sources}; {found['patches'].patches} patches with specimen. Chance is 14 %.",
+        f"{sources}; {sum(sum(f.patches) for f in fields)} patches with specimen. Chance is 14 %.",
         "",
         "| | right, % (95 % by sharp image) | within one class, % | paper, % |",
         "| --- | --- | --- | --- |",
-        f"| patch | {found['patches'].percent()} | | 92.4 |",
     ]
-    papers = {"hard": "97.23", "linear": "97.67", "certainty": "99.99"}
-    for name, paper in papers.items():
-        near = found[f"{name}, within one class"].percent()
-        lines.append(f"| image, {name} vote | {found[name].percent()} | {near} | {paper} |")
-    lines += [
-        "",
-        "| objective | images | right, % | classes ±3 put on the other side |",
-        "| --- | --- | --- | --- |",
-        *lenses,
-    ]
+    for kind, told in judged.items():
+        found = accuracy(fields, told)
+        lines.append(f"| patch, {kind} | {found['patches'].percent()} | | 92.4 |")
+        for name, paper in PAPERS.items():
+            near = found[f"{name}, within one class"].percent()
+            lines.append(f"| image, {name} vote, {kind} | {found[name].percent()} | {near} | {paper} |")
+    each = " | ".join(f"right, %, {kind} | classes ±3 put on the other side" for kind in judged)
+    lines += ["", f"| objective | images | {each} |", "| --- " * (2 + 2 * len(judged)) + "|", *by_lens(fields, judged)]
     lines += ["", f"Time for an RGB image of 2048×1536 px with {threads} thread{'s' * (threads > 1)}: {took:.2f} s."]
     if not real:
         return "\n".join(lines)
@@ -179,13 +180,16 @@ def main() -> None:
     network = SCORERS[given.model].network("cpu")
     images = validation() if given.validation else sharp(TEST, None)
     fields = heldfields.make(images, count=given.count, seed=7)
-    told = judge(network, fields)
-    lenses, took = by_lens(fields, told), seconds(network)
+    judged = {}
+    if network.objective:
+        judged["told the objective"] = judge(network, fields, told=True)
+    judged["by the pixels"] = judge(network, fields, told=False)
+    took = seconds(network)
     real = [] if given.validation else stacks(given.model)
-    text = markdown(fields, accuracy(fields, told), lenses, took, torch.get_num_threads(), real)
+    text = markdown(fields, judged, took, torch.get_num_threads(), real)
     path = given.output / f"{given.model}_distance.png"
     try:
-        figure(fields, told, path)
+        figure(fields, next(iter(judged.values())), path)
         text += f"\n\n![{given.model}: distances]({path.name})"
     except ModuleNotFoundError as error:
         print(f"no figure: {error}")

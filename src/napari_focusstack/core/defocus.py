@@ -108,7 +108,7 @@ def calibration_of(optics: Optics, pixel_um: float | None) -> Calibration:
             f"{lacking}: give what is missing (--na, --wavelength, --pixel-size).",
             in_napari=f"{lacking}: fill in what is missing in the panel, and press Set.",
         )
-    index = optics.immersion_index or next((n for n in INDICES if na < n), INDICES[-1])
+    index = index_of(optics)
     if not 0 < na < index:
         raise InputError(
             f"A numerical aperture of {na:g} was given for a refractive index of {index:g}: "
@@ -120,6 +120,11 @@ def calibration_of(optics: Optics, pixel_um: float | None) -> Calibration:
             "give the wavelength in µm (0.1 to 2) and a pixel size above 0."
         )
     return Calibration(na, wavelength_um, pixel_um, index)
+
+
+def index_of(optics: Optics) -> float:
+    """Refractive index before the objective: what is told, or the least of the usual ones that its aperture allows."""
+    return optics.immersion_index or next((n for n in INDICES if (optics.na or 0) < n), INDICES[-1])
 
 
 @dataclass(frozen=True)

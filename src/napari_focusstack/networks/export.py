@@ -95,14 +95,14 @@ class _Score(nn.Module):
 
 
 class _Distances(nn.Module):
-    """Takes handcrafted features of the whole image beside a patch of it."""
+    """Takes handcrafted features of the whole image beside a patch of it, and its objective if the network does."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, image: Tensor, features: Tensor) -> Tensor:
-        return torch.softmax(self.network(_over_range(image), features), dim=1)
+    def forward(self, image: Tensor, features: Tensor, objective: Tensor | None = None) -> Tensor:
+        return torch.softmax(self.network(_over_range(image), features, objective), dim=1)
 
 
 class _Decision(nn.Module):
@@ -195,6 +195,9 @@ def _distances(network: nn.Module) -> Graph:
     assert isinstance(network, HHNet)
     inputs = {"image": torch.rand(1, 1, HH_PATCH_PX, HH_PATCH_PX), "features": torch.rand(1, FEATURES)}
     known = {"features": "Of the whole image; napari_focusstack.core.handcrafted computes them."}
+    if network.objective:
+        inputs["objective"] = torch.tensor([[0.5, 0.75]])
+        known["objective"] = "Pixel size · numerical aperture / wavelength, and aperture / index; 0 where not known."
     names = tuple(f"distance_{d}" for d in DISTANCES)
     return Graph(_Distances(network), inputs, "probabilities", names, known=known)
 

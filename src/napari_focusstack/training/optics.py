@@ -300,6 +300,64 @@ def as_table_waves(defocus_um: Tensor, microscope: Microscope) -> tuple[Tensor, 
     return (defocus_um * second).float(), (defocus_um * fourth + microscope.spherical_waves).float()
 
 
+_REACH, _RADII, _NODES = 48.0, 385, 256
+
+
+@lru_cache(maxsize=1)
+def _hankel() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Nodes in ρ² and their weights (N,), pupil → radius (R, N), radius → frequency (n_nu, R); radii in λ/NA."""
+    nodes, weights = (torch.from_numpy(v) for v in np.polynomial.legendre.leggauss(_NODES))
+    rho = (nodes + 1) / 2
+    radius = torch.linspace(0, _REACH, _RADII, dtype=torch.float64)
+    nu = _NU_MAX * torch.linspace(0, 1, 192, dtype=torch.float64) ** 2
+    share = rho * weights  # of the pupil's area
+    out = torch.special.bessel_j0(2 * torch.pi * radius[:, None] * rho) * share
+    ring = radius.clone()
+    ring[0] = _REACH / (_RADII - 1) / 12  # what the trapezoidal rule misses at 0 (Euler and Maclaurin)
+    return rho**2, share, out, torch.special.bessel_j0(2 * torch.pi * nu[:, None] * radius) * ring
+
+
+def wide_transfer(waves: Tensor, *, aperture: Tensor, spherical: Tensor, layer: Tensor) -> Tensor:
+    """Transfer of fluorescence by objectives of any aperture, with the exact phases of defocus and of a layer.
+
+    The pupil's field goes to the point image and from there to the transfer function by two Hankel transforms::
+
+        h(r) = ∫ exp(2 pi i [W·d(ρ²) + a·g(ρ²)]) J0(2 pi r ρ) ρ dρ,   C(nu) ~ ∫ |h(r)|² J0(2 pi nu r) r dr
+
+    with ``d = (1 - sqrt(1 - s²ρ²)) / (1 - sqrt(1 - s²))``, ``s = NA/n``, and g of the difference between the paths
+    through a layer of another index and through the immersion, ``sqrt(m² - s²ρ²) - sqrt(1 - s²ρ²)`` (Gibson and Lanni
+    1991), without its piston and defocus: a cover glass of the wrong thickness, or a specimen above the focus.
+
+    Parameters
+    ----------
+    waves : (K,) tensor
+        Defocus at the pupil's edge; up to 14.
+    aperture : (K,) tensor
+        NA/n, below 1.
+    spherical : (K,) tensor
+        Waves of primary spherical aberration in g, by least squares over the pupil's area.
+    layer : (K,) tensor
+        The layer's index over the immersion's, m, above `aperture` and other than 1.
+
+    Returns
+    -------
+    (K, 192) float32 tensor
+        At the frequencies of `TransferTable`; 1 at 0.
+    """
+    rho2, share, out, across = _hankel()
+    s2 = aperture.double()[:, None] ** 2
+    inside = (1 - s2 * rho2).sqrt()
+    bent = (layer.double()[:, None] ** 2 - s2 * rho2).sqrt() - inside
+    terms = torch.stack([torch.ones_like(rho2), rho2, 6 * (rho2**2 - rho2)], dim=1)
+    _, tilt, primary = torch.linalg.solve((terms.T * share) @ terms, (terms.T * share) @ bent.T)
+    balanced = (bent - tilt[:, None] * rho2) / primary[:, None]
+    defocus = (1 - inside) / (1 - (1 - s2).sqrt())
+    phase = 2 * torch.pi * (waves.double()[:, None] * defocus + spherical.double()[:, None] * balanced)
+    image = (phase.cos() @ out.T).square() + (phase.sin() @ out.T).square()
+    found: Tensor = image @ across.T
+    return (found / found[:, :1]).float()
+
+
 def _cell(position: Tensor, n: int) -> tuple[Tensor, Tensor]:
     """Lower neighbour and fraction of positions 0 … 1 on `n` even nodes."""
     p = position * (n - 1)

@@ -210,13 +210,8 @@ class Patches:
         """Light on the camera, 0 … 1, and the part of it that is specimen."""
         s, t = self.settings, self.settings.tile_px
         k, v = len(mode), s.views
-        tables = transfer_tables()
         spectrum = torch.fft.rfft2(crops).repeat_interleave(v, dim=0)
-        profile = torch.zeros((k, tables[0].n_nu), dtype=torch.complex64)
-        for c, table in enumerate(tables):
-            here = condenser == c
-            if bool(here.any()):
-                profile[here] = table(waves[here], spherical[here])
+        profile = self._profiles(condenser, spherical, waves)
         uniform = torch.from_numpy(self.rng.uniform(0, 1, (3, len(crops)))).float().repeat_interleave(v, dim=1)
         # A phase object absorbs a little, too; its background light is what brightens and darkens.
         absorbed = torch.where(mode == PHASE, 0.3 * uniform[0] ** 2, torch.ones(k))
@@ -238,6 +233,16 @@ class Patches:
         strength = torch.where(bright, base * (0.08 + 0.85 * uniform[0]), (0.95 - base) * (0.1 + 0.9 * uniform[0]))
         gain = torch.where(bright, -strength, strength)[:, None, None]
         return (base[:, None, None] + gain * (signal + hazy[:, None, None] * veil)).clamp(0, 1), gain * signal
+
+    def _profiles(self, condenser: Tensor, spherical: Tensor, waves: Tensor) -> Tensor:
+        """(K, n_nu) complex transfer functions."""
+        tables = transfer_tables()
+        profile = torch.zeros((len(waves), tables[0].n_nu), dtype=torch.complex64)
+        for c, table in enumerate(tables):
+            here = condenser == c
+            if bool(here.any()):
+                profile[here] = table(waves[here], spherical[here])
+        return profile
 
     def _dirt(self, light: Tensor, dof: Tensor) -> tuple[Tensor, Tensor]:
         """Lay sharp dirt over specimens that are out of focus themselves (2 depths of field or more)."""

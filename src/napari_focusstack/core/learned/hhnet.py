@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_focusstack.core.defocus import index_of
 from napari_focusstack.core.filters import to_grey
-from napari_focusstack.core.learned.base import NetworkScorer, large_enough, stacked
+from napari_focusstack.core.learned.base import NetworkScorer, large_enough, sampling_of, stacked
 from napari_focusstack.core.learned.evidence import detail_energy, octaves_below_peak
 from napari_focusstack.core.report import Grid, PlaneScore
 from napari_focusstack.core.scorer import Joined, PlaneContext
@@ -26,7 +27,8 @@ class DistanceScorer(NetworkScorer):
 
     The map is minus the expected distance, ``-Σ |d|·p(d)``; 0 is in focus. Patches are weighted by their certainty in
     the slice where it is highest. The slice's class, certainty and distance index are voted by its patches. Which side
-    is which rests on the optics: see `docs/hhnet.md`; a stack tells by its order (``direction``).
+    is which rests on the optics: see `docs/hhnet.md`; a stack tells by its order (``direction``). Where the objective
+    is known the network is told it, as high apertures show their defocus otherwise.
     """
 
     @property
@@ -45,7 +47,7 @@ class DistanceScorer(NetworkScorer):
 
     @property
     def needs(self) -> Collection[str]:
-        """Nothing of the stack."""
+        """Nothing of the stack; what is known of the objective it takes into account."""
         return ()
 
     def check(self, context: PlaneContext) -> None:
@@ -63,7 +65,15 @@ class DistanceScorer(NetworkScorer):
         from napari_focusstack.core.handcrafted import features
         from napari_focusstack.networks import hhnet
 
-        p = hhnet.classify_plane(self.network(context.device), large_enough(plane), features(plane))
+        na = context.optics.na
+        aperture = None if na is None else na / index_of(context.optics)
+        p = hhnet.classify_plane(
+            self.network(context.device),
+            large_enough(plane),
+            features(plane),
+            sampling=sampling_of(context),
+            aperture=aperture,
+        )
         distances = np.asarray(DISTANCES, np.float32)
         (gy, gx), (h, w) = p.shape[:2], plane.shape[:2]
         layers = {"distance": p @ distances, "certainty": certainty(p).astype(np.float32)}

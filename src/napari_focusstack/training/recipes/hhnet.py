@@ -19,7 +19,7 @@ from napari_focusstack.networks import hhnet
 from napari_focusstack.training.fit import FitSettings
 from napari_focusstack.training.library import Sharp
 from napari_focusstack.training.losses import cross_entropy, ranked_probability_score
-from napari_focusstack.training.optics import Microscope, as_table_waves
+from napari_focusstack.training.optics import Microscope, as_table_waves, wide_transfer
 from napari_focusstack.training.patches import Patches, PatchSettings
 from napari_focusstack.training.recipes.base import Recipe
 
@@ -29,6 +29,8 @@ WIDER_PX = 96
 """The last stage's: of what is far from focus, 80 px hold little more than one blur disc."""
 POOL, FRESH = 96, 12
 """Batches that may be shown again; none is before so many were shown, which is all that validates."""
+KNOWN = 0.75
+"""Share of patches whose aperture is told in training, and of those whose sampling is."""
 MARGIN_PX = 16
 """Between a patch and its tile's border."""
 SMOOTHED = 0.9
@@ -43,6 +45,11 @@ class HHSettings(PatchSettings):
     )
     soft_px: float = Field(
         default=0.0, ge=0, description="Most blur (Gaussian's sigma) of the specimen itself, whatever its focus."
+    )
+    layer: tuple[float, float] | None = Field(
+        default=None,
+        description="Range of the index, over the immersion's, of the layer whose thickness brings spherical "
+        "aberration: exact phases of fluorescence; none for primary aberration alone.",
     )
     replays: int = Field(
         default=0, ge=0, description="How many earlier batches follow each new one: cheap where little is learned."
@@ -63,6 +70,8 @@ class HHBatch:
         True distribution; all classes alike where there is nothing to judge by.
     evidence : (K,) bool
         False where there is nothing to judge by.
+    objective : (K, 2) float32
+        Pixel size · NA/λ and NA/n.
     looked : list of tensor
         What `HHNet.look` makes of it, once it has, where that part of the network does not learn.
     """
@@ -71,6 +80,7 @@ class HHBatch:
     features: Tensor
     target: Tensor
     evidence: Tensor
+    objective: Tensor
     looked: list[Tensor] = field(default_factory=list)
 
 
@@ -79,7 +89,14 @@ class AugmentedPatches(Patches):
 
     Reflections and quarter turns, position, brightness and contrast vary in `Patches` already. Each amount of blur is
     shown on both sides of focus: all that differs in such a pair is what tells the side.
+
+    Attributes
+    ----------
+    apertures : (K,) tensor
+        NA/n of the last batch's objectives; 0 where they have none.
     """
+
+    apertures = torch.zeros(0)
 
     def _defocus(self, sampling: Tensor, opening: Tensor) -> tuple[Tensor, Tensor]:
         blur, waves = super()._defocus(sampling, opening)
@@ -95,15 +112,19 @@ class AugmentedPatches(Patches):
             crop = np.asarray(cv2.GaussianBlur(crop, (0, 0), sigma), np.float32)
         return crop
 
-    def _image(
-        self, crops: Tensor, mode: Tensor, condenser: Tensor, sampling: Tensor, spherical: Tensor, waves: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _profiles(self, condenser: Tensor, spherical: Tensor, waves: Tensor) -> Tensor:
         s = self.settings
-        if isinstance(s, HHSettings):
-            apertures = self.rng.uniform(*s.aperture, len(crops))  # the views of a crop share their objective
-            along = torch.from_numpy(spherical_along(apertures)).float().repeat_interleave(s.views)
-            spherical = spherical + along * waves
-        return super()._image(crops, mode, condenser, sampling, spherical, waves)
+        if not isinstance(s, HHSettings):
+            return super()._profiles(condenser, spherical, waves)
+        groups = len(waves) // s.views  # the views of a crop share their objective
+        drawn = self.rng.uniform(*s.aperture, groups)
+        self.apertures = torch.from_numpy(drawn).float().repeat_interleave(s.views)
+        if s.layer is None:
+            along = torch.from_numpy(spherical_along(drawn)).float().repeat_interleave(s.views)
+            return super()._profiles(condenser, spherical + along * waves, waves)
+        layer = torch.from_numpy(self.rng.uniform(*s.layer, groups)).repeat_interleave(s.views)
+        profile = wide_transfer(waves, aperture=self.apertures, spherical=spherical, layer=layer)
+        return profile.to(torch.complex64)
 
 
 @lru_cache(maxsize=1)
@@ -172,7 +193,9 @@ class HHData:
             target = hhnet.class_targets(drawn.blur_px, above=drawn.waves > 0)
             target[~drawn.evidence] = 1 / len(hhnet.DISTANCES)
             known = np.stack([features(tile) for tile in drawn.image[:, 0].numpy()])
-            new = HHBatch(drawn.image, torch.from_numpy(known), target, drawn.evidence)
+            apertures = patches.apertures if len(patches.apertures) else torch.zeros(len(target))
+            objective = torch.stack([drawn.sampling, apertures], dim=1)
+            new = HHBatch(drawn.image, torch.from_numpy(known), target, drawn.evidence, objective)
             yield new
             if replays:
                 earlier.append(new)
@@ -186,13 +209,19 @@ def _judge(network: hhnet.HHNet, batch: HHBatch, device: torch.device) -> Tensor
     Where statistics join, the convolutions have learned already: what they see in a batch stays the same.
     """
     if network.statistics is None:
-        return network.conclude(_look(network, batch, device)).float()
+        return network.conclude(_look(network, batch, device), _told(network, batch, device)).float()
     if not batch.looked:
         network.convolutions.eval()
         with torch.no_grad():
             batch.looked.append(_look(network, batch, device))
         batch.image.data = torch.empty(0)  # a pool of tiles would fill a gigabyte, and nothing looks at them again
-    return network.conclude(batch.looked[0]).float()
+    return network.conclude(batch.looked[0], _told(network, batch, device)).float()
+
+
+def _told(network: hhnet.HHNet, batch: HHBatch, device: torch.device) -> Tensor:
+    """The objectives; in training it is left out what many files do not tell, each number for itself."""
+    objective = batch.objective.to(device)
+    return objective * (torch.rand_like(objective) < KNOWN) if network.training else objective
 
 
 def _look(network: hhnet.HHNet, batch: HHBatch, device: torch.device) -> Tensor:
@@ -329,16 +358,24 @@ def _begin(network: nn.Module, state: Mapping[str, Tensor]) -> None:
 _WITH_STATISTICS = replace(
     _RECIPE,
     data=HHData(
-        _ANY.model_copy(update={"patch_px": hhnet.PATCH_PX, "tile_px": hhnet.PATCH_PX + 2 * MARGIN_PX, "replays": 7})
+        _ANY.model_copy(
+            update={
+                "patch_px": hhnet.PATCH_PX,
+                "tile_px": hhnet.PATCH_PX + 2 * MARGIN_PX,
+                "replays": 31,
+                "layer": (1.1, 1.55),  # water and specimens under air and glass, glass under water
+            }
+        )
     ),
-    fit=_RECIPE.fit.model_copy(update={"epochs": 36, "patience": 36}),
-    arguments={"statistics": True},
-    normalisation=f"{_SEEN}; statistics of the patch as it is",
+    fit=_RECIPE.fit.model_copy(update={"epochs": 40, "steps": 400, "patience": 40}),
+    arguments={"statistics": True, "objective": True},
+    normalisation=f"{_SEEN}; statistics of the patch as it is; pixel size · NA/λ and NA/n, 0 where not known",
     caution="HH-Net is experimental: of patches from sources that it has not seen it puts about five of six into the "
     "right one of seven classes, and is surer than that.",
     before=_THIRD,
     begin=_begin,
 )
-"""Whole patches, as statistics need them. The convolutions learn no more, so it is cheap to show a batch again."""
+"""Whole patches, as statistics need them, and exact phases. The convolutions learn no more, so it is cheap to show a
+batch again."""
 
 RECIPES = (_WITH_STATISTICS, replace(_THIRD, name="hhnet_paper", title="HH-Net without statistics"))
