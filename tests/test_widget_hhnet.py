@@ -15,13 +15,18 @@ from napari_focusstack.networks import hhnet
 from napari_focusstack.widgets.map_views import DIVERGING_COLOURS, OPACITIES
 
 pytestmark = pytest.mark.usefixtures("networks")
+told: list[dict[str, Any]] = []
+"""What the network of `bench` was told of the objective, plane by plane."""
 
 
 @pytest.fixture
 def bench(qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     """A network that reads the distance of each half from its grey value: sure on the left, unsure on the right."""
 
-    def classify_plane(_network: Any, plane: Any, _features: Any, **_objective: Any) -> np.ndarray:
+    told.clear()
+
+    def classify_plane(_network: Any, plane: Any, _features: Any, **objective: Any) -> np.ndarray:
+        told.append(objective)
         distance = (float(np.mean(plane)) - 100) / 20
         sure = np.maximum(0, 1 - np.abs(np.array(hhnet.DISTANCES) - distance))
         return np.array([[sure, 0.75 * sure + 0.25 / 7, np.full(7, 1 / 7)]], np.float32)
@@ -51,6 +56,31 @@ def test_the_map_has_a_colour_for_each_class_and_is_faint_where_it_is_unsure(ben
     np.testing.assert_allclose(shown[:, 0, :3], shown[:, 1, :3], atol=1e-3)
     assert (shown[:, 0, 3] > shown[:, 1, 3]).all()
     assert np.isnan(layer.data[:, 0, 2]).all()
+
+
+def test_the_objective_is_asked_for_and_told(bench: Bench) -> None:
+    """It answers without, so nothing is held up; another objective makes its answers old."""
+    focus = bench.focus
+    assert focus is not None
+    form = focus.optics
+    assert not form.isHidden()
+    assert form.label.text() == "Answers better if told the numerical aperture and wavelength."
+    assert form.rings.isHidden()
+    assert focus.form.job_bar.run_button.isEnabled()
+    assert told[0] == {"sampling": None, "aperture": None}
+    form.na.setValue(0.95)
+    form.wavelength_nm.setValue(500)
+    form.button.click()
+    assert focus.scored is None
+    assert form.label.isHidden()
+    told.clear()
+    bench.score()
+    assert told[0]["aperture"] == pytest.approx(0.95)
+    assert told[0]["sampling"] == pytest.approx(CALIBRATED["scale"][-1] * 0.95 / 0.5)
+    focus.form.scorer_box.choose("tenengrad")
+    assert form.isHidden()
+    focus.form.scorer_box.choose("ldsenet")
+    assert not form.rings.isHidden()
 
 
 def test_the_legend_tells_the_sides(bench: Bench) -> None:

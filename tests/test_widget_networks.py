@@ -15,11 +15,12 @@ pytest.importorskip("torch")
 
 from focus_bench import CALIBRATED, Bench, stack
 from napari_focusstack.core.decision import Decision
-from napari_focusstack.core.learned.classes import CLASS_NAMES, GUESS
+from napari_focusstack.core.learned.classes import CLASS_NAMES, GUESS, ClassScorer
 from napari_focusstack.core.report import FocusReport, Grid
 from napari_focusstack.core.scorers import SCORERS
 from napari_focusstack.core.stack import Optics
 from napari_focusstack.widgets import map_views
+from napari_focusstack.widgets.focus_jobs import better_told
 from napari_focusstack.widgets.layers import METADATA, stack_of
 from napari_focusstack.widgets.map_views import patch_text, view_of
 from napari_focusstack.widgets.scorer_combo import NAME
@@ -237,16 +238,30 @@ def test_impossible_optics_are_not_taken(bench: Bench) -> None:
     assert "below the index" in focus.optics.button.toolTip()
 
 
-def test_another_microscope_voids_the_defocus_but_not_the_classes(bench: Bench) -> None:
+def test_another_microscope_voids_what_rests_on_it_but_no_measure(bench: Bench) -> None:
     bench.viewer.add_image(stack(), name="A01", metadata=KNOWN, **CALIBRATED)
     focus = bench.open()
-    bench.score("mmdf")
-    bench.score("ldsenet")
+    for scorer in ("tenengrad", "mmdf", "ldsenet"):
+        bench.score(scorer)
     focus.optics.na.setValue(0.5)
     focus.optics.button.click()
     assert focus.scored is None
     focus.form.scorer_box.choose("mmdf")
+    assert (focus.scored is None) == better_told("mmdf")
+    assert better_told("hhnet")
+    focus.form.scorer_box.choose("tenengrad")
     assert focus.scored is not None
+
+
+def test_a_rule_that_goes_by_the_sampling_asks_for_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.viewer.add_image(stack(), name="A01", **CALIBRATED)
+    focus = bench.open()
+    for knows in (True, False):
+        monkeypatch.setattr(ClassScorer, "better_told", knows)
+        focus.form.scorer_box.choose("mmdf")
+        assert focus.optics.isHidden() != knows
+        assert focus.form.job_bar.run_button.isEnabled()
+        focus.form.scorer_box.choose("tenengrad")
 
 
 def test_a_single_image_is_judged_by_a_network(bench: Bench) -> None:

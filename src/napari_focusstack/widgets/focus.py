@@ -15,7 +15,7 @@ from napari_focusstack.widgets.dock import DockedWidget
 from napari_focusstack.widgets.extract_flow import ExtractFlow
 from napari_focusstack.widgets.focus_display import FocusDisplay
 from napari_focusstack.widgets.focus_form import REGION, SPECIMEN, FocusForm
-from napari_focusstack.widgets.focus_jobs import gives_um
+from napari_focusstack.widgets.focus_jobs import better_told, gives_um
 from napari_focusstack.widgets.focus_state import Basis, Scored, Target, View
 from napari_focusstack.widgets.layers import (
     METADATA,
@@ -231,7 +231,7 @@ class FocusWidget(DockedWidget):
         self._scored = known.get(view.scorer)
         stack = stack_or_none(self._layer)
         self.hint.show_for(self._layer, stack)
-        self.optics.show_for(self._layer, stack, needed=gives_um(view.scorer))
+        self.optics.show_for(self._layer, stack, needed=gives_um(view.scorer), of_use=better_told(view.scorer))
         self.form.save_scores_button.setEnabled(self._scored is not None)
         self.form.job_bar.run_button.setEnabled(not self.optics.missing)
         run = self.scoring.run
@@ -274,7 +274,7 @@ class FocusWidget(DockedWidget):
         self.refresh()
 
     def _on_optics(self) -> None:
-        self.scoring.series.drop_defocus(identity(self._layer))
+        self.scoring.series.drop_defocus(identity(self._layer), also=better_told)
         self._redo()
 
     def _on_score(self) -> None:

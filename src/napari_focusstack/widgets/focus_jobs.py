@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_focusstack.core.errors import InputError
-from napari_focusstack.core.learned.base import FAMILY
+from napari_focusstack.core.learned.base import FAMILY, NetworkScorer
 from napari_focusstack.core.learned.defocus import DefocusScorer
 from napari_focusstack.core.progress import Job, Progress, relay
 from napari_focusstack.core.report import FocusReport
@@ -113,6 +113,12 @@ def judges_one_image(scorer: str) -> bool:
 def gives_um(scorer: str) -> bool:
     """Whether a scorer gives defocus in µm, for which the microscope has to be known."""
     return isinstance(SCORERS[scorer], DefocusScorer)
+
+
+def better_told(scorer: str) -> bool:
+    """Whether a scorer answers better where the microscope is known, and answers elsewhere, too."""
+    chosen = SCORERS[scorer]
+    return isinstance(chosen, NetworkScorer) and chosen.better_told
 
 
 def reweigh(known: Mapping[str, Scored], basis: Basis) -> Job[dict[str, Scored]]:

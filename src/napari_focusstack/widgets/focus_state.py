@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -200,11 +201,11 @@ class ScoredSeries:
                     if not _alike(scored.report.heights_um, heights_um):
                         known[name] = scored.at_heights(heights_um)
 
-    def drop_defocus(self, layer: str) -> None:
-        """Forget defocus in µm of a layer: its microscope has turned out to be another."""
+    def drop_defocus(self, layer: str, *, also: Callable[[str], bool] = lambda _: False) -> None:
+        """Forget defocus in µm of a layer, and what scorers said that `also` names: its microscope is another."""
         for target, known in self._kept.items():
             if target.layer == layer:
-                for name in [n for n, scored in known.items() if "defocus_um" in scored.report.extras]:
+                for name in [n for n, s in known.items() if "defocus_um" in s.report.extras or also(n)]:
                     del known[name]
                     self._whole.pop((target, name), None)
 

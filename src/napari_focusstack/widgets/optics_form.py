@@ -56,6 +56,7 @@ class OpticsForm(QWidget):
         self._layer: Any = None
         self._stack: Stack | None = None
         self._shown: tuple[Any, ...] | None = None
+        self._sided: tuple[QWidget, ...] = ()
         self.missing = ""
         self.label = QLabel()
         self.label.setWordWrap(True)
@@ -83,7 +84,9 @@ class OpticsForm(QWidget):
             grid.setColumnStretch(column, 1)
             box.valueChanged.connect(self._on_value)
         if sided:  # in a row of their own: beside the others they would widen the dock
-            grid.addWidget(QLabel("Rings"), 3, 0)
+            named = QLabel("Rings")
+            self._sided = (named, self.rings)
+            grid.addWidget(named, 3, 0)
             grid.addWidget(self.rings, 3, 1)
             grid.addWidget(self.button, 3, 2)
         else:
@@ -92,15 +95,20 @@ class OpticsForm(QWidget):
         self.button.clicked.connect(self._on_set)
         self.hide()
 
-    def show_for(self, layer: Any, stack: Stack | None, *, needed: bool) -> None:
-        """Show what is known of `layer`; hide where no scorer needs it, or there is no layer."""
+    def show_for(self, layer: Any, stack: Stack | None, *, needed: bool, of_use: bool = False) -> None:
+        """Show what is known of `layer`; hide where no scorer has a use for it, or there is no layer.
+
+        `of_use`: who asks does without where it is not known.
+        """
         self._layer, self._stack = layer, stack
-        self.setVisible(needed and stack is not None)
+        self.setVisible((needed or of_use) and stack is not None)
         self.missing = missing_optics(stack.optics, stack.x_um) if needed and stack is not None else ""
-        if not needed or stack is None:
+        if not (needed or of_use) or stack is None:
             return
+        for part in self._sided:
+            part.setVisible(needed)
         optics = with_known_rings(stack.optics, pixel_um=stack.x_um)
-        known = (id(layer), optics.na, optics.wavelength_um, stack.x_um, optics.rings)
+        known = (id(layer), optics.na, optics.wavelength_um, stack.x_um, optics.rings, needed)
         if known == self._shown:  # what the user is typing stays
             return
         self._shown = known
@@ -113,8 +121,10 @@ class OpticsForm(QWidget):
             box.setValue(value or 0)
             box.blockSignals(False)
         self.rings.setCurrentIndex([side for _, side in SIDES].index(optics.rings))
-        self.label.setText(f"For µm of defocus, please give the {self.missing}." if self.missing else "")
-        self.label.setVisible(bool(self.missing))
+        lacking = missing_optics(stack.optics, stack.x_um)
+        asked = f"For µm of defocus, please give the {lacking}." if needed else f"Answers better if told the {lacking}."
+        self.label.setText(asked if lacking else "")
+        self.label.setVisible(bool(lacking))
         self._on_value()
 
     def _optics(self) -> Optics:

@@ -71,6 +71,11 @@ class InstalledModel:
         told = data.get("sampling") if isinstance(data, dict) else None
         return None if told is None else (float(told[0]), float(told[1]))
 
+    @property
+    def better_told(self) -> bool:
+        """Whether it takes aperture and pixel size into account where they are known, and does without elsewhere."""
+        return False
+
     def caution_at(self, sampling: float | None) -> str:
         """What the card warns of, and pixels (size · NA/λ) that are coarser or finer than the model has learned."""
         return " ".join(filter(None, (self.card.caution, self._outside(sampling))))

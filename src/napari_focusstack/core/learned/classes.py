@@ -65,6 +65,11 @@ class ClassScorer(NetworkScorer):
         """The stack's noise tells empty patches."""
         return ("noise",)
 
+    @property
+    def better_told(self) -> bool:
+        """A depth of field is the more pixels of blur the finer the sampling."""
+        return "calibrated_level" in (self.card.decision or {})
+
     def check(self, context: PlaneContext) -> None:
         """Nothing is needed beyond the pixels."""
 

@@ -50,6 +50,11 @@ class DistanceScorer(NetworkScorer):
         """Nothing of the stack; what is known of the objective it takes into account."""
         return ()
 
+    @property
+    def better_told(self) -> bool:
+        """High apertures show their defocus otherwise."""
+        return bool(self.card.arguments.get("objective"))
+
     def check(self, context: PlaneContext) -> None:
         """Nothing is needed beyond the pixels."""
 
