@@ -1,8 +1,9 @@
 """Whole fields of view from sources, optics and noise that no training has seen, at a known distance from focus.
 
 Sources: folders kept out of training. Optics: dry and immersion objectives under a cover glass of the wrong thickness,
-by the exact phase of a high aperture (Gibson and Lanni 1991), integrated over the radius and blurred in space, where
-training uses a table of transfer functions with primary spherical aberration.
+by the exact phase of a high aperture (Gibson and Lanni 1991), integrated over the radius and blurred in space. Training
+knows that phase, too, with layers of any index, and a scalar pupil; `vectorial` points are electromagnetic ones, which
+no training has seen.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from scipy.special import j0
+from scipy.special import j0, j1, jv
 
 from napari_focusstack.networks.hhnet import BANDS_PX, DISTANCES
 from napari_focusstack.training import camera
@@ -66,7 +67,7 @@ LENSES = (  # pixel size · NA/λ from 0.42 to 0.58, as in training
 )
 
 
-def kernel(lens: Lens, *, blur_px: float, above: bool, spherical: float) -> np.ndarray:
+def kernel(lens: Lens, *, blur_px: float, above: bool, spherical: float, vectorial: bool = False) -> np.ndarray:
     """What a camera pixel sees of a point; sums to 1. Reaches as far as `HELD` of the light.
 
     Parameters
@@ -79,6 +80,8 @@ def kernel(lens: Lens, *, blur_px: float, above: bool, spherical: float) -> np.n
         Whether the plane in focus lies above the point.
     spherical : float
         Waves of primary spherical aberration that the cover glass brings along, by least squares.
+    vectorial : bool
+        Electric field of an aplanatic lens, light of any polarisation (Richards and Wolf 1959); scalar otherwise.
     """
     rho2 = (np.arange(NODES) + 0.5) / NODES  # even in area
     inside = np.sqrt(lens.index**2 - lens.na**2 * rho2)
@@ -91,7 +94,8 @@ def kernel(lens: Lens, *, blur_px: float, above: bool, spherical: float) -> np.n
     phase = np.exp(2j * np.pi * (waves * lens.um_per_wave * path + spherical * shape))
     most = 3 * blur_px + 40
     r = np.linspace(0, 1.5 * most, int(9 * most))
-    point = np.abs(j0(2 * np.pi * lens.sampling * r[:, None] * np.sqrt(rho2)[None, :]) @ phase / NODES) ** 2
+    v = 2 * np.pi * lens.sampling * r[:, None] * np.sqrt(rho2)[None, :]
+    point = _vectorial(v, phase, lens.aperture**2 * rho2) if vectorial else np.abs(j0(v) @ phase) ** 2
     light = np.cumsum(point * r)
     half = int(min(most, np.ceil(r[np.searchsorted(light, HELD * light[-1])])))
     axis = (np.arange((2 * half + 1) * FINE) - ((2 * half + 1) * FINE - 1) / 2) / FINE
@@ -99,6 +103,15 @@ def kernel(lens: Lens, *, blur_px: float, above: bool, spherical: float) -> np.n
     values = np.interp(radius, r, point)
     binned = values.reshape(2 * half + 1, FINE, 2 * half + 1, FINE).sum(axis=(1, 3))
     return (binned / binned.sum()).astype(np.float32)
+
+
+def _vectorial(v: np.ndarray, phase: np.ndarray, sin2: np.ndarray) -> np.ndarray:
+    """(R,) intensities at radii from (R, N) arguments of the Bessel functions and (N,) nodes of the pupil."""
+    cos = np.sqrt(1 - sin2)
+    even = phase / np.sqrt(cos)  # an aplanatic lens's amplitude, sqrt(cos), over the pupil's projected area
+    i0, i1, i2 = j0(v) @ (even * (1 + cos)), j1(v) @ (even * np.sqrt(sin2)), jv(2, v) @ (even * (1 - cos))
+    intensity: np.ndarray = np.abs(i0) ** 2 + 2 * np.abs(i1) ** 2 + np.abs(i2) ** 2
+    return intensity
 
 
 @dataclass(frozen=True)
@@ -127,7 +140,14 @@ class Field:
     patches: tuple[bool, ...]
 
 
-def make(images: Sequence[Sharp], *, count: int, seed: int, spherical: tuple[float, float] = (0.2, 0.4)) -> list[Field]:
+def make(
+    images: Sequence[Sharp],
+    *,
+    count: int,
+    seed: int,
+    spherical: tuple[float, float] = (0.2, 0.4),
+    vectorial: bool = False,
+) -> list[Field]:
     """Fields in equal numbers of every class, blur drawn evenly within the class's band; gaps between bands stay empty.
 
     Only images that are sharp to the pixel are taken, and parts of them with specimen in most patches.
@@ -144,7 +164,8 @@ def make(images: Sequence[Sharp], *, count: int, seed: int, spherical: tuple[flo
         lens = LENSES[rng.integers(len(LENSES))]
         blur = rng.uniform(*BANDS_PX[abs(distance)])
         above = distance > 0 if distance else bool(rng.random() < 0.5)
-        point = kernel(lens, blur_px=blur, above=above, spherical=rng.uniform(*spherical))
+        waves = rng.uniform(*spherical)
+        point = kernel(lens, blur_px=blur, above=above, spherical=waves, vectorial=vectorial)
         seen = cv2.filter2D(sharp, cv2.CV_32F, point, borderType=cv2.BORDER_REFLECT_101)
         taken = _taken(seen, rng, generator)
         fields.append(Field(taken, distance, lens.name, crisp[k].source, k, held))

@@ -2,10 +2,11 @@
 
 Run it from the repository's root, with the development data beside it and the extra ``bench`` installed::
 
-    python benchmarks/accuracy/hhnet_table.py -o accuracy [--model NAME] [--count 350] [--validation]
+    python benchmarks/accuracy/hhnet_table.py -o accuracy [--model NAME] [--count 350] [--validation] [--vectorial]
 
 With ``--validation`` it is fields of the training sources' validation images, under the same optics, in the place of
-the test's, and no real stacks: to choose networks by.
+the test's, and no real stacks: to choose networks by. With ``--vectorial`` points are electromagnetic ones, an optics
+model that no training shares.
 """
 
 from __future__ import annotations
@@ -175,17 +176,18 @@ def main() -> None:
     options.add_argument("--model", default="hhnet", help="an installed model")
     options.add_argument("--count", type=int, default=350, help="fields to judge")
     options.add_argument("--validation", action="store_true", help="images to choose networks by, and no real stacks")
+    options.add_argument("--vectorial", action="store_true", help="electromagnetic points, and no real stacks")
     given = options.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)
     network = SCORERS[given.model].network("cpu")
     images = validation() if given.validation else sharp(TEST, None)
-    fields = heldfields.make(images, count=given.count, seed=7)
+    fields = heldfields.make(images, count=given.count, seed=7, vectorial=given.vectorial)
     judged = {}
     if network.objective:
         judged["told the objective"] = judge(network, fields, told=True)
     judged["by the pixels"] = judge(network, fields, told=False)
     took = seconds(network)
-    real = [] if given.validation else stacks(given.model)
+    real = [] if given.validation or given.vectorial else stacks(given.model)
     text = markdown(fields, judged, took, torch.get_num_threads(), real)
     path = given.output / f"{given.model}_distance.png"
     try:

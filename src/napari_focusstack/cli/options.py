@@ -41,7 +41,11 @@ PixelSize = Annotated[
 ]
 Aperture = Annotated[
     float | None,
-    typer.Option("--na", help="Numerical aperture, in the place of the file's; for µm of defocus.", show_default=False),
+    typer.Option(
+        "--na",
+        help="Numerical aperture, in the place of the file's; for µm of defocus, and for networks.",
+        show_default=False,
+    ),
 ]
 Wavelength = Annotated[
     float | None,
