@@ -370,7 +370,7 @@ _WITH_STATISTICS = replace(
     fit=_RECIPE.fit.model_copy(update={"epochs": 40, "steps": 400, "patience": 40}),
     arguments={"statistics": True, "objective": True},
     normalisation=f"{_SEEN}; statistics of the patch as it is; pixel size · NA/λ and NA/n, 0 where not known",
-    caution="HH-Net is experimental: of patches from sources that it has not seen it puts about five of six into the "
+    caution="HH-Net is experimental: of patches from sources that it has not seen it puts about four of five into the "
     "right one of seven classes, and is surer than that.",
     before=_THIRD,
     begin=_begin,
