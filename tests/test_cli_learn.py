@@ -179,7 +179,8 @@ def mine(tmp_path, monkeypatch):
 
     monkeypatch.setenv("FOCUSSTACK_MODELS", str(tmp_path / "models"))
     told = card() | {"training_data": {"cells": "3 images; licence not told", "beads": "1 images; licence not told"}}
-    save_model(FocusClassifier(width=0.1), told | {"accuracy": {"old": 0.5}}, tmp_path / "models" / "mine")
+    told |= {"accuracy": {"old": 0.5}, "decision": {"level": 4.2, "slope": 2.0}}
+    save_model(FocusClassifier(width=0.1), told, tmp_path / "models" / "mine")
     return tmp_path / "models"
 
 
@@ -199,6 +200,17 @@ def test_a_bundled_copy_is_small_and_tells_licences_and_accuracy(mine, tmp_path,
         f.stat().st_size for f in (tmp_path / "weights/cells/weights.safetensors", mine / "mine/weights.safetensors")
     ]
     assert sizes[0] < 0.52 * sizes[1]
+
+
+def test_a_bundled_copy_may_have_another_rule(mine, tmp_path, capsys):
+    rule = tmp_path / "rule.json"
+    weights = ["--as", "cells", "-o", str(tmp_path / "weights"), "--json"]
+    rule.write_text(json.dumps({"level": 4.5}))
+    assert _run(["bundle", "mine", *weights, "--decision", str(rule)]) == 2
+    assert "level, slope" in capsys.readouterr().err
+    rule.write_text(json.dumps({"level": 4.5, "slope": 1.5}))
+    assert _run(["bundle", "mine", *weights, "--decision", str(rule)]) == 0
+    assert told(capsys)["card"]["decision"] == {"level": 4.5, "slope": 1.5}
 
 
 @pytest.mark.parametrize(

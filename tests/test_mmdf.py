@@ -15,7 +15,7 @@ from napari_focusstack.networks import mmdf  # noqa: E402
 from napari_focusstack.training.drawn import draw_specimen  # noqa: E402
 from napari_focusstack.training.library import CRISP_PX, Sharp, edge_width, textured_crop  # noqa: E402
 from napari_focusstack.training.patches import Patches, PatchSettings  # noqa: E402
-from napari_focusstack.training.recipes.mmdf import balanced_logistic, focus_rule  # noqa: E402
+from napari_focusstack.training.recipes.mmdf import Judged, balanced_logistic, focus_rule, rule_of  # noqa: E402
 
 BLANK = Sharp("none", "none", (np.zeros((200, 200), np.float16),))
 
@@ -120,3 +120,16 @@ def test_soft_places_of_a_sharp_image_are_avoided():
     }
     assert widths[3.4] <= widths[None]
     assert widths[3.4] < 3.4
+
+
+def test_a_rule_pooled_from_several_networks_lies_between_their_own():
+    rng = np.random.default_rng(0)
+    parts = []
+    for middle in (4.0, 5.0):
+        level = torch.from_numpy(rng.uniform(0, 9, 2000)).float()
+        focused = torch.from_numpy(rng.random(2000)) < torch.sigmoid(2 * (middle - level))
+        parts.append(Judged(level, focused, torch.full((2000,), 0.5)))
+    own, other, pooled = (rule_of(p)["level"] for p in (parts[:1], parts[1:], parts))
+    assert own == pytest.approx(4.0, abs=0.2)
+    assert other == pytest.approx(5.0, abs=0.2)
+    assert own + 0.3 < pooled < other - 0.3

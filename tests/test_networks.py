@@ -6,6 +6,7 @@ import torch
 from scipy import ndimage
 
 from napari_focusstack.networks import infer, ldsenet, mmdf
+from napari_focusstack.networks.dense_statistics import REACH_PX
 from napari_focusstack.networks.layers import LocalNorm
 from napari_focusstack.training.losses import (
     cross_entropy,
@@ -52,31 +53,34 @@ def test_the_paper_sized_classifier_has_yangs_layers():
     assert weights(network) == (25 * 32 + 32) + (25 * 32 * 64 + 64) + (18 * 18 * 64 * 1024 + 1024) + (1024 * 10 + 10)
 
 
-def test_the_dense_classifier_agrees_with_single_patches(classifier, image):
-    ready = classifier.ready(torch.from_numpy(image)[None, None])
+def test_the_dense_classifier_agrees_with_single_patches(classifier):
+    image = torch.from_numpy(np.random.default_rng(1).uniform(0, 1, (290, 350)).astype(np.float32))
+    ready, m = classifier.ready(image[None, None]), 0 if classifier.stream is None else REACH_PX
     with torch.inference_mode():
-        dense = classifier.grid(ready, step=5)
-        for i, j in ((0, 0), (2, 3), (5, 8)):
-            patch = ready[..., 20 * i : 20 * i + 84, 20 * j : 20 * j + 84]
-            torch.testing.assert_close(dense[..., i, j], classifier.grid(patch)[..., 0, 0], atol=1e-4, rtol=1e-4)
+        dense = classifier.grid(ready, step=5, margin_px=m)
+        for i, j in ((0, 0), (2, 3), (3, 6)):
+            patch = ready[..., 20 * i : 20 * i + 84 + 2 * m, 20 * j : 20 * j + 84 + 2 * m]
+            alone = classifier.grid(patch, margin_px=m)[..., 0, 0]
+            torch.testing.assert_close(dense[..., i, j], alone, atol=1e-4, rtol=1e-4)
 
 
 def test_a_tile_is_judged_by_its_middle_with_and_without_statistics(classifier, image):
     tiles = torch.from_numpy(np.stack([image[:128, :128], image[60:188, 99:227]]))[:, None]
     with torch.inference_mode():
         for tile, found in zip(tiles, classifier(tiles), strict=True):
-            middle = classifier.ready(tile[None])[..., 22:106, 22:106]
-            torch.testing.assert_close(found, classifier.grid(middle)[0, :, 0, 0], atol=1e-4, rtol=1e-4)
+            middle = classifier.grid(classifier.ready(tile[None]), margin_px=22)[0, :, 0, 0]
+            torch.testing.assert_close(found, middle, atol=1e-4, rtol=1e-4)
 
 
 def test_statistics_of_a_patch_are_told_alike_in_training_and_after_it(image):
     torch.manual_seed(0)
     stream = mmdf.StatisticsStream(8, dropout=0.0)
     patches = torch.from_numpy(np.stack([image[k : k + 84, k : k + 84] for k in range(6)]))[:, None]
-    before = stream.eval()(patches)
+    one = {"step_px": 84, "margin_px": 0}
+    before = stream.eval()(patches, **one)
     stream.train()
-    torch.testing.assert_close(stream(patches[:2]), before[:2], atol=5e-3, rtol=0)  # by their batch they differ by 0.4
-    assert not torch.allclose(stream.eval()(patches), before, atol=1e-4, rtol=0)
+    torch.testing.assert_close(stream(patches[:2], **one), before[:2], atol=5e-3, rtol=0)  # by their batch: 0.4
+    assert not torch.allclose(stream.eval()(patches, **one), before, atol=1e-4, rtol=0)
 
 
 def test_weights_of_before_there_were_statistics_fit():

@@ -165,6 +165,10 @@ def bundle(
         Path | None,
         typer.Option(help="JSON object of what was measured; joins what the card says.", show_default=False),
     ] = None,
+    decision: Annotated[
+        Path | None,
+        typer.Option(help="JSON object of the card's rule for yes or no, in place of its own.", show_default=False),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model that is there.")] = False,
     as_json: opt.Json = False,
     verbose: opt.Verbose = False,
@@ -175,11 +179,13 @@ def bundle(
     licences = dict(_licence(text) for text in licence or [])
     given = "a JSON object of what was measured, with a name for each number"
     measured = {} if accuracy is None else opt.json_object(accuracy, kind="table of accuracy", give=given)
+    given = "a JSON object with a number for each name in the card's rule"
+    rule = None if decision is None else opt.json_object(decision, kind="rule", give=given)
     try:
         target = output / (called or _card(find_model(name))["name"])
         if (target / CARD).exists() and not overwrite:
             raise InputError(f"'{target}' holds a model already: give another name (--as), or --overwrite.")
-        card = copy_model(name, target, half=half, licences=licences, accuracy=measured)
+        card = copy_model(name, target, half=half, licences=licences, accuracy=measured, decision=rule)
     except ModelError as error:
         raise InputError(str(error)) from error
     except OSError as error:

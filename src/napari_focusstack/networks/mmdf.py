@@ -5,7 +5,7 @@ from in focus (0) to wholly blurred (9). The paper gives no channel counts: 32, 
 pooling stride of 1, which would make the fully connected layer 1.4 GB large: stride 2 is meant. Convolutions are
 not padded, so a whole image can be evaluated as one convolution with exactly the patches' results.
 
-Not of the paper, and an option: what a patch's spectrum and moments tell (`statistics.Statistics`), which depends less
+Not of the paper, and an option: what a patch's spectrum and moments tell (`dense_statistics`), which depends less
 on what the specimen is, joins the features in the connected layer.
 """
 
@@ -18,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from napari_focusstack.networks.dense_statistics import REACH_PX, DenseStatistics
 from napari_focusstack.networks.infer import device_of, in_strips, mirrored, plane_to_tensor
 from napari_focusstack.networks.layers import LocalNorm
-from napari_focusstack.networks.statistics import Statistics
 
 PATCH_PX = 84
 CLASSES = 10
@@ -42,12 +42,14 @@ LARGEST = 5.0
 """Of a statistic, in standard deviations: a specimen unlike all others must not carry the answer away."""
 SLOWNESS = 0.01
 """Share of each batch in the means and deviations that statistics are told by."""
+ALONE = 0.5
+"""Share of the patches in training that are judged by their statistics alone."""
 _DIFFRACTION_PX = 0.43
 """Radius of a disc as wide (by its standard deviation) as the Airy pattern, times sampling."""
 
 
 class StatisticsStream(nn.Module):
-    """Patches → what their statistics add to the connected layer.
+    """Images → what the statistics of their patches add to the connected layer.
 
     Parameters
     ----------
@@ -59,16 +61,16 @@ class StatisticsStream(nn.Module):
 
     def __init__(self, nodes: int, *, dropout: float = 0.2) -> None:
         super().__init__()
-        self.statistics = Statistics(least_px=PATCH_PX)
-        self.norm = nn.BatchNorm1d(self.statistics.count, affine=False, momentum=SLOWNESS)
+        self.statistics = DenseStatistics(patch_px=PATCH_PX)
+        self.norm = nn.BatchNorm2d(self.statistics.count, affine=False, momentum=SLOWNESS)
         self.layers = nn.Sequential(
-            nn.Linear(self.statistics.count, HIDDEN), nn.ReLU(), nn.Dropout(dropout), nn.Linear(HIDDEN, nodes)
+            nn.Conv2d(self.statistics.count, HIDDEN, 1), nn.ReLU(), nn.Dropout(dropout), nn.Conv2d(HIDDEN, nodes, 1)
         )
 
-    def forward(self, raw: Tensor) -> Tensor:
-        """(N, 1, 84, 84) patches of any grey levels → (N, nodes)."""
+    def forward(self, raw: Tensor, *, step_px: int, margin_px: int) -> Tensor:
+        """As `DenseStatistics`: (N, 1, Y, X) → (N, nodes, y, x)."""
         with torch.no_grad():
-            found = self.statistics(raw)
+            found = self.statistics(raw, step_px=step_px, margin_px=margin_px)
         mean, variance = self.norm.running_mean, self.norm.running_var
         if self.training:
             # A batch's own mean is that of a few crops: what is told by it in training is told otherwise afterwards.
@@ -76,12 +78,6 @@ class StatisticsStream(nn.Module):
         even = nn.functional.batch_norm(found, mean, variance, eps=self.norm.eps).clamp(-LARGEST, LARGEST)
         out: Tensor = self.layers(even)
         return out
-
-    def grid(self, raw: Tensor, *, step_px: int) -> Tensor:
-        """Of patches every `step_px`: (N, 1, Y, X) → (N, nodes, y, x)."""
-        patches = raw.unfold(2, PATCH_PX, step_px).unfold(3, PATCH_PX, step_px)[:, 0]
-        rows = [self(row.flatten(0, 1)[:, None]) for row in patches.unbind(1)]
-        return torch.stack([row.unflatten(0, (-1, patches.shape[2])) for row in rows], dim=1).permute(0, 3, 1, 2)
 
 
 class FocusClassifier(nn.Module):
@@ -105,7 +101,7 @@ class FocusClassifier(nn.Module):
         super().__init__()
         a, b, c = (max(1, round(n * width)) for n in (32, 64, 1024))
         self.norm = LocalNorm(2 * MARGIN_PX)
-        self.bytes_per_px = 8 * a
+        self.bytes_per_px = 8 * a + (48 if statistics else 0)
         self.features = nn.Sequential(
             nn.Conv2d(1, a, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(a, b, 5), nn.ReLU(), nn.MaxPool2d(2)
         )
@@ -121,19 +117,21 @@ class FocusClassifier(nn.Module):
 
     def forward(self, tile: Tensor) -> Tensor:
         """(N, 1, 128, 128) raw tiles, of which the middle 84×84 px are judged → (N, classes) logits."""
-        m = (tile.shape[-1] - PATCH_PX) // 2
-        return self.grid(self.ready(tile)[..., m : m + PATCH_PX, m : m + PATCH_PX])[..., 0, 0]
+        return self.grid(self.ready(tile), margin_px=(tile.shape[-1] - PATCH_PX) // 2)[..., 0, 0]
 
-    def grid(self, ready: Tensor, *, step: int = 1) -> Tensor:
+    def grid(self, ready: Tensor, *, step: int = 1, margin_px: int = 0) -> Tensor:
         """Logits of patches every ``4·step`` pixels: what `ready` gives, 84 px or more → (N, classes, y, x).
 
         The features are computed once for the whole image; the fully connected layer, the costly part, and the
-        statistics only where a patch is wanted.
+        statistics only where a patch is wanted. A border of `margin_px` is in no patch, but statistics know of it.
         """
-        features = self.features(ready[:, :1])
+        inner = slice(margin_px, ready.shape[-2] - margin_px), slice(margin_px, ready.shape[-1] - margin_px)
+        features = self.features(ready[:, :1, inner[0], inner[1]])
         connected = nn.functional.conv2d(features, self.connected.weight, self.connected.bias, stride=step)
         if self.stream is not None:
-            connected = connected + self.stream.grid(ready[:, 1:], step_px=STRIDE_PX * step)
+            if self.training:  # statistics learn to do without convolutions, which know specimens too well
+                connected = connected * (torch.rand(len(ready), 1, 1, 1, device=ready.device) > ALONE)
+            connected = connected + self.stream(ready[:, 1:], step_px=STRIDE_PX * step, margin_px=margin_px)
         out: Tensor = self.head(connected)
         return out
 
@@ -193,13 +191,14 @@ def classify_plane(network: FocusClassifier, plane: NDArray[Any], *, step_px: in
     image = network.ready(plane_to_tensor(plane, device=device_of(network)))
     h, w = image.shape[-2:]
     rows, columns = -(-h // step_px), -(-w // step_px)
-    before = PATCH_PX // 2 - step_px // 2
-    after = [(n - 1) * step_px + PATCH_PX - before - size for n, size in ((rows, h), (columns, w))]
+    margin = 0 if network.stream is None else REACH_PX
+    before = PATCH_PX // 2 - step_px // 2 + margin
+    after = [(n - 1) * step_px + PATCH_PX + 2 * margin - before - size for n, size in ((rows, h), (columns, w))]
     padded = mirrored(image, before=(before, before), after=(after[0], after[1]))
     parts = in_strips(
-        lambda x: torch.softmax(network.grid(x, step=step_px // STRIDE_PX), dim=1),
+        lambda x: torch.softmax(network.grid(x, step=step_px // STRIDE_PX, margin_px=margin), dim=1),
         padded,
-        field_px=PATCH_PX,
+        field_px=PATCH_PX + 2 * margin,
         stride_px=step_px,
         bytes_per_px=network.bytes_per_px,
     )

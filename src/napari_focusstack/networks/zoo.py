@@ -296,6 +296,7 @@ def copy_model(
     half: bool = False,
     licences: Mapping[str, str] | None = None,
     accuracy: Mapping[str, Any] | None = None,
+    decision: Mapping[str, Any] | None = None,
 ) -> ModelCard:
     """Write a model into another folder, which names it, and tell in its card what was not known at its training.
 
@@ -311,12 +312,14 @@ def copy_model(
         Licence and origin, by folder of training images.
     accuracy : mapping, optional
         Measured on sources absent from training; joins what the card says.
+    decision : mapping, optional
+        A rule of the same numbers, in place of the card's.
 
     Raises
     ------
     ModelError
-        If the model can't be used, the folder is no name for one, or it was not trained on a folder that a licence is
-        given for.
+        If the model can't be used, the folder is no name for one, it was not trained on a folder that a licence is
+        given for, or its rule has other numbers.
     """
     check_name(folder.name)
     network, card = load_model(name)
@@ -328,6 +331,10 @@ def copy_model(
                 "give licences of its training folders alone."
             )
         data[source] = f"{data[source].split('; ', 1)[0]}; {licence}"
-    told = card.model_dump(exclude={"sha256"})
+    rule = card.decision if decision is None else decision
+    if set(rule) != set(card.decision) or not all(isinstance(v, int | float) for v in rule.values()):
+        own = ", ".join(card.decision) or "none"
+        raise ModelError(f"The rule given for '{card.name}' is another one than its own: give these numbers ({own}).")
+    told = card.model_dump(exclude={"sha256"}) | {"decision": dict(rule)}
     told |= {"name": folder.name, "training_data": data, "accuracy": card.accuracy | dict(accuracy or {})}
     return save_model(network, told, folder, half=half)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +47,7 @@ def _mmdf_loss(score: Callable[[Tensor, Tensor], Tensor]) -> Callable[[nn.Module
     return loss
 
 
-def _judged(network: nn.Module, batches: list[Batch], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+def _probabilities(network: nn.Module, batches: list[Batch], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Probabilities of all patches, and which are in focus or out of it beyond doubt."""
     p = torch.cat([torch.softmax(network(b.image.to(device)), dim=1).cpu() for b in batches])
     dof, evidence, dirty = (torch.cat([getattr(b, n) for b in batches]) for n in ("dof", "evidence", "dirty"))
@@ -87,7 +87,6 @@ def balanced_logistic(values: Tensor, positive: Tensor) -> tuple[float, list[flo
     return float(-a[0] - (weights * centre).sum()), [float(w) for w in weights]
 
 
-@torch.inference_mode()
 def focus_rule(network: nn.Module, batches: list[Batch], device: torch.device) -> dict[str, float]:
     """From which expected class on a patch is called out of focus, and how fast the probability falls there.
 
@@ -100,15 +99,45 @@ def focus_rule(network: nn.Module, batches: list[Batch], device: torch.device) -
     sampling and ``calibrated_slope`` where it is known, as a depth of field is the more pixels of blur the finer the
     sampling. Without patches of both kinds (a training of seconds) it is the plain rule.
     """
-    p, focused, unfocused = _judged(network, batches, device)
+    return rule_of([judged(network, batches, device)])
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a network says of patches; K of them, those that are in focus or out of it beyond doubt.
+
+    Attributes
+    ----------
+    level : (K,) tensor
+        Expected class.
+    focused : (K,) bool tensor
+        The truth.
+    sampling : (K,) tensor
+        Pixel size · NA/λ.
+    """
+
+    level: Tensor
+    focused: Tensor
+    sampling: Tensor
+
+
+@torch.inference_mode()
+def judged(network: nn.Module, batches: list[Batch], device: torch.device) -> Judged:
+    """What a network says of batches."""
+    p, focused, unfocused = _probabilities(network, batches, device)
+    sure = focused | unfocused
     sampling = torch.cat([b.sampling for b in batches])
-    judged, matched = focused | unfocused, sampling < MATCHED_SAMPLING
-    if not (focused & matched).any() or not (unfocused & matched).any():
+    return Judged(mmdf.level(p)[sure], focused[sure], sampling[sure])
+
+
+def rule_of(parts: list[Judged]) -> dict[str, float]:
+    """`focus_rule` of what one network or several say; each patch counts alike."""
+    level, focused, sampling = (torch.cat([getattr(p, n) for p in parts]) for n in ("level", "focused", "sampling"))
+    matched, octaves = sampling < MATCHED_SAMPLING, torch.log2(sampling / REFERENCE_SAMPLING)
+    if focused[matched].all() or not focused[matched].any():
         return dict(PLAIN_RULE)
-    level, octaves = mmdf.level(p), torch.log2(sampling / REFERENCE_SAMPLING)
-    bias, (slope,) = balanced_logistic(level[judged & matched, None], focused[judged & matched])
-    both = torch.stack([level, octaves], dim=1)[judged]
-    calibrated_bias, (steep, per_octave) = balanced_logistic(both, focused[judged])
+    bias, (slope,) = balanced_logistic(level[matched, None], focused[matched])
+    calibrated_bias, (steep, per_octave) = balanced_logistic(torch.stack([level, octaves], dim=1), focused)
     slope, steep = max(slope, LEAST_SLOPE), max(steep, LEAST_SLOPE)
     rule = {"level": -bias / slope, "slope": slope, "calibrated_level": -calibrated_bias / steep}
     rule |= {"calibrated_slope": steep, "per_octave": -per_octave / steep}
@@ -117,7 +146,7 @@ def focus_rule(network: nn.Module, batches: list[Batch], device: torch.device) -
 
 def _mmdf_metrics(network: nn.Module, batches: list[Batch], device: torch.device) -> Mapping[str, float]:
     """Accuracy of focused against unfocused by the rule, mean class error, and certainty with and without evidence."""
-    p, focused, unfocused = _judged(network, batches, device)
+    p, focused, unfocused = _probabilities(network, batches, device)
     evidence, dirty = (torch.cat([getattr(b, n) for b in batches]) for n in ("evidence", "dirty"))
     found = mmdf.level(p)
     sharp = found < focus_rule(network, batches, device)["level"]
@@ -168,7 +197,9 @@ RECIPES = (
         _MMDF,
         name="mmdf_statistics",
         title="MMDF with statistics of the patch",
-        fit=_MMDF.fit.model_copy(update={"epochs": 40, "patience": 40}),
+        # Sharp specks are in a patch's spectrum like a sharp specimen: it takes more of them to be known for dirt.
+        data=PatchData(_MMDF_PATCHES.model_copy(update={"dirt": 0.2})),
+        fit=_MMDF.fit.model_copy(update={"epochs": 50, "patience": 50}),
         normalisation=f"{_MMDF.normalisation}; statistics of the patch as it is",
         arguments={"statistics": True},
     ),
