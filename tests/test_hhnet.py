@@ -8,6 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from napari_focusstack.core import votes  # noqa: E402
+from napari_focusstack.core.errors import InputError  # noqa: E402
 from napari_focusstack.core.pipeline import score  # noqa: E402
 from napari_focusstack.core.stack import Optics, Stack  # noqa: E402
 from napari_focusstack.networks import hhnet, infer  # noqa: E402
@@ -339,6 +340,7 @@ def knowing(networks, monkeypatch):
     ("optics", "told"),
     [
         (Optics(), {"sampling": None, "aperture": None}),
+        (Optics(na=0.95), {"sampling": None, "aperture": 0.95}),
         (Optics(na=0.8, wavelength_um=0.5), {"sampling": 0.4, "aperture": 0.8}),
         (Optics(na=1.2, wavelength_um=0.6, immersion_index=1.5), {"sampling": 0.5, "aperture": 0.8}),
         (Optics(na=1.2, wavelength_um=0.6), {"sampling": 0.5, "aperture": 1.2 / 1.33}),
@@ -346,7 +348,28 @@ def knowing(networks, monkeypatch):
 )
 def test_the_network_is_told_what_is_known_of_the_objective(knowing, optics, told):
     score(stack_of(-1, 0, 1, y_um=0.25, x_um=0.25, optics=optics), scorer="hhnet", specimen=False)
-    assert knowing[0] == (told if told["aperture"] is None else pytest.approx(told, rel=0.01))
+    assert knowing[0] == {k: None if v is None else pytest.approx(v, rel=0.01) for k, v in told.items()}
+
+
+@pytest.mark.parametrize(
+    ("optics", "told"),
+    [(Optics(na=75), "aperture of 75"), (Optics(na=0.5, wavelength_um=520), r"520 µm was given: give it in µm")],
+)
+def test_an_impossible_objective_is_refused(knowing, optics, told):
+    with pytest.raises(InputError, match=told):
+        score(stack_of(-1, 0, 1, optics=optics), scorer="hhnet", specimen=False)
+    assert not knowing
+
+
+def test_exact_phases_are_fluorescence_s_and_other_objects_keep_theirs(sharp):
+    """A phase object has contrast out of focus; a real transfer function would leave none."""
+
+    def contrast(**given):
+        plain = {"patch_px": 48, "tile_px": 64, "blank": 0, "haze": 0, "dirt": 0, "jpeg": 0, "electrons": (4.8, 4.8)}
+        settings = HHSettings(**plain, modes=(0, 0, 1, 0), blur_px=(5.0, 7.0), **given)
+        return AugmentedPatches(sharp, settings, batch=8, seed=4).draw().image.std(dim=(2, 3)).mean()
+
+    assert float(contrast(layer=(1.2, 1.5))) == pytest.approx(float(contrast()), rel=0.5)
 
 
 def stack_of(*indices, **given) -> Stack:

@@ -83,6 +83,35 @@ def test_the_objective_is_asked_for_and_told(bench: Bench) -> None:
     assert not form.rings.isHidden()
 
 
+def test_the_aperture_alone_is_taken_and_an_impossible_one_is_not(bench: Bench) -> None:
+    focus = bench.focus
+    assert focus is not None
+    form = focus.optics
+    form.na.setValue(1.6)
+    assert not form.button.isEnabled()
+    form.na.setValue(0.95)
+    assert form.button.isEnabled()
+    form.button.click()
+    told.clear()
+    bench.score()
+    assert told[0] == {"sampling": None, "aperture": pytest.approx(0.95)}
+
+
+def test_another_pixel_size_makes_the_answer_old_and_another_layer_does_not(bench: Bench) -> None:
+    focus = bench.focus
+    assert focus is not None
+    layer = bench.viewer.layers["A01"]
+    other = bench.viewer.add_image(np.zeros((4, 96, 144), np.uint8), name="other", **CALIBRATED)
+    focus.form.layer_box.setCurrentText("other")
+    assert focus.layer is other
+    focus.form.layer_box.setCurrentText("A01")
+    assert focus.scored is not None
+    focus.optics.button.click()  # what is known already
+    assert focus.scored is not None
+    layer.scale = (2.0, 0.1, 0.1)
+    assert focus.scored is None
+
+
 def test_the_legend_tells_the_sides(bench: Bench) -> None:
     focus = bench.focus
     assert focus is not None

@@ -253,6 +253,19 @@ def test_another_microscope_voids_what_rests_on_it_but_no_measure(bench: Bench) 
     assert focus.scored is not None
 
 
+def test_a_microscope_that_is_set_while_a_network_scores_stops_it(bench: Bench, notes: list[str]) -> None:
+    """It was told another one, so its answer would be wrong from the start; a measure goes on."""
+    bench.viewer.add_image(stack(n=40, size=512), name="A01", metadata=KNOWN, **CALIBRATED)
+    focus = bench.open()
+    focus.form.scorer_box.choose("mmdf")
+    focus.form.job_bar.run_button.click()
+    focus.optics.na.setValue(0.5)
+    focus.optics.button.click()
+    assert not focus.form.job_bar.runner.busy
+    assert focus.scored is None
+    assert "was set while it was scored: score it again" in notes[-1]
+
+
 def test_a_rule_that_goes_by_the_sampling_asks_for_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.viewer.add_image(stack(), name="A01", **CALIBRATED)
     focus = bench.open()

@@ -2,7 +2,7 @@
 
 Sources: folders kept out of training. Optics: dry and immersion objectives under a cover glass of the wrong thickness,
 by the exact phase of a high aperture (Gibson and Lanni 1991), integrated over the radius and blurred in space. Training
-knows that phase, too, with layers of any index, and a scalar pupil; `vectorial` points are electromagnetic ones, which
+knows that phase, too, with layers of many indices, and a scalar pupil; `vectorial` points are electromagnetic ones, which
 no training has seen.
 """
 
@@ -157,7 +157,7 @@ def make(
     crisp = [i for i in images if edge_width(np.asarray(i.levels[-1], np.float32)) <= CRISP_PX]
     fields = []
     while len(fields) < count:
-        k = len(fields) % len(crisp)
+        k = len(fields) // len(DISTANCES) % len(crisp)  # each image in all classes
         sharp = _part(np.asarray(crisp[k].levels[-1], np.float32), rng)
         held = tuple(bool(sharp[ys, xs].std() > SPECIMEN) for ys, xs in _tiles())
         distance = DISTANCES[len(fields) % len(DISTANCES)]

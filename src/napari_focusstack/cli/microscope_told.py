@@ -39,8 +39,8 @@ def tell_scan(taken: Scan, written: list[Path], mosaic: Path | None, *, method: 
     else:
         for one in fields:
             told = one["note"] or ("in focus" if method else "")
-            y, x = (round(float(one[key]), 1) + 0.0 for key in ("y_um", "x_um"))  # no -0.0
-            where = f"y {y:.1f}, x {x:.1f}, z {one['z_um']:.2f} µm"
+            y, x, z = (round(float(one[key]), d) + 0.0 for key, d in (("y_um", 1), ("x_um", 1), ("z_um", 2)))  # no -0.0
+            where = f"y {y:.1f}, x {x:.1f}, z {z:.2f} µm"
             # People count from 1, files from 0: the file's name stands beside.
             print(f"field {one['field'] + 1} ({one['output'].name}): {where} {told}".rstrip())
         for path in written:

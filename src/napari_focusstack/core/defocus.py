@@ -108,18 +108,30 @@ def calibration_of(optics: Optics, pixel_um: float | None) -> Calibration:
             f"{lacking}: give what is missing (--na, --wavelength, --pixel-size).",
             in_napari=f"{lacking}: fill in what is missing in the panel, and press Set.",
         )
-    index = index_of(optics)
-    if not 0 < na < index:
+    check_objective(optics)
+    if pixel_um <= 0:
+        raise InputError(f"Pixels of {pixel_um:g} µm were given: give a pixel size above 0.")
+    return Calibration(na, wavelength_um, pixel_um, index_of(optics))
+
+
+def check_objective(optics: Optics) -> None:
+    """Refuse what no objective can have, as far as it is known.
+
+    Raises
+    ------
+    InputError
+        If the aperture is not below the index, or the wavelength is no light's.
+    """
+    if optics.wavelength_um is not None and not 0.1 <= optics.wavelength_um <= 2.0:
         raise InputError(
-            f"A numerical aperture of {na:g} was given for a refractive index of {index:g}: "
+            f"A wavelength of {optics.wavelength_um:g} µm was given: give it in µm, 0.1 to 2 (0.52 for 520 nm)."
+        )
+    index = index_of(optics)
+    if optics.na is not None and not 0 < optics.na < index:
+        raise InputError(
+            f"A numerical aperture of {optics.na:g} was given for a refractive index of {index:g}: "
             "give an aperture above 0 and below the index."
         )
-    if not (0.1 <= wavelength_um <= 2.0 and pixel_um > 0):
-        raise InputError(
-            f"A wavelength of {wavelength_um:g} µm and pixels of {pixel_um:g} µm were given: "
-            "give the wavelength in µm (0.1 to 2) and a pixel size above 0."
-        )
-    return Calibration(na, wavelength_um, pixel_um, index)
 
 
 def index_of(optics: Optics) -> float:

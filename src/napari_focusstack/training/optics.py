@@ -300,7 +300,9 @@ def as_table_waves(defocus_um: Tensor, microscope: Microscope) -> tuple[Tensor, 
     return (defocus_um * second).float(), (defocus_um * fourth + microscope.spherical_waves).float()
 
 
-_REACH, _RADII, _NODES = 48.0, 385, 256
+N_NU = 192
+"""Frequencies of a radial transfer function."""
+_REACH, _STEPS, _NODES = 48.0, 385, 256
 
 
 @lru_cache(maxsize=1)
@@ -308,12 +310,12 @@ def _hankel() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Nodes in ρ² and their weights (N,), pupil → radius (R, N), radius → frequency (n_nu, R); radii in λ/NA."""
     nodes, weights = (torch.from_numpy(v) for v in np.polynomial.legendre.leggauss(_NODES))
     rho = (nodes + 1) / 2
-    radius = torch.linspace(0, _REACH, _RADII, dtype=torch.float64)
-    nu = _NU_MAX * torch.linspace(0, 1, 192, dtype=torch.float64) ** 2
+    radius = torch.linspace(0, _REACH, _STEPS, dtype=torch.float64)
+    nu = _NU_MAX * torch.linspace(0, 1, N_NU, dtype=torch.float64) ** 2
     share = rho * weights  # of the pupil's area
     out = torch.special.bessel_j0(2 * torch.pi * radius[:, None] * rho) * share
     ring = radius.clone()
-    ring[0] = _REACH / (_RADII - 1) / 12  # what the trapezoidal rule misses at 0 (Euler and Maclaurin)
+    ring[0] = _REACH / (_STEPS - 1) / 12  # what the trapezoidal rule misses at 0 (Euler and Maclaurin)
     return rho**2, share, out, torch.special.bessel_j0(2 * torch.pi * nu[:, None] * radius) * ring
 
 

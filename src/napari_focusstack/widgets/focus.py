@@ -274,7 +274,7 @@ class FocusWidget(DockedWidget):
         self.refresh()
 
     def _on_optics(self) -> None:
-        self.scoring.series.drop_defocus(identity(self._layer), also=better_told)
+        self._recalibrate()
         self._redo()
 
     def _on_score(self) -> None:

@@ -121,6 +121,11 @@ def better_told(scorer: str) -> bool:
     return isinstance(chosen, NetworkScorer) and chosen.better_told
 
 
+def rests_on_optics(scorer: str) -> bool:
+    """Whether another microscope makes a scorer's answers old; one that is no longer installed rests on nothing."""
+    return scorer in SCORERS and (gives_um(scorer) or better_told(scorer))
+
+
 def reweigh(known: Mapping[str, Scored], basis: Basis) -> Job[dict[str, Scored]]:
     """Decide anew, by `basis`, what several scorers say of a series; nothing is scored again.
 

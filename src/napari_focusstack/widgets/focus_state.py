@@ -142,6 +142,7 @@ class ScoredSeries:
         self._kept: dict[Target, dict[str, Scored]] = {}
         self._failed: dict[tuple[Target, str], str] = {}
         self._whole: OrderedDict[tuple[Target, str], int] = OrderedDict()
+        self._microscopes: dict[str, object] = {}
 
     def put(self, target: Target, scored: Scored) -> None:
         """Remember what was scored."""
@@ -190,24 +191,27 @@ class ScoredSeries:
         return sorted([(t, s) for t, s in found if (t.layer, t.data) == pixels], key=_by_place)
 
     def recalibrate(self, layer: str, heights_um: NDArray[np.float64] | None) -> None:
-        """Take note that the slices of a layer lie at other heights: the values stay, decisions are made anew.
-
-        Defocus in µm does not stay: it rests on the pixel size.
-        """
-        self.drop_defocus(layer)
+        """Take note that the slices of a layer lie at other heights: the values stay, decisions are made anew."""
         for target, known in self._kept.items():
             if target.layer == layer:
                 for name, scored in known.items():
                     if not _alike(scored.report.heights_um, heights_um):
                         known[name] = scored.at_heights(heights_um)
 
-    def drop_defocus(self, layer: str, *, also: Callable[[str], bool] = lambda _: False) -> None:
-        """Forget defocus in µm of a layer, and what scorers said that `also` names: its microscope is another."""
+    def note_microscope(self, layer: str, microscope: object, *, resting: Callable[[str], bool]) -> bool:
+        """Forget what scorers that rest on the microscope said of a layer where it is another one than before.
+
+        Gives whether it is.
+        """
+        if self._microscopes.setdefault(layer, microscope) == microscope:
+            return False
+        self._microscopes[layer] = microscope
         for target, known in self._kept.items():
             if target.layer == layer:
-                for name in [n for n, s in known.items() if "defocus_um" in s.report.extras or also(n)]:
+                for name in [n for n, s in known.items() if "defocus_um" in s.report.extras or resting(n)]:
                     del known[name]
                     self._whole.pop((target, name), None)
+        return True
 
     def drop(self, layer: str) -> None:
         """Forget a layer."""

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QGridLayout, QLabel, QPushButton, QSizePolicy, QWidget
 
-from napari_focusstack.core.defocus import calibration_of, missing_optics
+from napari_focusstack.core.defocus import calibration_of, check_objective, missing_optics
 from napari_focusstack.core.errors import InputError
 from napari_focusstack.core.stack import Optics, Stack
 from napari_focusstack.io.rings import with_known_rings
@@ -57,6 +57,7 @@ class OpticsForm(QWidget):
         self._stack: Stack | None = None
         self._shown: tuple[Any, ...] | None = None
         self._sided: tuple[QWidget, ...] = ()
+        self._needed = True
         self.missing = ""
         self.label = QLabel()
         self.label.setWordWrap(True)
@@ -105,6 +106,7 @@ class OpticsForm(QWidget):
         self.missing = missing_optics(stack.optics, stack.x_um) if needed and stack is not None else ""
         if not (needed or of_use) or stack is None:
             return
+        self._needed = needed
         for part in self._sided:
             part.setVisible(needed)
         optics = with_known_rings(stack.optics, pixel_um=stack.x_um)
@@ -140,9 +142,12 @@ class OpticsForm(QWidget):
         return _value(self.pixel_um, self._stack.x_um if self._stack is not None else None)
 
     def _on_value(self, _changed: Any = None) -> None:
-        """Only what a microscope can be is taken."""
+        """Only what a microscope can be is taken: all of it where it is needed, any of it where it is of use."""
+        optics, pixel_um = self._optics(), self._pixel_um()
         try:
-            calibration_of(self._optics(), self._pixel_um())
+            if self._needed or not missing_optics(optics, pixel_um):
+                calibration_of(optics, pixel_um)
+            check_objective(optics)
             problem = ""
         except InputError as error:
             problem = error.in_napari

@@ -22,6 +22,7 @@ from napari_focusstack.widgets.focus_jobs import (
     SeriesFailed,
     SeriesScored,
     judges_one_image,
+    rests_on_optics,
     reweigh,
     save_scores,
     score_places,
@@ -154,9 +155,14 @@ class ScoreFlow(QObject):
         self._reweigher.start(partial(reweigh, self.series.of(target), basis))
 
     def recalibrate(self, layer: Any) -> None:
-        """Take note that the slices of a layer lie at other heights."""
+        """Take note that the slices of a layer lie at other heights, or that its microscope is another."""
         self._stop_reweighing(layer)
-        self.series.recalibrate(identity(layer), stack_of(layer).heights_um)
+        stack = stack_of(layer)
+        self.series.recalibrate(identity(layer), stack.heights_um)
+        changed = self.series.note_microscope(identity(layer), (stack.optics, stack.x_um), resting=rests_on_optics)
+        if changed and self.run is not None and self.run.layer is layer and rests_on_optics(self.run.scorer):
+            self._bar.runner.cancel()
+            self._refuse(f"The microscope of '{layer.name}' was set while it was scored: score it again.")
 
     def save(self, path: Path, *, overwrite: bool) -> None:
         """Write the scores of the layer that is shown, all decided by what decides now."""

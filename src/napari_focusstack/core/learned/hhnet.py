@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_focusstack.core.defocus import index_of
+from napari_focusstack.core.defocus import check_objective, index_of
 from napari_focusstack.core.filters import to_grey
 from napari_focusstack.core.learned.base import NetworkScorer, large_enough, sampling_of, stacked
 from napari_focusstack.core.learned.evidence import detail_energy, octaves_below_peak
@@ -56,7 +56,8 @@ class DistanceScorer(NetworkScorer):
         return bool(self.card.arguments.get("objective"))
 
     def check(self, context: PlaneContext) -> None:
-        """Nothing is needed beyond the pixels."""
+        """Nothing is needed beyond the pixels; an objective that is told must be possible."""
+        check_objective(context.optics)
 
     def network(self, device: str) -> Any:
         """The network, ready for inference; loaded once."""
@@ -70,13 +71,13 @@ class DistanceScorer(NetworkScorer):
         from napari_focusstack.core.handcrafted import features
         from napari_focusstack.networks import hhnet
 
-        na = context.optics.na
-        aperture = None if na is None else na / index_of(context.optics)
+        optics = context.optics
+        aperture = None if optics.na is None else optics.na / index_of(optics)
         p = hhnet.classify_plane(
             self.network(context.device),
             large_enough(plane),
             features(plane),
-            sampling=sampling_of(context),
+            sampling=None if optics.wavelength_um is None else sampling_of(context),
             aperture=aperture,
         )
         distances = np.asarray(DISTANCES, np.float32)

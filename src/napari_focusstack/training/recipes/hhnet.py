@@ -19,7 +19,7 @@ from napari_focusstack.networks import hhnet
 from napari_focusstack.training.fit import FitSettings
 from napari_focusstack.training.library import Sharp
 from napari_focusstack.training.losses import cross_entropy, ranked_probability_score
-from napari_focusstack.training.optics import Microscope, as_table_waves, wide_transfer
+from napari_focusstack.training.optics import N_NU, Microscope, as_table_waves, wide_transfer
 from napari_focusstack.training.patches import Patches, PatchSettings
 from napari_focusstack.training.recipes.base import Recipe
 
@@ -49,7 +49,7 @@ class HHSettings(PatchSettings):
     layer: tuple[float, float] | None = Field(
         default=None,
         description="Range of the index, over the immersion's, of the layer whose thickness brings spherical "
-        "aberration: exact phases of fluorescence; none for primary aberration alone.",
+        "aberration: exact phases, of fluorescence; none for primary aberration alone.",
     )
     replays: int = Field(
         default=0, ge=0, description="How many earlier batches follow each new one: cheap where little is learned."
@@ -119,12 +119,16 @@ class AugmentedPatches(Patches):
         groups = len(waves) // s.views  # the views of a crop share their objective
         drawn = self.rng.uniform(*s.aperture, groups)
         self.apertures = torch.from_numpy(drawn).float().repeat_interleave(s.views)
-        if s.layer is None:
+        exact = torch.full_like(condenser, s.layer is not None, dtype=torch.bool) & (condenser == 0)
+        profile = torch.zeros((len(waves), N_NU), dtype=torch.complex64)
+        if not exact.all():
             along = torch.from_numpy(spherical_along(drawn)).float().repeat_interleave(s.views)
-            return super()._profiles(condenser, spherical + along * waves, waves)
-        layer = torch.from_numpy(self.rng.uniform(*s.layer, groups)).repeat_interleave(s.views)
-        profile = wide_transfer(waves, aperture=self.apertures, spherical=spherical, layer=layer)
-        return profile.to(torch.complex64)
+            profile = super()._profiles(condenser, spherical + along * waves, waves)
+        if s.layer is not None:
+            layer = torch.from_numpy(self.rng.uniform(*s.layer, groups)).repeat_interleave(s.views)
+            found = wide_transfer(waves, aperture=self.apertures, spherical=spherical, layer=layer)
+            profile[exact] = found[exact].to(torch.complex64)
+        return profile
 
 
 @lru_cache(maxsize=1)
@@ -370,7 +374,7 @@ _WITH_STATISTICS = replace(
     fit=_RECIPE.fit.model_copy(update={"epochs": 40, "steps": 400, "patience": 40}),
     arguments={"statistics": True, "objective": True},
     normalisation=f"{_SEEN}; statistics of the patch as it is; pixel size · NA/λ and NA/n, 0 where not known",
-    caution="HH-Net is experimental: of patches from sources that it has not seen it puts about four of five into the "
+    caution="HH-Net is experimental: of patches from sources that it has not seen it puts about five of six into the "
     "right one of seven classes, and is surer than that.",
     before=_THIRD,
     begin=_begin,
