@@ -2,8 +2,8 @@
 
 Sources: folders kept out of training. Optics: dry and immersion objectives under a cover glass of the wrong thickness,
 by the exact phase of a high aperture (Gibson and Lanni 1991), integrated over the radius and blurred in space. Training
-knows that phase, too, with layers of many indices, and a scalar pupil; `vectorial` points are electromagnetic ones, which
-no training has seen.
+knows that phase, too, with layers of many indices, and a scalar pupil; `vectorial` points are electromagnetic ones,
+which no training has seen.
 """
 
 from __future__ import annotations
