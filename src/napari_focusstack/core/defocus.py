@@ -124,7 +124,8 @@ def check_objective(optics: Optics) -> None:
     """
     if optics.wavelength_um is not None and not 0.1 <= optics.wavelength_um <= 2.0:
         raise InputError(
-            f"A wavelength of {optics.wavelength_um:g} µm was given: give it in µm, 0.1 to 2 (0.52 for 520 nm)."
+            f"A wavelength of {optics.wavelength_um:g} µm was given: "
+            "give the wavelength in µm, 0.1 to 2 (0.52 for 520 nm)."
         )
     index = index_of(optics)
     if optics.na is not None and not 0 < optics.na < index:
