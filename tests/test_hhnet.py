@@ -353,7 +353,10 @@ def test_the_network_is_told_what_is_known_of_the_objective(knowing, optics, tol
 
 @pytest.mark.parametrize(
     ("optics", "told"),
-    [(Optics(na=75), "aperture of 75"), (Optics(na=0.5, wavelength_um=520), r"520 µm was given: give the wavelength in µm")],
+    [
+        (Optics(na=75), "aperture of 75"),
+        (Optics(na=0.5, wavelength_um=520), r"520 µm was given: give the wavelength in µm"),
+    ],
 )
 def test_an_impossible_objective_is_refused(knowing, optics, told):
     with pytest.raises(InputError, match=told):
